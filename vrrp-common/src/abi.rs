@@ -1,0 +1,263 @@
+//! The values in kernel maps and in the ring buffer.
+//!
+//! Every type is `repr(C)` without padding or `bool`, its size asserted, so that the kernel program
+//! and the daemon, built by two compilers, lay it out alike. [`VERSION`] changes with any of them.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::bytes::Bytes;
+use crate::check::{Checked, Envelope};
+use crate::ids::Family;
+use crate::reject::Reject;
+
+/// The layout's version. The kernel program carries it and the loader refuses another.
+pub const VERSION: u32 = 1;
+/// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
+pub const MAX_SLOTS: u32 = 4096;
+/// Bytes of the ring buffer: 4,096 records of 128 bytes with their headers.
+pub const RING_BYTES: u32 = 1 << 19;
+/// Virtual routers of others that are remembered.
+pub const MAX_STRANGERS: u32 = 1024;
+
+/// The counters of one slot: one per [`Reject`], then these.
+pub const COUNTERS_PER_SLOT: u32 = 32;
+/// Counter of adverts that passed every check.
+pub const COUNTER_ACCEPTED: u32 = 24;
+/// Counter of adverts sent up the slow path because the ring was full.
+pub const COUNTER_RING_FULL: u32 = 25;
+/// Counter of adverts sent up the slow path for their shape: options, fragments, long lists.
+pub const COUNTER_COMPLEX: u32 = 26;
+const _: () = assert!(Reject::ALL.len() <= COUNTER_ACCEPTED as usize);
+
+/// At most one [`Event::REFUSED`] per slot and reason in this time; the counters count them all.
+pub const REFUSED_EVERY_NANOS: u64 = 250_000_000;
+
+/// Key of the `ROUTERS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct RouterKey {
+    /// The interface the advert arrived on.
+    pub ifindex: u32,
+    /// 4 or 6.
+    pub family: u8,
+    /// The virtual router.
+    pub vrid: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl RouterKey {
+    /// The key of an instance.
+    #[inline(always)]
+    pub const fn new(ifindex: u32, family: Family, vrid: u8) -> Self {
+        Self {
+            ifindex,
+            family: family as u8,
+            vrid,
+            reserved: [0; 2],
+        }
+    }
+}
+
+/// Value of the `ROUTERS` map: what an advert for one instance must agree with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Router {
+    /// The instance's number in this process.
+    pub slot: u32,
+    /// The interval field: seconds in VRRPv2; not compared in VRRPv3.
+    pub interval: u16,
+    /// 2 or 3.
+    pub version: u8,
+    /// RFC 2338 authentication type, 0 or 1.
+    pub auth_type: u8,
+    /// The password, padded with zeros.
+    pub password: [u8; 8],
+    /// Our own source address, in the first bytes.
+    pub source: [u8; 16],
+    /// How many addresses we advertise.
+    pub addresses: u8,
+    /// [`Router::SAME_ADDRESSES`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl Router {
+    /// Any difference between the address lists refuses the advert (RFC 3768 §7.1).
+    pub const SAME_ADDRESSES: u8 = 1;
+}
+
+/// Key of the `ADDRESSES` map, whose value is the address's position as `u32`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct AddressKey {
+    /// The instance.
+    pub slot: u32,
+    /// The address, in the first bytes.
+    pub address: [u8; 16],
+}
+
+/// Key of the `STRANGERS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct StrangerKey {
+    /// The interface.
+    pub ifindex: u32,
+    /// 4 or 6.
+    pub family: u8,
+    /// The VRID that is not ours.
+    pub vrid: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// The sender.
+    pub source: [u8; 16],
+}
+
+/// Value of the `STRANGERS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Stranger {
+    /// When the last packet came, as `CLOCK_MONOTONIC` nanoseconds.
+    pub last: u64,
+    /// How many came.
+    pub count: u64,
+}
+
+/// One record in the ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Event {
+    /// When the frame arrived, as `CLOCK_MONOTONIC` nanoseconds.
+    pub at: u64,
+    /// [`Event::ADVERT`] or [`Event::REFUSED`].
+    pub kind: u32,
+    /// The instance.
+    pub slot: u32,
+    /// The interface.
+    pub ifindex: u32,
+    /// The [`Reject`] of a refused one.
+    pub reason: u32,
+    /// The interval field of an accepted one.
+    pub interval: u16,
+    /// Bytes of `head` that are set.
+    pub head_len: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// The VRID.
+    pub vrid: u8,
+    /// The sender's priority, of an accepted one.
+    pub priority: u8,
+    /// The [`crate::wire::ChecksumForm`], of an accepted one.
+    pub form: u8,
+    /// The [`crate::check::Agreement`], of an accepted one.
+    pub agreement: u8,
+    /// The sender.
+    pub source: [u8; 16],
+    /// Where it was sent.
+    pub destination: [u8; 16],
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// The message's first bytes, where they say more than the fields: a refused advert, or one whose
+    /// addresses are not quite ours.
+    pub head: [u8; Event::HEAD],
+}
+
+impl Event {
+    /// An advert that passed every check.
+    pub const ADVERT: u32 = 1;
+    /// An advert that did not, or a sample of many.
+    pub const REFUSED: u32 = 2;
+    /// Bytes kept of a message: its header and eight IPv4 addresses.
+    pub const HEAD: usize = 40;
+
+    /// The record of a judged advert, without the message's first bytes.
+    #[inline(always)]
+    pub fn new(
+        at: u64,
+        ifindex: u32,
+        family: Family,
+        slot: u32,
+        envelope: &Envelope,
+        verdict: &Result<Checked, Reject>,
+    ) -> Self {
+        let mut event = Self {
+            at,
+            kind: Self::ADVERT,
+            slot,
+            ifindex,
+            reason: 0,
+            interval: 0,
+            head_len: 0,
+            family: family as u8,
+            vrid: envelope.vrid,
+            priority: 0,
+            form: 0,
+            agreement: 0,
+            source: envelope.source,
+            destination: envelope.destination,
+            ttl: envelope.ttl,
+            reserved: [0; 7],
+            head: [0; Self::HEAD],
+        };
+        match verdict {
+            Ok(checked) => {
+                event.interval = checked.interval;
+                event.priority = checked.priority;
+                event.form = checked.form as u8;
+                event.agreement = checked.agreement as u8;
+            }
+            Err(reason) => {
+                event.kind = Self::REFUSED;
+                event.reason = reason.index();
+            }
+        }
+        event
+    }
+
+    /// Copies the first bytes of the message at offset `at` of a frame.
+    #[inline(always)]
+    pub fn keep_head<B: Bytes + ?Sized>(&mut self, bytes: &B, at: usize) {
+        let mut i = 0;
+        while i < Self::HEAD / 4 {
+            let Some(word) = bytes.read::<4>(at + 4 * i) else {
+                break;
+            };
+            self.head[4 * i] = word[0];
+            self.head[4 * i + 1] = word[1];
+            self.head[4 * i + 2] = word[2];
+            self.head[4 * i + 3] = word[3];
+            self.head_len = (4 * i + 4) as u8;
+            i += 1;
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<RouterKey>() == 8);
+    assert!(size_of::<Router>() == 36);
+    assert!(size_of::<AddressKey>() == 20);
+    assert!(size_of::<StrangerKey>() == 24);
+    assert!(size_of::<Stranger>() == 16);
+    assert!(size_of::<Event>() == 112);
+};
+
+#[cfg(feature = "user")]
+mod user {
+    #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
+
+    // SAFETY: bytemuck has checked each type to be plain old data: repr(C), no padding, any bits valid.
+    unsafe impl aya::Pod for super::RouterKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Router {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::AddressKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::StrangerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Stranger {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Event {}
+}

@@ -1,0 +1,128 @@
+//! What the engine is told.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrrp_common::Priority;
+use vrrp_common::check::Agreement;
+use vrrp_common::wire::ChecksumForm;
+
+use crate::settings::{Settings, TrackerId, VirtualAddress};
+
+/// The number of a virtual router in this process; also its slot in the kernel's maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// An advert that passed every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advert {
+    /// Its sender.
+    pub source: IpAddr,
+    /// The sender's priority; 0 releases.
+    pub priority: Priority,
+    /// The sender's interval.
+    pub interval: Duration,
+    /// The checksum form the sender uses.
+    pub form: ChecksumForm,
+    /// Whether the addresses are ours.
+    pub agreement: Agreement,
+}
+
+/// The state of a router's own interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It can carry adverts, from this source address.
+    Up(IpAddr),
+    /// It is there and up, but has no address to send from.
+    NoSource,
+    /// It is down, without carrier, or gone.
+    Down,
+}
+
+/// What a watched thing says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It has said nothing yet.
+    Unknown,
+    /// Well.
+    Good,
+    /// Not well.
+    Bad,
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The addresses are as asked; those that were not there before are announced.
+    Done,
+    /// The kernel refused an address, with its reason.
+    Failed {
+        /// Which.
+        address: VirtualAddress,
+        /// The kernel's word for it.
+        error: String,
+    },
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A new router. It does nothing before `hold_until` and its first [`Input::Link`].
+    Add {
+        /// Its number, not in use.
+        slot: Slot,
+        /// Its settings.
+        settings: Box<Settings>,
+        /// How long it stays silent after this (`vrrp_startup_delay`).
+        hold: Duration,
+    },
+    /// New settings for a router, by reload.
+    Change {
+        /// Its number.
+        slot: Slot,
+        /// Its settings from now on.
+        settings: Box<Settings>,
+    },
+    /// A router is no longer wanted: it releases and ends.
+    Remove {
+        /// Its number.
+        slot: Slot,
+    },
+    /// An advert for a router arrived; `now` is the kernel's stamp.
+    Advert {
+        /// The router's number.
+        slot: Slot,
+        /// The advert.
+        advert: Advert,
+    },
+    /// A router's own interface changed.
+    Link {
+        /// The router's number.
+        slot: Slot,
+        /// Its state now.
+        link: Link,
+    },
+    /// A watched thing changed.
+    Track {
+        /// Which.
+        id: TrackerId,
+        /// What it says now.
+        health: Health,
+    },
+    /// Somebody else removed one of a router's addresses.
+    AddressLost {
+        /// The router's number.
+        slot: Slot,
+        /// The address.
+        address: VirtualAddress,
+    },
+    /// An effect ended.
+    Outcome {
+        /// The router's number.
+        slot: Slot,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The process ends: every router releases.
+    Shutdown,
+}

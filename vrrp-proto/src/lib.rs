@@ -1,0 +1,4 @@
+//! VRRP as a state machine.
+pub mod input;
+pub mod output;
+pub mod settings;

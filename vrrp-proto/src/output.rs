@@ -1,0 +1,201 @@
+//! What the engine asks for and tells.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vrrp_common::Priority;
+use vrrp_common::wire::ChecksumForm;
+
+use crate::input::Slot;
+use crate::settings::{TrackerId, VirtualAddress};
+
+/// An advert to send now. First lane: never behind an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The router.
+    pub slot: Slot,
+    /// The priority to say; 0 releases.
+    pub priority: Priority,
+    /// The checksum form to use.
+    pub form: ChecksumForm,
+}
+
+/// Work on the host's addresses, to be done in this order for each router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Put these addresses on their interfaces, then answer with `Input::Outcome`.
+    AddAddresses {
+        /// The router.
+        slot: Slot,
+        /// Which.
+        addresses: Arc<[VirtualAddress]>,
+    },
+    /// Take these addresses off. Announcements for them that still wait are dropped.
+    RemoveAddresses {
+        /// The router.
+        slot: Slot,
+        /// Which.
+        addresses: Arc<[VirtualAddress]>,
+    },
+    /// Announce these addresses: gratuitous ARP (RFC 9568 §6.4.2, erratum 7947) or unsolicited
+    /// neighbour advertisements.
+    Announce {
+        /// The router.
+        slot: Slot,
+        /// Which.
+        addresses: Arc<[VirtualAddress]>,
+        /// How often each.
+        repeat: u32,
+    },
+}
+
+/// A router's state, in RFC 9568's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StateName {
+    /// Not started, or held back.
+    Initialize,
+    /// Listening.
+    Backup,
+    /// Holding the addresses.
+    Active,
+    /// Something it needs is missing; RFC 9568 calls this Initialize too.
+    Fault,
+}
+
+/// Why a router changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It starts, and listens first.
+    Startup,
+    /// It owns the addresses, so it does not ask.
+    Owner,
+    /// The Active router was not heard for this long.
+    NoAdvert {
+        /// Who it was; `None` where none was ever heard.
+        from: Option<IpAddr>,
+        /// Since its last advert, or since listening began.
+        silence: Duration,
+    },
+    /// The Active router released, and the skew passed.
+    Released {
+        /// Who it was.
+        from: IpAddr,
+    },
+    /// An advert of higher priority.
+    HigherPriority {
+        /// Its sender.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
+        /// Ours.
+        ours: Priority,
+    },
+    /// An advert of the same priority from a higher address.
+    HigherAddress {
+        /// Its sender.
+        from: IpAddr,
+        /// The priority.
+        priority: Priority,
+    },
+    /// The router's interface is down or gone.
+    LinkDown,
+    /// The router's interface has no address to send from.
+    NoSource,
+    /// A watched thing with weight 0 failed.
+    Tracker(TrackerId),
+    /// The kernel refused an address.
+    AddressRefused,
+    /// Nothing is in the way any more.
+    Recovered,
+    /// The process ends, or the router is no longer configured.
+    Shutdown,
+}
+
+/// Something worth telling: to the log, to notify scripts, to `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A router changed its state.
+    Transition {
+        /// The router.
+        slot: Slot,
+        /// From.
+        from: StateName,
+        /// To.
+        to: StateName,
+        /// Why.
+        why: Why,
+        /// Its priority now.
+        priority: Priority,
+    },
+    /// Tracking moved a router's priority.
+    PriorityChanged {
+        /// The router.
+        slot: Slot,
+        /// From.
+        from: Priority,
+        /// To.
+        to: Priority,
+    },
+    /// An Active router heard one that loses against it, and answered.
+    LowerAdvert {
+        /// The router.
+        slot: Slot,
+        /// The sender.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
+        /// Ours.
+        ours: Priority,
+    },
+    /// A Backup hears another Active router than before, or one with another interval.
+    Following {
+        /// The router.
+        slot: Slot,
+        /// The Active router.
+        from: IpAddr,
+        /// Its priority.
+        priority: Priority,
+        /// Its interval.
+        interval: Duration,
+    },
+    /// A Backup heard the Active router release.
+    PriorityZero {
+        /// The router.
+        slot: Slot,
+        /// The sender.
+        from: IpAddr,
+    },
+    /// A Backup waits out `preempt_delay` before it takes over from a router of lower priority.
+    PreemptDelayed {
+        /// The router.
+        slot: Slot,
+        /// The Active router.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
+        /// The delay.
+        delay: Duration,
+    },
+    /// Somebody removed an address of an Active router; it is being put back.
+    AddressRestored {
+        /// The router.
+        slot: Slot,
+        /// The address.
+        address: VirtualAddress,
+    },
+    /// The kernel refused an address.
+    AddressFailed {
+        /// The router.
+        slot: Slot,
+        /// The address.
+        address: VirtualAddress,
+        /// The kernel's reason.
+        error: String,
+    },
+    /// A router ended after `Input::Remove` or `Input::Shutdown`; its last effects come before this.
+    Ended {
+        /// The router.
+        slot: Slot,
+    },
+}

@@ -1,0 +1,133 @@
+//! What one virtual router is to do, in values that have been checked.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Family, Priority, Version, Vrid};
+
+/// The settings of one virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The protocol version.
+    pub version: Version,
+    /// The family that carries the adverts.
+    pub family: Family,
+    /// The virtual router.
+    pub vrid: Vrid,
+    /// The configured priority, before tracking.
+    pub priority: Priority,
+    /// Advertisement_Interval: 10 ms to 255 s, as the version's field can say it.
+    pub interval: Duration,
+    /// Preempt_Mode (RFC 9568 §6.1).
+    pub preempt: bool,
+    /// How long a router of lower priority is left in place after it was first heard.
+    pub preempt_delay: Duration,
+    /// The addresses: in the adverts, and held while Active.
+    pub addresses: Vec<VirtualAddress>,
+    /// Held while Active, but not in the adverts.
+    pub excluded: Vec<VirtualAddress>,
+    /// When and how often addresses are announced.
+    pub announce: Announce,
+    /// What moves the priority or puts the router into Fault.
+    pub trackers: Vec<Tracker>,
+    /// Whether the loss of the router's own link is a fault.
+    pub track_link: bool,
+    /// The checksum form to send before a peer has shown its own.
+    pub form: ChecksumForm,
+    /// Whether an advert that loses against ours is answered at once (RFC 9568 §6.4.3).
+    pub answer_lower: bool,
+    /// Whether one last advert goes out before the router yields to a higher one.
+    pub advert_on_yield: bool,
+}
+
+/// An address that follows the Active router, and how it is put on its interface.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VirtualAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The prefix length: 0 to 32 or 128.
+    pub prefix: u8,
+    /// The interface's name.
+    pub device: String,
+    /// The broadcast address (IPv4).
+    pub broadcast: Broadcast,
+    /// The scope, as a number of `rt_scopes`: 0 global, 200 site, 253 link, 254 host.
+    pub scope: u8,
+    /// The label (IPv4), at most 15 bytes.
+    pub label: Option<String>,
+    /// No connected route for the prefix.
+    pub no_prefix_route: bool,
+    /// Put back when somebody else removes it; unset by `no_track`.
+    pub tracked: bool,
+    /// Preferred lifetime 0: kept, but never chosen as a source. keepalived gives it to /128.
+    pub deprecated: bool,
+}
+
+/// Where an address's broadcast address comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Broadcast {
+    /// None.
+    #[default]
+    None,
+    /// All host bits set (`brd +`).
+    HostBitsSet,
+    /// All host bits clear (`brd -`).
+    HostBitsClear,
+    /// This one.
+    Address(std::net::Ipv4Addr),
+}
+
+/// When and how often a router announces its addresses: gratuitous ARP (RFC 9568 §6.4.2) and
+/// unsolicited neighbour advertisements, in keepalived's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// Announcements of each address at once when the router becomes Active, 1 at least.
+    pub repeat: u32,
+    /// After this time they are repeated once; zero: not.
+    pub delay: Duration,
+    /// They are repeated at this interval while Active; zero: not.
+    pub refresh: Duration,
+    /// Announcements per refresh.
+    pub refresh_repeat: u32,
+    /// As `repeat`, after an advert of lower priority; 0: none.
+    pub lower_repeat: u32,
+    /// As `delay`, after an advert of lower priority.
+    pub lower_delay: Duration,
+}
+
+impl Default for Announce {
+    /// keepalived's: five, and five more after 5 s.
+    fn default() -> Self {
+        Self {
+            repeat: 5,
+            delay: Duration::from_secs(5),
+            refresh: Duration::ZERO,
+            refresh_repeat: 1,
+            lower_repeat: 5,
+            lower_delay: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Something that is watched for a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracker {
+    /// Which.
+    pub id: TrackerId,
+    /// 0: its failure is a fault. Positive: added while it is good. Negative: added while it is bad.
+    pub weight: i16,
+    /// Swaps good and bad.
+    pub reverse: bool,
+}
+
+/// The number of something that is watched: a script or an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrackerId(pub u32);
+
+impl Settings {
+    /// All addresses the router holds while Active, those in the adverts first.
+    pub fn held(&self) -> impl Iterator<Item = &VirtualAddress> {
+        self.addresses.iter().chain(&self.excluded)
+    }
+}

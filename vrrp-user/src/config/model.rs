@@ -1,0 +1,226 @@
+//! A configuration as the daemon uses it: every value checked, every default filled in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Family, Priority, Version, Vrid};
+use vrrp_proto::settings::{Announce, VirtualAddress};
+
+/// Where something was written: byte offsets into the file.
+pub type Span = Range<usize>;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `global_defs`.
+    pub global: Global,
+    /// The `vrrp_script` blocks by name.
+    pub scripts: BTreeMap<String, Script>,
+    /// The `vrrp_instance` blocks that can be run, in the order of the file.
+    pub instances: Vec<Instance>,
+    /// The `vrrp_instance` blocks that can't, with the reason in one line.
+    pub refused: Vec<Refused>,
+}
+
+/// An instance that is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name.
+    pub name: String,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// `global_defs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    /// `router_id`; the host's name where it is not set.
+    pub router_id: Option<String>,
+    /// `vrrp_version`.
+    pub version: Version,
+    /// `script_user`.
+    pub script_user: Option<UserSpec>,
+    /// `enable_script_security`.
+    pub script_security: bool,
+    /// `vrrp_startup_delay`.
+    pub startup_delay: Duration,
+    /// `vrrp_garp_interval`: between two gratuitous ARPs on one link.
+    pub garp_interval: Duration,
+    /// `vrrp_gna_interval`: between two unsolicited neighbour advertisements on one link.
+    pub gna_interval: Duration,
+    /// `vrrp_datapath`, a keyword of ours.
+    pub datapath: Option<Datapath>,
+    /// What is kept for mail.
+    pub mail: Mail,
+}
+
+/// Which way adverts take from the interface to the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Datapath {
+    /// Native XDP, else generic XDP, else a socket.
+    #[default]
+    Auto,
+    /// Native XDP, else a socket.
+    Xdp,
+    /// Generic XDP, else a socket.
+    Generic,
+    /// A socket.
+    Socket,
+}
+
+/// Mail settings: read and kept, so that a file with them is not faulty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mail {
+    /// `notification_email`.
+    pub to: Vec<String>,
+    /// `notification_email_from`.
+    pub from: Option<String>,
+    /// `smtp_server` with its port.
+    pub server: Option<(String, u16)>,
+    /// `smtp_connect_timeout`.
+    pub timeout: Option<Duration>,
+}
+
+/// A user, and perhaps a group, to run a script as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSpec {
+    /// The user's name or number as written.
+    pub user: String,
+    /// The group's, where written.
+    pub group: Option<String>,
+}
+
+/// A command with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments; for a shell command `/bin/sh -c TEXT`.
+    pub argv: Vec<String>,
+    /// As the user wrote it, for messages.
+    pub text: String,
+    /// The user to run it as, where written beside it.
+    pub user: Option<UserSpec>,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// A `vrrp_script` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its name.
+    pub name: String,
+    /// What to run.
+    pub command: Command,
+    /// How often, 1 ms at least.
+    pub interval: Duration,
+    /// How long one run may take.
+    pub timeout: Duration,
+    /// The weight where `track_script` gives none.
+    pub weight: Weight,
+    /// Successes in a row that make it good.
+    pub rise: u32,
+    /// Failures in a row that make it bad.
+    pub fall: u32,
+    /// Bad until `rise` successes (`init_fail`).
+    pub init_fail: bool,
+    /// Where the block's name was written.
+    pub span: Span,
+}
+
+/// A weight, -253 to 253, perhaps reversed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// 0: failure is a fault.
+    pub value: i16,
+    /// Good and bad swapped.
+    pub reverse: bool,
+}
+
+/// Something tracked by an instance, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// The script's or interface's name.
+    pub name: String,
+    /// Its weight for this instance.
+    pub weight: Weight,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// The commands to run on a change of state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// `notify_master`.
+    pub master: Option<Command>,
+    /// `notify_backup`.
+    pub backup: Option<Command>,
+    /// `notify_fault`.
+    pub fault: Option<Command>,
+    /// `notify_stop`.
+    pub stop: Option<Command>,
+    /// `notify`, after the specific one.
+    pub any: Option<Command>,
+}
+
+/// A `vrrp_instance` block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// `state MASTER` was written. Only of interest for messages: priority decides.
+    pub wants_master: bool,
+    /// `interface`.
+    pub interface: String,
+    /// `virtual_router_id`.
+    pub vrid: Vrid,
+    /// `priority`.
+    pub priority: Priority,
+    /// `advert_int`, as the version can say it.
+    pub interval: Duration,
+    /// `version`, `vrrp_version`, or 3 where the addresses are IPv6.
+    pub version: Version,
+    /// The family of the adverts.
+    pub family: Family,
+    /// Unset by `nopreempt`.
+    pub preempt: bool,
+    /// `preempt_delay`.
+    pub preempt_delay: Duration,
+    /// `auth_pass` of `auth_type PASS`, padded with zeros.
+    pub password: Option<[u8; 8]>,
+    /// `virtual_ipaddress`, 255 at most.
+    pub addresses: Vec<VirtualAddress>,
+    /// `virtual_ipaddress_excluded`, and what did not fit the advert.
+    pub excluded: Vec<VirtualAddress>,
+    /// `mcast_src_ip`.
+    pub source: Option<IpAddr>,
+    /// The `garp_*` keywords.
+    pub announce: Announce,
+    /// `track_script`.
+    pub track_scripts: Vec<Tracked>,
+    /// `track_interface`.
+    pub track_interfaces: Vec<Tracked>,
+    /// `dont_track_primary`.
+    pub dont_track_primary: bool,
+    /// The checksum to send in VRRPv3 over IPv4.
+    pub form: ChecksumForm,
+    /// `lower_prio_no_advert`.
+    pub lower_prio_no_advert: bool,
+    /// `higher_prio_send_advert`.
+    pub higher_prio_send_advert: bool,
+    /// `notify` and its kin.
+    pub notify: Notify,
+    /// Where the block's name was written.
+    pub span: Span,
+}
+
+/// A file with the place it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path, as the user gave it.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
