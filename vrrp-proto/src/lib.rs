@@ -1,4 +1,38 @@
-//! VRRP as a state machine.
+//! VRRP as a state machine without I/O and without a clock.
+//!
+//! An [`Engine`] holds the virtual routers of one host. It opens no socket, reads no clock and never
+//! waits: the same calls give the same results, so whole networks of engines run inside a test.
+//!
+//! # Contract
+//!
+//! Calls come in four kinds:
+//!
+//! - [`Engine::handle`] takes one [`Input`] with the time it happened, [`Engine::handle_timeout`] the
+//!   time it is;
+//! - [`Engine::poll_transmit`], [`Engine::poll_effect`] and [`Engine::poll_event`] give what is to be
+//!   done and told, each in its own lane; call each until it is empty after every input, transmits
+//!   first: they never wait for an effect;
+//! - [`Engine::poll_timeout`] names the one instant at which [`Engine::handle_timeout`] is due;
+//! - the rest only looks.
+//!
+//! Time may stand still but never goes back, except that the stamp of an advert may be earlier than
+//! the last call: it arrived while others were handled. Before a late [`Engine::handle_timeout`], every
+//! advert that has already arrived must be handed in: the engine listens before it believes a timer.
+//!
+//! What the engine never does: speak from Backup, decide by the order in which inputs of one instant
+//! came, let one router's settings touch another's.
+
+mod election;
+mod engine;
+mod router;
+mod timers;
+
 pub mod input;
 pub mod output;
 pub mod settings;
+
+pub use engine::Engine;
+pub use input::{Advert, Health, Input, Link, Outcome, Slot};
+pub use output::{Effect, Event, StateName, Transmit, Why};
+pub use router::{Following, Stats, View};
+pub use settings::{Settings, TrackerId, VirtualAddress};

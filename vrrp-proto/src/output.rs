@@ -82,6 +82,15 @@ pub enum Why {
         /// Who it was.
         from: IpAddr,
     },
+    /// The Active router has a lower priority than ours, and Preempt_Mode is on.
+    Preempting {
+        /// The Active router.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
+        /// Ours.
+        ours: Priority,
+    },
     /// An advert of higher priority.
     HigherPriority {
         /// Its sender.
@@ -104,6 +113,8 @@ pub enum Why {
     NoSource,
     /// A watched thing with weight 0 failed.
     Tracker(TrackerId),
+    /// A watched thing with weight 0 has said nothing yet.
+    Undecided(TrackerId),
     /// The kernel refused an address.
     AddressRefused,
     /// Nothing is in the way any more.

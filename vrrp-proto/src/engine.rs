@@ -1,0 +1,167 @@
+//! All virtual routers of a host: who an input is for, whose deadline is next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use vrrp_common::Instant;
+
+use crate::input::{Health, Input, Slot};
+use crate::output::{Effect, Event, Transmit};
+use crate::router::{Router, View};
+use crate::settings::TrackerId;
+
+/// The three lanes out of the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) events: VecDeque<Event>,
+}
+
+/// The virtual routers of one host. The crate's documentation has the contract.
+#[derive(Debug, Default)]
+pub struct Engine {
+    routers: BTreeMap<Slot, Router>,
+    /// Each router's deadline, soonest first; a router is here at most once.
+    deadlines: BTreeSet<(Instant, Slot)>,
+    /// What every watched thing said last, for routers that come later.
+    health: BTreeMap<TrackerId, Health>,
+    lanes: Lanes,
+}
+
+impl Engine {
+    /// An engine without routers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one input that happened at `now`.
+    ///
+    /// Inputs for a slot that is not there are dropped: the router ended while they were on their way.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Add {
+                slot,
+                settings,
+                hold,
+            } => {
+                let router = Router::new(now, slot, *settings, hold, &self.health);
+                self.routers.insert(slot, router);
+                self.with(slot, |router, lanes| router.review(now, lanes));
+            }
+            Input::Change { slot, settings } => {
+                let health = &self.health;
+                if let Some(router) = self.routers.get_mut(&slot) {
+                    let before = router.deadline();
+                    router.change(now, *settings, health, &mut self.lanes);
+                    reschedule(&mut self.deadlines, slot, before, router.deadline());
+                }
+            }
+            Input::Remove { slot } => self.end(now, slot),
+            Input::Advert { slot, advert } => {
+                self.with(slot, |router, lanes| router.on_advert(now, &advert, lanes));
+            }
+            Input::Link { slot, link } => {
+                self.with(slot, |router, lanes| router.on_link(now, link, lanes));
+            }
+            Input::Track { id, health } => {
+                self.health.insert(id, health);
+                let slots: Vec<Slot> = self.routers.keys().copied().collect();
+                for slot in slots {
+                    self.with(slot, |router, lanes| {
+                        router.on_track(now, id, health, lanes);
+                    });
+                }
+            }
+            Input::AddressLost { slot, address } => {
+                self.with(slot, |router, lanes| {
+                    router.on_address_lost(&address, lanes);
+                });
+            }
+            Input::Outcome { slot, outcome } => {
+                self.with(slot, |router, lanes| router.on_outcome(now, outcome, lanes));
+            }
+            Input::Shutdown => {
+                let slots: Vec<Slot> = self.routers.keys().copied().collect();
+                for slot in slots {
+                    self.end(now, slot);
+                }
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, slot)) = self.deadlines.first() {
+            if at > now {
+                break;
+            }
+            self.with(slot, |router, lanes| router.on_timeout(now, lanes));
+            debug_assert_ne!(
+                self.deadlines.first(),
+                Some(&(at, slot)),
+                "a router that was served still has the same deadline"
+            );
+        }
+    }
+
+    /// When [`Engine::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The next advert to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.lanes.transmits.pop_front()
+    }
+
+    /// The next work on addresses.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.lanes.effects.pop_front()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.lanes.events.pop_front()
+    }
+
+    /// Every router as it is now, by slot.
+    pub fn views(&self) -> impl Iterator<Item = View> {
+        self.routers.values().map(Router::view)
+    }
+
+    /// One router as it is now.
+    pub fn view(&self, slot: Slot) -> Option<View> {
+        self.routers.get(&slot).map(Router::view)
+    }
+
+    /// Lets a router work and keeps its deadline in the table.
+    fn with(&mut self, slot: Slot, work: impl FnOnce(&mut Router, &mut Lanes)) {
+        if let Some(router) = self.routers.get_mut(&slot) {
+            // A new router has a deadline that is not in the table; removing it does no harm.
+            let before = router.deadline();
+            work(router, &mut self.lanes);
+            reschedule(&mut self.deadlines, slot, before, router.deadline());
+        }
+    }
+
+    fn end(&mut self, now: Instant, slot: Slot) {
+        if let Some(mut router) = self.routers.remove(&slot) {
+            reschedule(&mut self.deadlines, slot, router.deadline(), None);
+            router.end(now, &mut self.lanes);
+        }
+    }
+}
+
+fn reschedule(
+    deadlines: &mut BTreeSet<(Instant, Slot)>,
+    slot: Slot,
+    before: Option<Instant>,
+    after: Option<Instant>,
+) {
+    if let Some(at) = before {
+        deadlines.remove(&(at, slot));
+    }
+    if let Some(at) = after {
+        deadlines.insert((at, slot));
+    }
+}

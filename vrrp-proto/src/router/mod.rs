@@ -1,0 +1,651 @@
+//! One virtual router: RFC 9568 §6.4 with keepalived's options.
+//!
+//! Every input is matched against every state, so that what is ignored is ignored in writing.
+
+mod reload;
+mod view;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Priority, time};
+
+pub use self::view::{Following, Stats, View};
+use crate::election::{self, Bearing, Contest};
+use crate::engine::Lanes;
+use crate::input::{Advert, Health, Link, Outcome, Slot};
+use crate::output::{Effect, Event, StateName, Transmit, Why};
+use crate::settings::{Settings, Tracker, TrackerId, VirtualAddress};
+use crate::timers::Announcements;
+
+/// The first wait after the kernel refused an address; four times as long after each further one.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+/// The wait never grows beyond this many quadruplings: 320 s.
+const REFUSED_STEPS: u32 = 3;
+
+/// One virtual router.
+#[derive(Debug)]
+pub(crate) struct Router {
+    slot: Slot,
+    settings: Settings,
+    state: State,
+    /// The router's interface, once it is known.
+    link: Option<Link>,
+    /// The address adverts leave with; kept while the link is down.
+    source: Option<IpAddr>,
+    /// No state but Initialize before this.
+    hold_until: Instant,
+    /// What each of `settings.trackers` said last, in their order.
+    health: Vec<Health>,
+    /// The priority after tracking.
+    priority: Priority,
+    /// The checksum form to send: the peer's, once one was heard.
+    form: ChecksumForm,
+    /// How often in a row the kernel refused an address.
+    refusals: u32,
+    /// When the state was entered, and why.
+    since: Instant,
+    why: Why,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+enum State {
+    Initialize,
+    Fault {
+        /// When to try again; `None` waits for an input.
+        retry: Option<Instant>,
+    },
+    Backup(Backup),
+    Active(Active),
+}
+
+#[derive(Debug)]
+struct Backup {
+    /// Master_Down_Timer.
+    down_at: Instant,
+    /// The Active router, once it was heard.
+    following: Option<Following>,
+    /// An Active router that loses against us and is to be replaced.
+    outranked: Option<Following>,
+    /// The Active router that released.
+    released: Option<IpAddr>,
+    /// The end of `preempt_delay`, once a router of lower priority was heard.
+    preempt_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Active {
+    /// Adver_Timer.
+    advert_at: Instant,
+    announcements: Announcements,
+    /// When a losing advert was last answered.
+    answered: Option<Instant>,
+}
+
+impl Router {
+    pub(crate) fn new(
+        now: Instant,
+        slot: Slot,
+        settings: Settings,
+        hold: Duration,
+        health: &BTreeMap<TrackerId, Health>,
+    ) -> Self {
+        let mut router = Self {
+            slot,
+            state: State::Initialize,
+            link: None,
+            source: None,
+            hold_until: now + hold,
+            health: Vec::new(),
+            priority: settings.priority,
+            form: settings.form,
+            refusals: 0,
+            since: now,
+            why: Why::Startup,
+            stats: Stats::default(),
+            settings,
+        };
+        router.read_health(health);
+        router.priority = router.weighted_priority();
+        router
+    }
+
+    /// The one instant at which [`Router::on_timeout`] is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            // Held back: the end of the hold is due once; afterwards an input is awaited.
+            State::Initialize => (self.hold_until > self.since).then_some(self.hold_until),
+            State::Fault { retry } => *retry,
+            State::Backup(backup) => Some(backup.down_at),
+            State::Active(active) => {
+                let announce = active.announcements.next();
+                Some(announce.map_or(active.advert_at, |at| at.min(active.advert_at)))
+            }
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant, lanes: &mut Lanes) {
+        match &mut self.state {
+            State::Initialize => {
+                // Marks the hold as served, whatever else may still be missing.
+                self.hold_until = self.since;
+                self.review(now, lanes);
+            }
+            State::Fault { retry } => {
+                *retry = None;
+                self.review(now, lanes);
+            }
+            State::Backup(backup) => {
+                if backup.down_at <= now {
+                    let why = backup.why_active(now, self.since, self.priority);
+                    self.become_active(now, why, lanes);
+                }
+            }
+            State::Active(active) => {
+                let repeat = active.announcements.expire(now, &self.settings.announce);
+                if active.advert_at <= now {
+                    // From the deadline, not from now, or every late wake-up would shift the beat;
+                    // but missed beats are not made up for (a frozen process wakes to many).
+                    let next = active.advert_at + self.settings.interval;
+                    active.advert_at = if next > now {
+                        next
+                    } else {
+                        now + self.settings.interval
+                    };
+                    self.transmit(self.priority, lanes);
+                }
+                self.announce(repeat, lanes);
+            }
+        }
+    }
+
+    /// RFC 9568 §6.4.2 and §6.4.3: an advert that passed every check.
+    pub(crate) fn on_advert(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        self.stats.received += 1;
+        if advert.priority == Priority::RELEASE {
+            self.stats.zero_received += 1;
+        }
+        match &self.state {
+            State::Initialize | State::Fault { .. } => {}
+            State::Backup(_) => {
+                self.form = advert.form;
+                self.backup_hears(now, advert, lanes);
+            }
+            State::Active(_) => {
+                self.form = advert.form;
+                self.active_hears(now, advert, lanes);
+            }
+        }
+    }
+
+    pub(crate) fn on_link(&mut self, now: Instant, link: Link, lanes: &mut Lanes) {
+        self.link = Some(link);
+        match link {
+            Link::Up(source) => self.source = Some(source),
+            Link::NoSource => self.source = None,
+            Link::Down => {}
+        }
+        self.review(now, lanes);
+    }
+
+    pub(crate) fn on_track(
+        &mut self,
+        now: Instant,
+        id: TrackerId,
+        health: Health,
+        lanes: &mut Lanes,
+    ) {
+        let mut concerned = false;
+        for (tracker, known) in self.settings.trackers.iter().zip(&mut self.health) {
+            if tracker.id == id {
+                *known = health;
+                concerned = true;
+            }
+        }
+        if concerned {
+            self.reprioritize(now, lanes);
+            self.review(now, lanes);
+        }
+    }
+
+    pub(crate) fn on_address_lost(&mut self, address: &VirtualAddress, lanes: &mut Lanes) {
+        match &self.state {
+            State::Initialize | State::Fault { .. } | State::Backup(_) => {}
+            State::Active(_) => {
+                if address.tracked && self.settings.held().any(|held| held == address) {
+                    let slot = self.slot;
+                    let addresses: Arc<[_]> = Arc::new([address.clone()]);
+                    lanes.effects.push_back(Effect::AddAddresses {
+                        slot,
+                        addresses: Arc::clone(&addresses),
+                    });
+                    let repeat = self.settings.announce.repeat.max(1);
+                    lanes.effects.push_back(Effect::Announce {
+                        slot,
+                        addresses,
+                        repeat,
+                    });
+                    let address = address.clone();
+                    lanes
+                        .events
+                        .push_back(Event::AddressRestored { slot, address });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome, lanes: &mut Lanes) {
+        match (outcome, &self.state) {
+            (Outcome::Done, State::Active(_)) => self.refusals = 0,
+            (Outcome::Done, State::Initialize | State::Fault { .. } | State::Backup(_)) => {}
+            (Outcome::Failed { address, error }, state) => {
+                let active = matches!(state, State::Active(_));
+                lanes.events.push_back(Event::AddressFailed {
+                    slot: self.slot,
+                    address,
+                    error,
+                });
+                if active {
+                    // An Active router without its address is a black hole; a peer may do better.
+                    let wait = REFUSED_WAIT * 4u32.pow(self.refusals.min(REFUSED_STEPS));
+                    self.refusals += 1;
+                    self.enter_fault(now, Why::AddressRefused, Some(now + wait), lanes);
+                }
+            }
+        }
+    }
+
+    /// Releases and ends (RFC 9568 §6.4.2 and §6.4.3, Shutdown).
+    pub(crate) fn end(&mut self, now: Instant, lanes: &mut Lanes) {
+        self.release(now, lanes);
+        self.enter(now, State::Initialize, Why::Shutdown, lanes);
+        lanes.events.push_back(Event::Ended { slot: self.slot });
+    }
+
+    /// Looks whether the state still fits what is known, and leaves it where it does not.
+    pub(crate) fn review(&mut self, now: Instant, lanes: &mut Lanes) {
+        match (&self.state, self.fault()) {
+            (State::Initialize | State::Backup(_) | State::Active(_), Some(why)) => {
+                if !self.held_back(now) {
+                    self.enter_fault(now, why, None, lanes);
+                }
+            }
+            (State::Initialize, None) => self.start(now, Why::Startup, lanes),
+            (State::Fault { retry: None }, None) => self.start(now, Why::Recovered, lanes),
+            (State::Fault { .. }, Some(why)) => self.why = why,
+            (State::Fault { retry: Some(_) }, None)
+            | (State::Backup(_) | State::Active(_), None) => {}
+        }
+    }
+
+    /// Leaves Initialize or Fault (RFC 9568 §6.4.1), unless something is not known yet.
+    fn start(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
+        if self.held_back(now) || self.link.is_none() {
+            return;
+        }
+        if let Some(id) = self.undecided() {
+            self.why = Why::Undecided(id);
+            return;
+        }
+        if self.priority.is_owner() {
+            self.become_active(now, Why::Owner, lanes);
+        } else {
+            self.become_backup(now, None, why, lanes);
+        }
+    }
+
+    fn backup_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        let State::Backup(backup) = &mut self.state else {
+            return;
+        };
+        let heard = Following::of(now, advert);
+        if advert.priority == Priority::RELEASE {
+            let skew = time::skew(
+                self.settings.version,
+                self.priority,
+                backup.interval(&self.settings),
+            );
+            // Never later than before: a stray release must not keep the address unserved.
+            backup.down_at = backup.down_at.min(now + skew);
+            backup.released = Some(advert.source);
+            let event = Event::PriorityZero {
+                slot: self.slot,
+                from: advert.source,
+            };
+            lanes.events.push_back(event);
+            return;
+        }
+        // The owner always preempts (RFC 9568 §6.1, Preempt_Mode).
+        let preempt = self.settings.preempt || self.priority.is_owner();
+        if preempt && advert.priority < self.priority {
+            if self.settings.preempt_delay.is_zero() {
+                backup.outranked = Some(heard);
+                return;
+            }
+            let until = *backup.preempt_at.get_or_insert_with(|| {
+                lanes.events.push_back(Event::PreemptDelayed {
+                    slot: self.slot,
+                    from: advert.source,
+                    theirs: advert.priority,
+                    delay: self.settings.preempt_delay,
+                });
+                now + self.settings.preempt_delay
+            });
+            if now >= until {
+                backup.outranked = Some(heard);
+                return;
+            }
+        } else {
+            backup.preempt_at = None;
+            backup.outranked = None;
+        }
+        let same = backup
+            .following
+            .is_some_and(|f| f.source == heard.source && f.interval == heard.interval);
+        if !same {
+            lanes.events.push_back(Event::Following {
+                slot: self.slot,
+                from: advert.source,
+                priority: advert.priority,
+                interval: advert.interval,
+            });
+        }
+        backup.following = Some(heard);
+        backup.released = None;
+        let interval = backup.interval(&self.settings);
+        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
+    }
+
+    fn active_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        let State::Active(active) = &mut self.state else {
+            return;
+        };
+        // An Active router has a source; without one an advert can't be compared and loses.
+        let source = self.source.unwrap_or(advert.source);
+        let (from, theirs, ours) = (advert.source, advert.priority, self.priority);
+        match election::contest(ours, source, advert) {
+            Contest::Released => active.advert_at = now,
+            Contest::LostByPriority => {
+                let why = Why::HigherPriority { from, theirs, ours };
+                self.yield_to(now, advert, why, lanes);
+            }
+            Contest::LostByAddress => {
+                let why = Why::HigherAddress {
+                    from,
+                    priority: ours,
+                };
+                self.yield_to(now, advert, why, lanes);
+            }
+            Contest::Won => {
+                // Due at once, but sent by the timer: of many stale adverts read after a freeze one
+                // answer comes. And not more often than a loser could need it.
+                let spacing = self.settings.interval / 8;
+                let recent = active
+                    .answered
+                    .is_some_and(|last| now.since(last) < spacing);
+                if self.settings.answer_lower && !recent {
+                    active.answered = Some(now);
+                    active.advert_at = active.advert_at.min(now);
+                }
+                let repeat = active
+                    .announcements
+                    .lower_advert(now, &self.settings.announce);
+                let slot = self.slot;
+                lanes.events.push_back(Event::LowerAdvert {
+                    slot,
+                    from,
+                    theirs,
+                    ours,
+                });
+                self.announce(repeat, lanes);
+            }
+        }
+    }
+
+    fn yield_to(&mut self, now: Instant, advert: &Advert, why: Why, lanes: &mut Lanes) {
+        if self.settings.advert_on_yield {
+            self.transmit(self.priority, lanes);
+        }
+        self.remove_addresses(lanes);
+        self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
+    }
+
+    fn become_backup(
+        &mut self,
+        now: Instant,
+        following: Option<Following>,
+        why: Why,
+        lanes: &mut Lanes,
+    ) {
+        let mut backup = Backup {
+            down_at: now,
+            following,
+            outranked: None,
+            released: None,
+            preempt_at: None,
+        };
+        let interval = backup.interval(&self.settings);
+        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
+        self.enter(now, State::Backup(backup), why, lanes);
+    }
+
+    fn become_active(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
+        let announcements = Announcements::started(now, &self.settings.announce);
+        let advert_at = now + self.settings.interval;
+        self.enter(
+            now,
+            State::Active(Active {
+                advert_at,
+                announcements,
+                answered: None,
+            }),
+            why,
+            lanes,
+        );
+        self.stats.became_active += 1;
+        self.transmit(self.priority, lanes);
+        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
+        if !addresses.is_empty() {
+            lanes.effects.push_back(Effect::AddAddresses {
+                slot: self.slot,
+                addresses,
+            });
+        }
+        self.announce(self.settings.announce.repeat.max(1), lanes);
+    }
+
+    fn enter_fault(&mut self, now: Instant, why: Why, retry: Option<Instant>, lanes: &mut Lanes) {
+        self.release(now, lanes);
+        self.enter(now, State::Fault { retry }, why, lanes);
+    }
+
+    /// Gives up being Active: priority 0 where it can be heard, addresses off.
+    fn release(&mut self, now: Instant, lanes: &mut Lanes) {
+        match &self.state {
+            State::Initialize | State::Fault { .. } | State::Backup(_) => {}
+            State::Active(_) => {
+                if matches!(self.link, Some(Link::Up(_))) {
+                    self.transmit(Priority::RELEASE, lanes);
+                }
+                self.remove_addresses(lanes);
+            }
+        }
+    }
+
+    fn enter(&mut self, now: Instant, state: State, why: Why, lanes: &mut Lanes) {
+        let from = self.state.name();
+        self.state = state;
+        self.since = now;
+        self.why = why;
+        let to = self.state.name();
+        let priority = self.priority;
+        lanes.events.push_back(Event::Transition {
+            slot: self.slot,
+            from,
+            to,
+            why,
+            priority,
+        });
+    }
+
+    fn transmit(&mut self, priority: Priority, lanes: &mut Lanes) {
+        self.stats.sent += 1;
+        if priority == Priority::RELEASE {
+            self.stats.zero_sent += 1;
+        }
+        lanes.transmits.push_back(Transmit {
+            slot: self.slot,
+            priority,
+            form: self.form,
+        });
+    }
+
+    fn announce(&self, repeat: u32, lanes: &mut Lanes) {
+        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
+        if repeat > 0 && !addresses.is_empty() {
+            lanes.effects.push_back(Effect::Announce {
+                slot: self.slot,
+                addresses,
+                repeat,
+            });
+        }
+    }
+
+    fn remove_addresses(&self, lanes: &mut Lanes) {
+        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
+        if !addresses.is_empty() {
+            lanes.effects.push_back(Effect::RemoveAddresses {
+                slot: self.slot,
+                addresses,
+            });
+        }
+    }
+
+    /// Moves the priority to what tracking says, and the Backup's timer with it.
+    fn reprioritize(&mut self, now: Instant, lanes: &mut Lanes) {
+        let (from, to) = (self.priority, self.weighted_priority());
+        if from == to {
+            return;
+        }
+        self.priority = to;
+        self.stretch(now, from);
+        lanes.events.push_back(Event::PriorityChanged {
+            slot: self.slot,
+            from,
+            to,
+        });
+    }
+
+    /// Moves Master_Down_Timer by what the skew of another priority differs. It stays a wait since the
+    /// last advert, so a higher priority may have to speak at once.
+    fn stretch(&mut self, now: Instant, before: Priority) {
+        let State::Backup(backup) = &mut self.state else {
+            return;
+        };
+        let interval = backup.interval(&self.settings);
+        let was = time::skew(self.settings.version, before, interval);
+        let is = time::skew(self.settings.version, self.priority, interval);
+        let base = Instant::from_nanos(
+            backup
+                .down_at
+                .as_nanos()
+                .saturating_sub(was.as_nanos() as u64),
+        );
+        backup.down_at = (base + is).max(now);
+    }
+
+    fn weighted_priority(&self) -> Priority {
+        let sum = self.bearings().map(|bearing| match bearing {
+            Bearing::Weight(weight) => weight,
+            Bearing::Unknown | Bearing::Fault => 0,
+        });
+        self.settings.priority.weighted(sum.sum())
+    }
+
+    /// What keeps the router from taking part, if anything does.
+    fn fault(&self) -> Option<Why> {
+        match self.link {
+            Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
+                return Some(Why::LinkDown);
+            }
+            Some(Link::NoSource) => return Some(Why::NoSource),
+            Some(Link::Up(_) | Link::Down) | None => {}
+        }
+        let failed = self.settings.trackers.iter().zip(self.bearings());
+        failed
+            .filter(|(_, bearing)| *bearing == Bearing::Fault)
+            .map(|(tracker, _)| Why::Tracker(tracker.id))
+            .next()
+    }
+
+    /// Says whether a tracker that could be a fault has said nothing yet. Only a router that starts
+    /// waits for it: one that is reloaded with a new script goes on until the script has an opinion.
+    fn undecided(&self) -> Option<TrackerId> {
+        let pairs = self.settings.trackers.iter().zip(self.bearings());
+        let mut open = pairs.filter(|(_, bearing)| *bearing == Bearing::Unknown);
+        open.next().map(|(tracker, _)| tracker.id)
+    }
+
+    fn held_back(&self, now: Instant) -> bool {
+        matches!(self.state, State::Initialize) && now < self.hold_until
+    }
+
+    fn bearings(&self) -> impl Iterator<Item = Bearing> {
+        let pairs = self.settings.trackers.iter().zip(&self.health);
+        pairs.map(|(tracker, health)| election::bearing(tracker, *health))
+    }
+
+    fn read_health(&mut self, known: &BTreeMap<TrackerId, Health>) {
+        let of = |tracker: &Tracker| known.get(&tracker.id).copied().unwrap_or(Health::Unknown);
+        self.health = self.settings.trackers.iter().map(of).collect();
+    }
+}
+
+impl State {
+    fn name(&self) -> StateName {
+        match self {
+            Self::Initialize => StateName::Initialize,
+            Self::Fault { .. } => StateName::Fault,
+            Self::Backup(_) => StateName::Backup,
+            Self::Active(_) => StateName::Active,
+        }
+    }
+}
+
+impl Backup {
+    /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
+    fn interval(&self, settings: &Settings) -> Duration {
+        self.following
+            .map_or(settings.interval, |following| following.interval)
+    }
+
+    /// Why Master_Down_Timer ran out.
+    fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
+        if let Some(from) = self.released {
+            return Why::Released { from };
+        }
+        let last = self.following.map_or(since, |following| following.heard);
+        let from = self.following.map(|following| following.source);
+        match self.outranked {
+            // Still there a moment ago: it is replaced. Silent for as long as a Backup of its own would
+            // wait: it is gone.
+            Some(lower) if now.since(lower.heard) < lower.interval * 3 => Why::Preempting {
+                from: lower.source,
+                theirs: lower.priority,
+                ours,
+            },
+            Some(lower) if lower.heard >= last => Why::NoAdvert {
+                from: Some(lower.source),
+                silence: now.since(lower.heard),
+            },
+            Some(_) | None => Why::NoAdvert {
+                from,
+                silence: now.since(last),
+            },
+        }
+    }
+}

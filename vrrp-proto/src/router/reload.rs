@@ -1,0 +1,102 @@
+//! New settings for a router that runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vrrp_common::{Instant, time};
+
+use super::{Router, State};
+use crate::engine::Lanes;
+use crate::input::{Health, Slot};
+use crate::output::{Effect, Why};
+use crate::settings::{Settings, TrackerId, VirtualAddress};
+
+impl Router {
+    /// Goes on with other settings, as little disturbed as they allow. The same settings disturb
+    /// nothing; another VRID, version or family ends this virtual router and starts another.
+    pub(crate) fn change(
+        &mut self,
+        now: Instant,
+        settings: Settings,
+        health: &BTreeMap<TrackerId, Health>,
+        lanes: &mut Lanes,
+    ) {
+        if settings == self.settings {
+            return;
+        }
+        let identity = |s: &Settings| (s.vrid, s.version, s.family);
+        if identity(&settings) != identity(&self.settings) {
+            self.release(now, lanes);
+            self.enter(now, State::Initialize, Why::Shutdown, lanes);
+            let link = self.link;
+            *self = Self::new(now, self.slot, settings, Duration::ZERO, health);
+            match link {
+                Some(link) => self.on_link(now, link, lanes),
+                None => self.review(now, lanes),
+            }
+            return;
+        }
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.read_health(health);
+        self.reprioritize(now, lanes);
+        if before.form != self.settings.form {
+            self.form = self.settings.form;
+        }
+        match &mut self.state {
+            State::Initialize | State::Fault { .. } => {}
+            State::Backup(backup) => {
+                if backup.following.is_none() && before.interval != self.settings.interval {
+                    // Nobody was heard, so the wait since listening began is by our own interval.
+                    let (version, interval) = (self.settings.version, self.settings.interval);
+                    let wait = time::master_down(version, self.priority, interval);
+                    backup.down_at = (self.since + wait).max(now);
+                }
+                if before.preempt_delay != self.settings.preempt_delay {
+                    backup.preempt_at = None;
+                }
+            }
+            State::Active(active) => {
+                active.advert_at = active.advert_at.min(now + self.settings.interval);
+                if before.announce != self.settings.announce {
+                    active.announcements.changed(now, &self.settings.announce);
+                }
+                let repeat = self.settings.announce.repeat.max(1);
+                exchange(self.slot, &before, &self.settings, repeat, lanes);
+            }
+        }
+        self.review(now, lanes);
+    }
+}
+
+/// Takes the addresses off that are no longer held and puts the new ones on. The others are not
+/// touched. Removal comes first: an address with another label or prefix is both.
+fn exchange(slot: Slot, before: &Settings, after: &Settings, repeat: u32, lanes: &mut Lanes) {
+    let missing_in = |there: &Settings, here: &Settings| -> Arc<[VirtualAddress]> {
+        there
+            .held()
+            .filter(|a| here.held().all(|b| b != *a))
+            .cloned()
+            .collect()
+    };
+    let gone = missing_in(before, after);
+    if !gone.is_empty() {
+        lanes.effects.push_back(Effect::RemoveAddresses {
+            slot,
+            addresses: gone,
+        });
+    }
+    let addresses = missing_in(after, before);
+    if !addresses.is_empty() {
+        let added = Arc::clone(&addresses);
+        lanes.effects.push_back(Effect::AddAddresses {
+            slot,
+            addresses: added,
+        });
+        lanes.effects.push_back(Effect::Announce {
+            slot,
+            addresses,
+            repeat,
+        });
+    }
+}

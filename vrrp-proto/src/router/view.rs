@@ -1,0 +1,105 @@
+//! A router as it is now, for `status`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Priority};
+
+use super::{Router, State};
+use crate::input::{Advert, Slot};
+use crate::output::{StateName, Why};
+
+/// An Active router that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// Its address.
+    pub source: IpAddr,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its interval.
+    pub interval: Duration,
+    /// The checksum form of its adverts.
+    pub form: ChecksumForm,
+    /// When its last advert arrived.
+    pub heard: Instant,
+}
+
+impl Following {
+    pub(crate) fn of(now: Instant, advert: &Advert) -> Self {
+        Self {
+            source: advert.source,
+            priority: advert.priority,
+            interval: advert.interval,
+            form: advert.form,
+            heard: now,
+        }
+    }
+}
+
+/// What a router has done and heard since it was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Adverts sent, those with priority 0 among them.
+    pub sent: u64,
+    /// Adverts sent with priority 0.
+    pub zero_sent: u64,
+    /// Good adverts heard, those with priority 0 among them.
+    pub received: u64,
+    /// Good adverts heard with priority 0.
+    pub zero_received: u64,
+    /// Changes to Active.
+    pub became_active: u64,
+}
+
+/// A router as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its number.
+    pub slot: Slot,
+    /// Its state.
+    pub state: StateName,
+    /// When it entered the state.
+    pub since: Instant,
+    /// Why.
+    pub why: Why,
+    /// The configured priority.
+    pub base_priority: Priority,
+    /// The priority after tracking.
+    pub priority: Priority,
+    /// The Active router it follows, in Backup.
+    pub following: Option<Following>,
+    /// When it acts next by itself.
+    pub deadline: Option<Instant>,
+    /// The address its adverts leave with.
+    pub source: Option<IpAddr>,
+    /// The checksum form of its adverts.
+    pub form: ChecksumForm,
+    /// What it has done so far.
+    pub stats: Stats,
+}
+
+impl Router {
+    pub(crate) fn view(&self) -> View {
+        let following = match &self.state {
+            State::Initialize | State::Fault { .. } | State::Active(_) => None,
+            State::Backup(backup) => match (backup.following, backup.outranked) {
+                (Some(a), Some(b)) => Some(if b.heard > a.heard { b } else { a }),
+                (a, b) => a.or(b),
+            },
+        };
+        View {
+            slot: self.slot,
+            state: self.state.name(),
+            since: self.since,
+            why: self.why,
+            base_priority: self.settings.priority,
+            priority: self.priority,
+            following,
+            deadline: self.deadline(),
+            source: self.source,
+            form: self.form,
+            stats: self.stats,
+        }
+    }
+}
