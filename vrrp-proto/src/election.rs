@@ -114,11 +114,7 @@ mod tests {
         #[case] health: Health,
         #[case] right: Bearing,
     ) {
-        let tracker = Tracker {
-            id: TrackerId(1),
-            weight,
-            reverse,
-        };
+        let tracker = Tracker { id: TrackerId(1), weight, reverse };
         assert_eq!(bearing(&tracker, health), right);
     }
 }

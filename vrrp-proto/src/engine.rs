@@ -39,11 +39,7 @@ impl Engine {
     /// Inputs for a slot that is not there are dropped: the router ended while they were on their way.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Add {
-                slot,
-                settings,
-                hold,
-            } => {
+            Input::Add { slot, settings, hold } => {
                 let router = Router::new(now, slot, *settings, hold, &self.health);
                 self.routers.insert(slot, router);
                 self.with(slot, |router, lanes| router.review(now, lanes));

@@ -35,9 +35,7 @@ impl Announcements {
 
     /// Notes a lower-priority advert; returns how often to announce now, 0 for not at all.
     pub(crate) fn lower_advert(&mut self, now: Instant, announce: &Announce) -> u32 {
-        let recent = self
-            .last_lower
-            .is_some_and(|last| now.since(last) < LOWER_SPACING);
+        let recent = self.last_lower.is_some_and(|last| now.since(last) < LOWER_SPACING);
         if announce.lower_repeat == 0 || recent {
             return 0;
         }
@@ -69,10 +67,7 @@ impl Announcements {
 
     /// The next of the deadlines.
     pub(crate) fn next(&self) -> Option<Instant> {
-        [self.second, self.lower, self.refresh]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.second, self.lower, self.refresh].into_iter().flatten().min()
     }
 }
 
@@ -106,11 +101,8 @@ mod tests {
 
     #[test]
     fn refresh_goes_on_and_bursts_of_one_instant_are_one() {
-        let announce = Announce {
-            refresh: Duration::from_secs(5),
-            refresh_repeat: 2,
-            ..Announce::default()
-        };
+        let announce =
+            Announce { refresh: Duration::from_secs(5), refresh_repeat: 2, ..Announce::default() };
         let mut timers = Announcements::started(at(0), &announce);
         assert_eq!(timers.expire(at(5000), &announce), 5);
         assert_eq!(timers.expire(at(10_000), &announce), 2);
@@ -119,19 +111,13 @@ mod tests {
 
     #[test]
     fn lower_adverts_are_answered_at_a_bounded_rate() {
-        let announce = Announce {
-            lower_delay: Duration::from_secs(1),
-            ..Announce::default()
-        };
+        let announce = Announce { lower_delay: Duration::from_secs(1), ..Announce::default() };
         let mut timers = Announcements::default();
         assert_eq!(timers.lower_advert(at(0), &announce), 5);
         assert_eq!(timers.lower_advert(at(10), &announce), 0);
         assert_eq!(timers.lower_advert(at(250), &announce), 5);
         assert_eq!(timers.expire(at(1250), &announce), 5);
-        let silent = Announce {
-            lower_repeat: 0,
-            ..announce
-        };
+        let silent = Announce { lower_repeat: 0, ..announce };
         assert_eq!(timers.lower_advert(at(9000), &silent), 0);
     }
 }

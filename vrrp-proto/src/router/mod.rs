@@ -2,6 +2,7 @@
 //!
 //! Every input is matched against every state, so that what is ignored is ignored in writing.
 
+mod hear;
 mod reload;
 mod view;
 
@@ -14,9 +15,9 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority, time};
 
 pub use self::view::{Following, Stats, View};
-use crate::election::{self, Bearing, Contest};
+use crate::election::{self, Bearing};
 use crate::engine::Lanes;
-use crate::input::{Advert, Health, Link, Outcome, Slot};
+use crate::input::{Health, Link, Outcome, Slot};
 use crate::output::{Effect, Event, StateName, Transmit, Why};
 use crate::settings::{Settings, Tracker, TrackerId, VirtualAddress};
 use crate::timers::Announcements;
@@ -151,33 +152,10 @@ impl Router {
                     // From the deadline, not from now, or every late wake-up would shift the beat;
                     // but missed beats are not made up for (a frozen process wakes to many).
                     let next = active.advert_at + self.settings.interval;
-                    active.advert_at = if next > now {
-                        next
-                    } else {
-                        now + self.settings.interval
-                    };
+                    active.advert_at = if next > now { next } else { now + self.settings.interval };
                     self.transmit(self.priority, lanes);
                 }
                 self.announce(repeat, lanes);
-            }
-        }
-    }
-
-    /// RFC 9568 §6.4.2 and §6.4.3: an advert that passed every check.
-    pub(crate) fn on_advert(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
-        self.stats.received += 1;
-        if advert.priority == Priority::RELEASE {
-            self.stats.zero_received += 1;
-        }
-        match &self.state {
-            State::Initialize | State::Fault { .. } => {}
-            State::Backup(_) => {
-                self.form = advert.form;
-                self.backup_hears(now, advert, lanes);
-            }
-            State::Active(_) => {
-                self.form = advert.form;
-                self.active_hears(now, advert, lanes);
             }
         }
     }
@@ -224,15 +202,9 @@ impl Router {
                         addresses: Arc::clone(&addresses),
                     });
                     let repeat = self.settings.announce.repeat.max(1);
-                    lanes.effects.push_back(Effect::Announce {
-                        slot,
-                        addresses,
-                        repeat,
-                    });
+                    lanes.effects.push_back(Effect::Announce { slot, addresses, repeat });
                     let address = address.clone();
-                    lanes
-                        .events
-                        .push_back(Event::AddressRestored { slot, address });
+                    lanes.events.push_back(Event::AddressRestored { slot, address });
                 }
             }
         }
@@ -244,11 +216,7 @@ impl Router {
             (Outcome::Done, State::Initialize | State::Fault { .. } | State::Backup(_)) => {}
             (Outcome::Failed { address, error }, state) => {
                 let active = matches!(state, State::Active(_));
-                lanes.events.push_back(Event::AddressFailed {
-                    slot: self.slot,
-                    address,
-                    error,
-                });
+                lanes.events.push_back(Event::AddressFailed { slot: self.slot, address, error });
                 if active {
                     // An Active router without its address is a black hole; a peer may do better.
                     let wait = REFUSED_WAIT * 4u32.pow(self.refusals.min(REFUSED_STEPS));
@@ -261,7 +229,7 @@ impl Router {
 
     /// Releases and ends (RFC 9568 §6.4.2 and §6.4.3, Shutdown).
     pub(crate) fn end(&mut self, now: Instant, lanes: &mut Lanes) {
-        self.release(now, lanes);
+        self.release(lanes);
         self.enter(now, State::Initialize, Why::Shutdown, lanes);
         lanes.events.push_back(Event::Ended { slot: self.slot });
     }
@@ -298,122 +266,6 @@ impl Router {
         }
     }
 
-    fn backup_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
-        let State::Backup(backup) = &mut self.state else {
-            return;
-        };
-        let heard = Following::of(now, advert);
-        if advert.priority == Priority::RELEASE {
-            let skew = time::skew(
-                self.settings.version,
-                self.priority,
-                backup.interval(&self.settings),
-            );
-            // Never later than before: a stray release must not keep the address unserved.
-            backup.down_at = backup.down_at.min(now + skew);
-            backup.released = Some(advert.source);
-            let event = Event::PriorityZero {
-                slot: self.slot,
-                from: advert.source,
-            };
-            lanes.events.push_back(event);
-            return;
-        }
-        // The owner always preempts (RFC 9568 §6.1, Preempt_Mode).
-        let preempt = self.settings.preempt || self.priority.is_owner();
-        if preempt && advert.priority < self.priority {
-            if self.settings.preempt_delay.is_zero() {
-                backup.outranked = Some(heard);
-                return;
-            }
-            let until = *backup.preempt_at.get_or_insert_with(|| {
-                lanes.events.push_back(Event::PreemptDelayed {
-                    slot: self.slot,
-                    from: advert.source,
-                    theirs: advert.priority,
-                    delay: self.settings.preempt_delay,
-                });
-                now + self.settings.preempt_delay
-            });
-            if now >= until {
-                backup.outranked = Some(heard);
-                return;
-            }
-        } else {
-            backup.preempt_at = None;
-            backup.outranked = None;
-        }
-        let same = backup
-            .following
-            .is_some_and(|f| f.source == heard.source && f.interval == heard.interval);
-        if !same {
-            lanes.events.push_back(Event::Following {
-                slot: self.slot,
-                from: advert.source,
-                priority: advert.priority,
-                interval: advert.interval,
-            });
-        }
-        backup.following = Some(heard);
-        backup.released = None;
-        let interval = backup.interval(&self.settings);
-        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
-    }
-
-    fn active_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
-        let State::Active(active) = &mut self.state else {
-            return;
-        };
-        // An Active router has a source; without one an advert can't be compared and loses.
-        let source = self.source.unwrap_or(advert.source);
-        let (from, theirs, ours) = (advert.source, advert.priority, self.priority);
-        match election::contest(ours, source, advert) {
-            Contest::Released => active.advert_at = now,
-            Contest::LostByPriority => {
-                let why = Why::HigherPriority { from, theirs, ours };
-                self.yield_to(now, advert, why, lanes);
-            }
-            Contest::LostByAddress => {
-                let why = Why::HigherAddress {
-                    from,
-                    priority: ours,
-                };
-                self.yield_to(now, advert, why, lanes);
-            }
-            Contest::Won => {
-                // Due at once, but sent by the timer: of many stale adverts read after a freeze one
-                // answer comes. And not more often than a loser could need it.
-                let spacing = self.settings.interval / 8;
-                let recent = active
-                    .answered
-                    .is_some_and(|last| now.since(last) < spacing);
-                if self.settings.answer_lower && !recent {
-                    active.answered = Some(now);
-                    active.advert_at = active.advert_at.min(now);
-                }
-                let repeat = active
-                    .announcements
-                    .lower_advert(now, &self.settings.announce);
-                let slot = self.slot;
-                lanes.events.push_back(Event::LowerAdvert {
-                    slot,
-                    from,
-                    theirs,
-                    ours,
-                });
-                self.announce(repeat, lanes);
-            }
-        }
-    }
-
-    fn yield_to(&mut self, now: Instant, advert: &Advert, why: Why, lanes: &mut Lanes) {
-        if self.settings.advert_on_yield {
-            self.transmit(self.priority, lanes);
-        }
-        self.remove_addresses(lanes);
-        self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
-    }
-
     fn become_backup(
         &mut self,
         now: Instant,
@@ -421,13 +273,8 @@ impl Router {
         why: Why,
         lanes: &mut Lanes,
     ) {
-        let mut backup = Backup {
-            down_at: now,
-            following,
-            outranked: None,
-            released: None,
-            preempt_at: None,
-        };
+        let mut backup =
+            Backup { down_at: now, following, outranked: None, released: None, preempt_at: None };
         let interval = backup.interval(&self.settings);
         backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
         self.enter(now, State::Backup(backup), why, lanes);
@@ -438,11 +285,7 @@ impl Router {
         let advert_at = now + self.settings.interval;
         self.enter(
             now,
-            State::Active(Active {
-                advert_at,
-                announcements,
-                answered: None,
-            }),
+            State::Active(Active { advert_at, announcements, answered: None }),
             why,
             lanes,
         );
@@ -450,21 +293,18 @@ impl Router {
         self.transmit(self.priority, lanes);
         let addresses: Arc<[_]> = self.settings.held().cloned().collect();
         if !addresses.is_empty() {
-            lanes.effects.push_back(Effect::AddAddresses {
-                slot: self.slot,
-                addresses,
-            });
+            lanes.effects.push_back(Effect::AddAddresses { slot: self.slot, addresses });
         }
         self.announce(self.settings.announce.repeat.max(1), lanes);
     }
 
     fn enter_fault(&mut self, now: Instant, why: Why, retry: Option<Instant>, lanes: &mut Lanes) {
-        self.release(now, lanes);
+        self.release(lanes);
         self.enter(now, State::Fault { retry }, why, lanes);
     }
 
     /// Gives up being Active: priority 0 where it can be heard, addresses off.
-    fn release(&mut self, now: Instant, lanes: &mut Lanes) {
+    fn release(&mut self, lanes: &mut Lanes) {
         match &self.state {
             State::Initialize | State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) => {
@@ -483,13 +323,7 @@ impl Router {
         self.why = why;
         let to = self.state.name();
         let priority = self.priority;
-        lanes.events.push_back(Event::Transition {
-            slot: self.slot,
-            from,
-            to,
-            why,
-            priority,
-        });
+        lanes.events.push_back(Event::Transition { slot: self.slot, from, to, why, priority });
     }
 
     fn transmit(&mut self, priority: Priority, lanes: &mut Lanes) {
@@ -497,31 +331,20 @@ impl Router {
         if priority == Priority::RELEASE {
             self.stats.zero_sent += 1;
         }
-        lanes.transmits.push_back(Transmit {
-            slot: self.slot,
-            priority,
-            form: self.form,
-        });
+        lanes.transmits.push_back(Transmit { slot: self.slot, priority, form: self.form });
     }
 
     fn announce(&self, repeat: u32, lanes: &mut Lanes) {
         let addresses: Arc<[_]> = self.settings.held().cloned().collect();
         if repeat > 0 && !addresses.is_empty() {
-            lanes.effects.push_back(Effect::Announce {
-                slot: self.slot,
-                addresses,
-                repeat,
-            });
+            lanes.effects.push_back(Effect::Announce { slot: self.slot, addresses, repeat });
         }
     }
 
     fn remove_addresses(&self, lanes: &mut Lanes) {
         let addresses: Arc<[_]> = self.settings.held().cloned().collect();
         if !addresses.is_empty() {
-            lanes.effects.push_back(Effect::RemoveAddresses {
-                slot: self.slot,
-                addresses,
-            });
+            lanes.effects.push_back(Effect::RemoveAddresses { slot: self.slot, addresses });
         }
     }
 
@@ -533,11 +356,7 @@ impl Router {
         }
         self.priority = to;
         self.stretch(now, from);
-        lanes.events.push_back(Event::PriorityChanged {
-            slot: self.slot,
-            from,
-            to,
-        });
+        lanes.events.push_back(Event::PriorityChanged { slot: self.slot, from, to });
     }
 
     /// Moves Master_Down_Timer by what the skew of another priority differs. It stays a wait since the
@@ -549,12 +368,8 @@ impl Router {
         let interval = backup.interval(&self.settings);
         let was = time::skew(self.settings.version, before, interval);
         let is = time::skew(self.settings.version, self.priority, interval);
-        let base = Instant::from_nanos(
-            backup
-                .down_at
-                .as_nanos()
-                .saturating_sub(was.as_nanos() as u64),
-        );
+        let base =
+            Instant::from_nanos(backup.down_at.as_nanos().saturating_sub(was.as_nanos() as u64));
         backup.down_at = (base + is).max(now);
     }
 
@@ -612,40 +427,6 @@ impl State {
             Self::Fault { .. } => StateName::Fault,
             Self::Backup(_) => StateName::Backup,
             Self::Active(_) => StateName::Active,
-        }
-    }
-}
-
-impl Backup {
-    /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
-    fn interval(&self, settings: &Settings) -> Duration {
-        self.following
-            .map_or(settings.interval, |following| following.interval)
-    }
-
-    /// Why Master_Down_Timer ran out.
-    fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
-        if let Some(from) = self.released {
-            return Why::Released { from };
-        }
-        let last = self.following.map_or(since, |following| following.heard);
-        let from = self.following.map(|following| following.source);
-        match self.outranked {
-            // Still there a moment ago: it is replaced. Silent for as long as a Backup of its own would
-            // wait: it is gone.
-            Some(lower) if now.since(lower.heard) < lower.interval * 3 => Why::Preempting {
-                from: lower.source,
-                theirs: lower.priority,
-                ours,
-            },
-            Some(lower) if lower.heard >= last => Why::NoAdvert {
-                from: Some(lower.source),
-                silence: now.since(lower.heard),
-            },
-            Some(_) | None => Why::NoAdvert {
-                from,
-                silence: now.since(last),
-            },
         }
     }
 }

@@ -27,7 +27,7 @@ impl Router {
         }
         let identity = |s: &Settings| (s.vrid, s.version, s.family);
         if identity(&settings) != identity(&self.settings) {
-            self.release(now, lanes);
+            self.release(lanes);
             self.enter(now, State::Initialize, Why::Shutdown, lanes);
             let link = self.link;
             *self = Self::new(now, self.slot, settings, Duration::ZERO, health);
@@ -73,30 +73,16 @@ impl Router {
 /// touched. Removal comes first: an address with another label or prefix is both.
 fn exchange(slot: Slot, before: &Settings, after: &Settings, repeat: u32, lanes: &mut Lanes) {
     let missing_in = |there: &Settings, here: &Settings| -> Arc<[VirtualAddress]> {
-        there
-            .held()
-            .filter(|a| here.held().all(|b| b != *a))
-            .cloned()
-            .collect()
+        there.held().filter(|a| here.held().all(|b| b != *a)).cloned().collect()
     };
     let gone = missing_in(before, after);
     if !gone.is_empty() {
-        lanes.effects.push_back(Effect::RemoveAddresses {
-            slot,
-            addresses: gone,
-        });
+        lanes.effects.push_back(Effect::RemoveAddresses { slot, addresses: gone });
     }
     let addresses = missing_in(after, before);
     if !addresses.is_empty() {
         let added = Arc::clone(&addresses);
-        lanes.effects.push_back(Effect::AddAddresses {
-            slot,
-            addresses: added,
-        });
-        lanes.effects.push_back(Effect::Announce {
-            slot,
-            addresses,
-            repeat,
-        });
+        lanes.effects.push_back(Effect::AddAddresses { slot, addresses: added });
+        lanes.effects.push_back(Effect::Announce { slot, addresses, repeat });
     }
 }

@@ -1,0 +1,158 @@
+//! What a router makes of an advert: RFC 9568 §6.4.2 and §6.4.3.
+
+use std::time::Duration;
+
+use vrrp_common::{Instant, Priority, time};
+
+use super::{Backup, Following, Router, State};
+use crate::election::{self, Contest};
+use crate::engine::Lanes;
+use crate::input::Advert;
+use crate::output::{Event, Why};
+use crate::settings::Settings;
+
+impl Router {
+    /// RFC 9568 §6.4.2 and §6.4.3: an advert that passed every check.
+    pub(crate) fn on_advert(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        self.stats.received += 1;
+        if advert.priority == Priority::RELEASE {
+            self.stats.zero_received += 1;
+        }
+        match &self.state {
+            State::Initialize | State::Fault { .. } => {}
+            State::Backup(_) => {
+                self.form = advert.form;
+                self.backup_hears(now, advert, lanes);
+            }
+            State::Active(_) => {
+                self.form = advert.form;
+                self.active_hears(now, advert, lanes);
+            }
+        }
+    }
+
+    fn backup_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        let State::Backup(backup) = &mut self.state else {
+            return;
+        };
+        let heard = Following::of(now, advert);
+        if advert.priority == Priority::RELEASE {
+            let skew =
+                time::skew(self.settings.version, self.priority, backup.interval(&self.settings));
+            // Never later than before: a stray release must not keep the address unserved.
+            backup.down_at = backup.down_at.min(now + skew);
+            backup.released = Some(advert.source);
+            let event = Event::PriorityZero { slot: self.slot, from: advert.source };
+            lanes.events.push_back(event);
+            return;
+        }
+        // The owner always preempts (RFC 9568 §6.1, Preempt_Mode).
+        let preempt = self.settings.preempt || self.priority.is_owner();
+        if preempt && advert.priority < self.priority {
+            if self.settings.preempt_delay.is_zero() {
+                backup.outranked = Some(heard);
+                return;
+            }
+            let until = *backup.preempt_at.get_or_insert_with(|| {
+                lanes.events.push_back(Event::PreemptDelayed {
+                    slot: self.slot,
+                    from: advert.source,
+                    theirs: advert.priority,
+                    delay: self.settings.preempt_delay,
+                });
+                now + self.settings.preempt_delay
+            });
+            if now >= until {
+                backup.outranked = Some(heard);
+                return;
+            }
+        } else {
+            backup.preempt_at = None;
+            backup.outranked = None;
+        }
+        let same = backup
+            .following
+            .is_some_and(|f| f.source == heard.source && f.interval == heard.interval);
+        if !same {
+            lanes.events.push_back(Event::Following {
+                slot: self.slot,
+                from: advert.source,
+                priority: advert.priority,
+                interval: advert.interval,
+            });
+        }
+        backup.following = Some(heard);
+        backup.released = None;
+        let interval = backup.interval(&self.settings);
+        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
+    }
+
+    fn active_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        let State::Active(active) = &mut self.state else {
+            return;
+        };
+        // An Active router has a source; without one an advert can't be compared and loses.
+        let source = self.source.unwrap_or(advert.source);
+        let (from, theirs, ours) = (advert.source, advert.priority, self.priority);
+        match election::contest(ours, source, advert) {
+            Contest::Released => active.advert_at = now,
+            Contest::LostByPriority => {
+                let why = Why::HigherPriority { from, theirs, ours };
+                self.yield_to(now, advert, why, lanes);
+            }
+            Contest::LostByAddress => {
+                let why = Why::HigherAddress { from, priority: ours };
+                self.yield_to(now, advert, why, lanes);
+            }
+            Contest::Won => {
+                // Due at once, but sent by the timer: of many stale adverts read after a freeze one
+                // answer comes. And not more often than a loser could need it.
+                let spacing = self.settings.interval / 8;
+                let recent = active.answered.is_some_and(|last| now.since(last) < spacing);
+                if self.settings.answer_lower && !recent {
+                    active.answered = Some(now);
+                    active.advert_at = active.advert_at.min(now);
+                }
+                let repeat = active.announcements.lower_advert(now, &self.settings.announce);
+                let slot = self.slot;
+                lanes.events.push_back(Event::LowerAdvert { slot, from, theirs, ours });
+                self.announce(repeat, lanes);
+            }
+        }
+    }
+
+    fn yield_to(&mut self, now: Instant, advert: &Advert, why: Why, lanes: &mut Lanes) {
+        if self.settings.advert_on_yield {
+            self.transmit(self.priority, lanes);
+        }
+        self.remove_addresses(lanes);
+        self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
+    }
+}
+
+impl Backup {
+    /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
+    pub(super) fn interval(&self, settings: &Settings) -> Duration {
+        self.following.map_or(settings.interval, |following| following.interval)
+    }
+
+    /// Why Master_Down_Timer ran out.
+    pub(super) fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
+        if let Some(from) = self.released {
+            return Why::Released { from };
+        }
+        let last = self.following.map_or(since, |following| following.heard);
+        let from = self.following.map(|following| following.source);
+        match self.outranked {
+            // Still there a moment ago: it is replaced. Silent for as long as a Backup of its own would
+            // wait: it is gone.
+            Some(lower) if now.since(lower.heard) < lower.interval * 3 => {
+                Why::Preempting { from: lower.source, theirs: lower.priority, ours }
+            }
+            Some(lower) if lower.heard >= last => {
+                Why::NoAdvert { from: Some(lower.source), silence: now.since(lower.heard) }
+            }
+            Some(_) | None => Why::NoAdvert { from, silence: now.since(last) },
+        }
+    }
+}
