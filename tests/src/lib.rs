@@ -1,1 +1,26 @@
-//! lab
+//! A laboratory of network namespaces for everything that needs root: hosts on a bridge, daemons
+//! in them, a capture with the kernel's stamps, a client that asks all the time.
+//!
+//! What is made is named after the process and removed when it is dropped, after a panic too; what
+//! a killed run left behind goes when the next one begins. The daemon under test is `xvrrp` from
+//! `XVRRP`, else from the workspace's `target/release`; `LAB_DAEMON=keepalived` plays the same
+//! scenarios with keepalived, which shows whether it is the scenario or the daemon that fails.
+
+pub mod capture;
+pub mod cases;
+pub mod conf;
+pub mod daemon;
+pub mod frame;
+pub mod http;
+pub mod lab;
+pub mod netns;
+pub mod packet;
+pub mod probe;
+pub mod status;
+pub mod wait;
+pub mod web;
+
+pub use capture::Capture;
+pub use daemon::{Daemon, Kind};
+pub use lab::Lab;
+pub use wait::{now, wait_until};

@@ -1,0 +1,132 @@
+//! What is on the wire, with the kernel's arrival stamps.
+
+use std::io::IoSliceMut;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::frame::{self, Advert, Frame};
+use crate::netns::Netns;
+use crate::packet;
+
+/// A frame with the time of its arrival, in the clock of [`crate::now`].
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When the kernel saw it.
+    pub at: Duration,
+    /// What it was.
+    pub frame: Frame,
+}
+
+/// An advert with the time of its arrival.
+#[derive(Clone, Debug)]
+pub struct SeenAdvert {
+    /// When the kernel saw it.
+    pub at: Duration,
+    /// The advert.
+    pub advert: Advert,
+}
+
+/// A running capture of adverts and gratuitous ARPs.
+#[derive(Debug)]
+pub struct Capture {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    end: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    /// Captures at a device from now on.
+    ///
+    /// # Errors
+    /// No packet socket.
+    pub fn start(netns: &Netns, device: &str) -> Result<Self> {
+        let socket = netns.enter(|| {
+            let socket = packet::open(device)?;
+            setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+            setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20))?;
+            setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(20))?;
+            Ok(socket)
+        })?;
+        let (seen, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let reader = std::thread::spawn({
+            let (seen, end) = (Arc::clone(&seen), Arc::clone(&end));
+            move || read_all(&socket, &seen, &end)
+        });
+        Ok(Self { seen, end, reader: Some(reader) })
+    }
+
+    /// Everything so far, in order of arrival.
+    pub fn seen(&self) -> Vec<Seen> {
+        // What arrived before the call is in the list after one time-out of the reader.
+        std::thread::sleep(Duration::from_millis(30));
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The adverts so far.
+    pub fn adverts(&self) -> Vec<SeenAdvert> {
+        let advert = |seen: Seen| match seen.frame {
+            Frame::Advert(advert) => Some(SeenAdvert { at: seen.at, advert }),
+            Frame::Announcement { .. } => None,
+        };
+        self.seen().into_iter().filter_map(advert).collect()
+    }
+
+    /// The adverts of a host of the laboratory so far.
+    pub fn adverts_of(&self, host: &str) -> Vec<SeenAdvert> {
+        let source = Ipv4Addr::new(192, 0, 2, crate::lab::number(host));
+        let mut all = self.adverts();
+        all.retain(|seen| seen.advert.source == source);
+        all
+    }
+
+    /// When gratuitous ARPs for this address arrived, with the hardware address they said.
+    pub fn announcements(&self, of: Ipv4Addr) -> Vec<(Duration, [u8; 6])> {
+        let announcement = |seen: Seen| match seen.frame {
+            Frame::Announcement { address, mac } if address == of => Some((seen.at, mac)),
+            Frame::Announcement { .. } | Frame::Advert(_) => None,
+        };
+        self.seen().into_iter().filter_map(announcement).collect()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+fn read_all(socket: &OwnedFd, seen: &Mutex<Vec<Seen>>, end: &AtomicBool) {
+    let mut buffer = [0; 2048];
+    while !end.load(Ordering::Relaxed) {
+        match read_one(socket, &mut buffer) {
+            Ok(Some(one)) => seen.lock().unwrap_or_else(PoisonError::into_inner).push(one),
+            Ok(None) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn read_one(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Seen>, Errno> {
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let got = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let stamp = got.cmsgs()?.find_map(|message| {
+        let ControlMessageOwned::ScmTimestampns(stamp) = message else { return None };
+        Some(Duration::from(stamp))
+    });
+    let length = got.bytes;
+    let read = frame::read(&buffer[..length.min(buffer.len())]);
+    Ok(stamp.zip(read).map(|(at, frame)| Seen { at, frame }))
+}

@@ -1,0 +1,75 @@
+//! The handed packet files.
+
+use std::path::{Path, PathBuf};
+
+/// One frame of a packet file.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name in the file.
+    pub name: String,
+    /// `accept`, `drop`, `ignore` or `choice`.
+    pub expect: String,
+    /// The frame.
+    pub bytes: Vec<u8>,
+}
+
+/// The folder with the handed packets: the same files that the validator's tests read.
+pub fn packet_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vrrp-common/testdata")
+}
+
+/// The folder with the handed configurations.
+pub fn conf_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/conf")
+}
+
+/// The frames of a packet file.
+///
+/// # Panics
+/// The file is missing or malformed.
+pub fn packets(name: &str) -> Vec<Case> {
+    let path = packet_folder().join(format!("{name}.hex"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut cases = Vec::new();
+    let mut head = None;
+    for line in text.lines() {
+        if let Some(words) = line.strip_prefix("#! frame ") {
+            let mut words = words.split_whitespace();
+            let name = words.next().expect("a frame has a name");
+            let expect = words.nth(1).expect("a frame has an expectation");
+            head = Some((name.to_owned(), expect.to_owned()));
+        } else if !line.starts_with('#') && !line.trim().is_empty() {
+            let (name, expect) = head.take().expect("bytes follow a frame line");
+            cases.push(Case { name, expect, bytes: from_hex(line) });
+        }
+    }
+    cases
+}
+
+/// A frame of a packet file by its name.
+///
+/// # Panics
+/// The file has no such frame.
+pub fn frame(file: &str, name: &str) -> Vec<u8> {
+    let found = packets(file).into_iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("{file} has no frame {name}")).bytes
+}
+
+/// The text of a handed configuration.
+///
+/// # Panics
+/// There is no such file.
+pub fn configuration(name: &str) -> String {
+    let path = conf_folder().join(format!("{name}.conf"));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The bytes that a line of hexadecimal digits says.
+///
+/// # Panics
+/// It is not hexadecimal.
+pub fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let value = |digit: u8| char::from(digit).to_digit(16).expect("filtered") as u8;
+    digits.chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
+}

@@ -1,0 +1,112 @@
+//! What `xvrrp status --json` says.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::daemon::xvrrp;
+
+/// A status.
+#[derive(Clone, Debug)]
+pub struct Status(Value);
+
+impl Status {
+    /// Asks the daemon with this run directory.
+    ///
+    /// # Errors
+    /// There is none, or it says something that is not JSON.
+    pub fn read(run_dir: &Path) -> Result<Self> {
+        let run_dir = run_dir.display().to_string();
+        let output = xvrrp(&["status", "--json", "--run-dir", &run_dir])?;
+        if !output.status.success() {
+            bail!("status: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).with_context(|| format!("status says {text}"))?;
+        Ok(Self(value))
+    }
+
+    /// An instance by its name.
+    ///
+    /// # Errors
+    /// There is no such instance.
+    pub fn instance(&self, name: &str) -> Result<Instance<'_>> {
+        let all = self.0["instances"].as_array().context("no list of instances")?;
+        let found = all.iter().find(|instance| instance["name"] == name);
+        found.map(Instance).with_context(|| format!("no instance {name} in {}", self.0))
+    }
+
+    /// The names of the instances.
+    pub fn names(&self) -> Vec<&str> {
+        let all = self.0["instances"].as_array();
+        all.into_iter().flatten().filter_map(|instance| instance["name"].as_str()).collect()
+    }
+
+    /// The data path of an interface (`native`, `generic`, `socket`), and why that one.
+    ///
+    /// # Errors
+    /// It is not used.
+    pub fn datapath(&self, interface: &str) -> Result<(&str, &str)> {
+        let all = self.0["interfaces"].as_array().context("no list of interfaces")?;
+        let found = all.iter().find(|entry| entry["name"] == interface);
+        let entry = found.with_context(|| format!("no interface {interface} in {}", self.0))?;
+        let path = entry["datapath"].as_str().context("no datapath")?;
+        Ok((path, entry["why"].as_str().unwrap_or_default()))
+    }
+}
+
+/// One instance of a status.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance<'a>(&'a Value);
+
+impl Instance<'_> {
+    /// `MASTER`, `BACKUP`, `FAULT` or `INIT`.
+    pub fn state(&self) -> &str {
+        self.0["state"].as_str().unwrap_or("?")
+    }
+
+    /// Why it is in its state.
+    pub fn why(&self) -> &str {
+        self.0["why"].as_str().unwrap_or_default()
+    }
+
+    /// Its priority with what tracking adds.
+    pub fn effective_priority(&self) -> u64 {
+        self.0["effective_priority"].as_u64().unwrap_or(u64::MAX)
+    }
+
+    /// The peer it follows: address and interval in milliseconds.
+    pub fn peer(&self) -> Option<(&str, u64)> {
+        let peer = self.0.get("peer").filter(|peer| !peer.is_null())?;
+        Some((peer["address"].as_str()?, peer["interval_ms"].as_u64()?))
+    }
+
+    /// A counter: `accepted`, `sent`, `ring_full`, `complex`.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.0["counters"][name].as_u64().unwrap_or_default()
+    }
+
+    /// How many adverts were refused for this reason.
+    pub fn refused(&self, reason: &str) -> u64 {
+        self.0["counters"]["refused"][reason].as_u64().unwrap_or_default()
+    }
+
+    /// How many adverts were refused for any reason.
+    pub fn refused_at_all(&self) -> u64 {
+        let all = self.0["counters"]["refused"].as_object();
+        all.into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+    }
+
+    /// The last refused advert: reason, sender and detail.
+    pub fn last_refused(&self) -> Option<(&str, &str, &str)> {
+        let last = self.0.get("last_refused").filter(|last| !last.is_null())?;
+        let text = |key: &str| last[key].as_str().unwrap_or_default();
+        Some((text("reason"), text("source"), text("detail")))
+    }
+
+    /// The whole of it, for messages.
+    pub fn json(&self) -> String {
+        self.0.to_string()
+    }
+}
