@@ -1,0 +1,135 @@
+//! `cargo xtask build-ebpf`: the object that `xvrrp` embeds.
+
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result};
+
+use crate::object::{Fnv, Object, sources_hash, target_dir};
+use crate::run::{forget, program, root, run};
+use crate::toolchain::{self, Toolchain};
+
+/// How to build it.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Args {
+    /// Install nothing: check, print the commands that would be run, and fail if there are any
+    #[arg(long)]
+    no_install: bool,
+    /// Features of the kernel program, such as `log` for its debug messages (default: none)
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
+}
+
+const TARGET: &str = "bpfel-unknown-none";
+const PROFILE: &str = "ebpf";
+const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
+
+/// Builds the object, unless it is there and made from the same things.
+///
+/// # Errors
+///
+/// When the toolchain is not complete or the program does not compile.
+pub(crate) fn build(args: &Args) -> Result<()> {
+    let workspace = root();
+    let object = Object::of(&workspace)?;
+    let toolchain = toolchain::ensure(!args.no_install)?;
+    let note = note(&workspace, &toolchain, &args.features)?;
+    if object.object.is_file() && fs::read_to_string(&object.note).is_ok_and(|old| old == note) {
+        println!("{} is up to date", object.object.display());
+        return Ok(());
+    }
+    println!(
+        "building the kernel program ({}) with {} ({}) and bpf-linker {}",
+        why(&object, &note),
+        toolchain.compiler.name,
+        toolchain.compiler.version,
+        toolchain.linker.version
+    );
+    run(&mut build_command(&workspace, &toolchain, &args.features))?;
+    let built = ebpf_target(&workspace).join(TARGET).join(PROFILE).join("vrrp-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
+    // The note last: with an object that is newer than its note the next run only builds again.
+    replace(&object.object, &bytes)?;
+    replace(&object.note, note.as_bytes())?;
+    println!("{}: {} bytes", object.object.display(), bytes.len());
+    Ok(())
+}
+
+/// What differs from the object that is there.
+fn why(object: &Object, note: &str) -> String {
+    if !object.object.is_file() {
+        return "not built yet".to_owned();
+    }
+    let lines = note.lines().filter_map(|line| line.split_once(' '));
+    let changed: Vec<_> = lines
+        .filter(|(key, value)| object.noted(key).as_deref() != Some(*value))
+        .map(|(key, _)| key)
+        .collect();
+    format!("changed: {}", changed.join(", "))
+}
+
+/// The build has a target folder of its own, or it would wait for and throw away what others do.
+fn ebpf_target(workspace: &Path) -> std::path::PathBuf {
+    target_dir(workspace).join("ebpf")
+}
+
+fn build_command(workspace: &Path, toolchain: &Toolchain, features: &[String]) -> Command {
+    let mut command = program(&toolchain.compiler.cargo);
+    // Whatever chose a compiler or flags for the host's programs must not reach this build.
+    forget(&mut command, |name| {
+        let prefixes = [
+            "RUSTC",
+            "RUSTDOC",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO_BUILD_",
+            "CARGO_PROFILE_",
+            "CARGO_TARGET_",
+        ];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) || name.contains("RUSTFLAGS")
+    });
+    let linker = format!("-Clinker={}", toolchain.linker.path.display());
+    let flags = [&[linker.as_str()], RUSTFLAGS.as_slice()].concat().join("\x1f");
+    command
+        .env("CARGO", &toolchain.compiler.cargo)
+        .env("RUSTC", &toolchain.compiler.rustc)
+        // A compiler that is not a nightly builds `core` only when told that it may.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_TARGET_DIR", ebpf_target(workspace))
+        .args(["build", "--package", "vrrp-ebpf", "--profile", PROFILE])
+        .args(["--target", TARGET, "-Z", "build-std=core"]);
+    if !features.is_empty() {
+        command.arg("--features").arg(features.join(","));
+    }
+    command
+}
+
+/// All that decides what the object will be. The first line is the one that `vrrp-user/build.rs`
+/// compares.
+fn note(workspace: &Path, toolchain: &Toolchain, features: &[String]) -> Result<String> {
+    let mut pins = Fnv::new();
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        pins.add(&fs::read(workspace.join(file)).with_context(|| format!("can't read {file}"))?);
+    }
+    Ok(format!(
+        "sources {}\npins {}\ncompiler {}\nlinker {}\nflags {}\nfeatures {}\n",
+        sources_hash(workspace).context("can't read the sources of the kernel program")?,
+        pins.hex(),
+        toolchain.compiler.version,
+        toolchain.linker.version,
+        RUSTFLAGS.join(" "),
+        features.join(","),
+    ))
+}
+
+/// Writes the file in one step, and not at all when it has these bytes already: its time tells
+/// cargo whether the daemon must be built again.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(file).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let new = file.with_extension("new");
+    fs::write(&new, bytes)?;
+    fs::rename(new, file)
+}

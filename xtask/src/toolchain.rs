@@ -1,0 +1,305 @@
+//! A compiler and a linker that fit each other: found, or else planned and installed.
+//!
+//! The plan is made from facts by a function without effects, so that what would happen on another
+//! machine can be tested on this one.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::apt;
+use crate::compiler::{self, Compiler, Unfit};
+use crate::linker::{self, LLVMS, Linker};
+use crate::run::{cargo, forget, output, program, run, shell_line, which};
+
+/// The nightly that is fetched where no distribution has a compiler: a dated one, because its LLVM
+/// must not be newer than the LLVM that bpf-linker can be built with.
+const NIGHTLY: &str = "nightly-2026-05-20";
+
+/// The Debian packages with a compiler and its library sources, the preferred pair first. The first
+/// pair is the newer compiler that Debian keeps for its browsers.
+const APT_COMPILERS: [[&str; 2]; 2] = [["rustc-web", "rust-web-src"], ["rustc", "rust-src"]];
+
+/// What builds the kernel program.
+pub(crate) struct Toolchain {
+    pub(crate) compiler: Compiler,
+    pub(crate) linker: Linker,
+}
+
+/// What is there, and what can be had.
+#[derive(Debug, Default)]
+struct Facts {
+    compilers: Vec<Compiler>,
+    linker: Option<Linker>,
+    unfit: Vec<Unfit>,
+    /// LLVM versions whose development files are installed, with the place, newest first.
+    llvms: Vec<Llvm>,
+    rustup: bool,
+    /// `None` where there is no apt-get.
+    apt: Option<Offers>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Llvm {
+    major: u32,
+    prefix: String,
+}
+
+/// What the distribution's package lists have.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Offers {
+    /// The packages of the first compiler that is new enough.
+    compiler: Option<[&'static str; 2]>,
+    /// Of [`LLVMS`], newest first.
+    llvms: Vec<u32>,
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Install packages, because of …
+    Apt(Vec<String>, &'static str),
+    /// Fetch [`NIGHTLY`].
+    Rustup,
+    /// Build bpf-linker against this LLVM.
+    Linker(Llvm),
+}
+
+/// The pair that is here; without one it is installed, or with `install` off only told how.
+///
+/// # Errors
+///
+/// When something is missing and can't be, or must not be, installed.
+pub(crate) fn ensure(install: bool) -> Result<Toolchain> {
+    let mut facts = look();
+    if let Some(pair) = facts.pair() {
+        return Ok(pair);
+    }
+    for unfit in &facts.unfit {
+        println!("  not usable: {unfit}");
+    }
+    if facts.apt.is_some() {
+        if install {
+            println!(
+                "  something is missing for the kernel program; renewing the package lists to see what can be had"
+            );
+            // Without the network an old list is still better than none.
+            if let Err(error) = run(&mut apt::update_command()) {
+                println!("  {error:#}");
+            }
+        }
+        facts.apt = Some(offers());
+    }
+    let steps = plan(&facts).map_err(anyhow::Error::msg)?;
+    if !install {
+        tell(&steps);
+        bail!(
+            "the eBPF toolchain is not complete; the commands above complete it, and so does `cargo xtask build-ebpf`"
+        );
+    }
+    for step in &steps {
+        step.take()?;
+    }
+    let facts = look();
+    facts.pair().with_context(|| {
+        let unfit: Vec<_> = facts.unfit.iter().map(ToString::to_string).collect();
+        format!("installed, and still no compiler and bpf-linker that fit: {}", unfit.join("; "))
+    })
+}
+
+impl Facts {
+    /// The first compiler whose bitcode the linker reads, with the linker.
+    fn pair(&self) -> Option<Toolchain> {
+        let linker = self.linker.clone()?;
+        let compiler = self.compilers.iter().find(|compiler| linker.reads(compiler))?;
+        Some(Toolchain { compiler: compiler.clone(), linker })
+    }
+
+    /// An LLVM of this version or newer: an installed one, else one that can be installed.
+    fn llvm(&self, oldest: u32) -> Option<(Llvm, Option<Step>)> {
+        if let Some(llvm) = self.llvms.iter().find(|llvm| llvm.major >= oldest) {
+            return Some((llvm.clone(), None));
+        }
+        let offered = self.apt.as_ref()?.llvms.iter().copied().find(|major| *major >= oldest)?;
+        let step = Step::Apt(
+            vec![format!("llvm-{offered}-dev")],
+            "bpf-linker is built against LLVM, of the compiler's version or newer",
+        );
+        Some((Llvm::of_debian(offered), Some(step)))
+    }
+}
+
+impl Llvm {
+    fn of_debian(major: u32) -> Self {
+        Self { major, prefix: format!("/usr/lib/llvm-{major}") }
+    }
+}
+
+fn look() -> Facts {
+    let (compilers, mut unfit) = compiler::find();
+    let (linker, unfit_linker) = linker::find();
+    unfit.extend(unfit_linker);
+    Facts {
+        compilers,
+        linker,
+        unfit,
+        llvms: installed_llvms(),
+        rustup: which("rustup", &[]).is_some(),
+        apt: apt::is_here().then(Offers::default),
+    }
+}
+
+fn installed_llvms() -> Vec<Llvm> {
+    let mut found: Vec<_> =
+        LLVMS.into_iter().map(Llvm::of_debian).filter(Llvm::is_installed).collect();
+    // Elsewhere there is one LLVM, and its llvm-config is in PATH.
+    let asked = |flag| output(program("llvm-config").arg(flag));
+    if let (Some(version), Some(prefix)) = (asked("--version"), asked("--prefix"))
+        && let Some(major) = version.split('.').next().and_then(|m| m.parse().ok())
+        && LLVMS.contains(&major)
+        && !found.iter().any(|llvm| llvm.major == major)
+    {
+        found.push(Llvm { major, prefix });
+    }
+    found.sort_by_key(|llvm| std::cmp::Reverse(llvm.major));
+    found
+}
+
+impl Llvm {
+    fn is_installed(&self) -> bool {
+        let prefix = std::path::Path::new(&self.prefix);
+        // The first comes with the library, the second with the development package.
+        prefix.join("lib/libLLVM.so").exists() && prefix.join("bin/llvm-config").exists()
+    }
+}
+
+fn offers() -> Offers {
+    let llvms = LLVMS.map(|major| (major, format!("llvm-{major}-dev")));
+    let mut names: Vec<&str> = APT_COMPILERS.as_flattened().to_vec();
+    names.extend(llvms.iter().map(|(_, name)| name.as_str()));
+    let found = apt::candidates(&names);
+    let fits = |package: &&str| found.get(*package).is_some_and(|v| compiler::new_enough(v));
+    Offers {
+        compiler: APT_COMPILERS.into_iter().find(|pair| pair.iter().all(fits)),
+        llvms: llvms
+            .iter()
+            .filter(|(_, name)| found.contains_key(name))
+            .map(|(major, _)| *major)
+            .collect(),
+    }
+}
+
+/// What completes the toolchain, in order.
+fn plan(facts: &Facts) -> Result<Vec<Step>, String> {
+    // A compiler that is here and lacks only its linker.
+    for compiler in &facts.compilers {
+        if let Some((llvm, packages)) = facts.llvm(compiler.llvm) {
+            return Ok(packages.into_iter().chain([Step::Linker(llvm)]).collect());
+        }
+    }
+    let offered = facts.apt.as_ref().and_then(|apt| apt.compiler);
+    let mut steps = Vec::new();
+    if let Some(packages) = offered {
+        // Before rustup: the distribution's LLVM is the one that its compiler was built with, and
+        // nothing that rustup keeps for other work is touched.
+        let packages = packages.map(str::to_owned).to_vec();
+        steps.push(Step::Apt(
+            packages,
+            "the kernel program needs a compiler with the sources of `core`; it goes to /usr/bin, where rustup's goes before it in PATH",
+        ));
+    } else if facts.rustup {
+        steps.push(Step::Rustup);
+    } else {
+        return Err(help(facts));
+    }
+    // How new its LLVM is shows when it is here: the newest that can be had reads them all.
+    let newest = facts.llvms.first().map(|llvm| llvm.major);
+    let newest = newest.max(facts.apt.as_ref().and_then(|apt| apt.llvms.first().copied()));
+    let linker_is_new = |linker: &Linker| linker.llvm.is_none_or(|llvm| Some(llvm) >= newest);
+    if !facts.linker.as_ref().is_some_and(linker_is_new) {
+        let (llvm, packages) = newest.and_then(|n| facts.llvm(n)).ok_or_else(|| help(facts))?;
+        steps.extend(packages.into_iter().chain([Step::Linker(llvm)]));
+    }
+    Ok(steps)
+}
+
+fn help(facts: &Facts) -> String {
+    let unfit: Vec<_> = facts.unfit.iter().map(|unfit| format!("\n  - {unfit}")).collect();
+    format!(
+        "the kernel program needs two things that can't be had here by themselves:\n\
+         1. a Rust compiler of {} or newer with the sources of `core`: `rustup toolchain install {NIGHTLY} --profile minimal --component rust-src`;\n\
+         2. bpf-linker {} or newer, built with the compiler's LLVM or a newer one: from its releases, or from source against the LLVM {:?} development files of your distribution.{}",
+        env!("CARGO_PKG_RUST_VERSION"),
+        linker::VERSION,
+        LLVMS,
+        unfit.concat(),
+    )
+}
+
+fn tell(steps: &[Step]) {
+    println!("To be run:");
+    if steps.iter().any(|step| matches!(step, Step::Apt(..))) {
+        println!("  {}", apt::typed(&apt::update_command()));
+    }
+    for step in steps {
+        println!("  {}", step.typed());
+    }
+}
+
+impl Step {
+    fn command(&self) -> Command {
+        match self {
+            Self::Apt(packages, _) => apt::install_command(packages),
+            Self::Rustup => {
+                let mut command = program("rustup");
+                command.args(["toolchain", "install", NIGHTLY]);
+                command.args(["--profile", "minimal", "--component", "rust-src"]);
+                command
+            }
+            Self::Linker(llvm) => linker_command(llvm),
+        }
+    }
+
+    fn typed(&self) -> String {
+        match self {
+            Self::Apt(..) => apt::typed(&self.command()),
+            Self::Rustup | Self::Linker(_) => shell_line(&self.command()),
+        }
+    }
+
+    fn take(&self) -> Result<()> {
+        match self {
+            Self::Apt(packages, why) => {
+                println!("  installing {}: {why}", packages.join(", "));
+                apt::install(packages)
+            }
+            Self::Rustup => {
+                println!(
+                    "  fetching {NIGHTLY}: the kernel program needs a compiler with the sources of `core`"
+                );
+                run(&mut self.command())
+            }
+            Self::Linker(llvm) => {
+                println!(
+                    "  installing bpf-linker {} for LLVM {} where cargo installs programs (a minute or two)",
+                    linker::VERSION,
+                    llvm.major
+                );
+                run(&mut self.command())
+            }
+        }
+    }
+}
+
+fn linker_command(llvm: &Llvm) -> Command {
+    let mut command = cargo(["install", "bpf-linker", "--version", linker::VERSION, "--locked"]);
+    command
+        .args(["--force", "--no-default-features", "--features"])
+        .arg(format!("llvm-{}", llvm.major));
+    // It is a program of its own: nothing that was set for this workspace is meant for it.
+    forget(&mut command, |name| {
+        name.contains("RUSTFLAGS") || ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"].contains(&name)
+    });
+    command.env("LLVM_PREFIX", &llvm.prefix);
+    command
+}
