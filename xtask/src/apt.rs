@@ -1,6 +1,7 @@
 //! Debian's package manager, for the machines that have it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -10,6 +11,12 @@ use crate::run::{is_root, output, program, run, shell_line, which};
 /// Whether packages can be looked up and installed here.
 pub(crate) fn is_here() -> bool {
     which("apt-get", &[]).is_some()
+}
+
+/// Whether this is Debian itself, whose packages we know by name, and nothing made from it.
+pub(crate) fn is_debian() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=debian")
 }
 
 /// Which of these packages can be had, with the version, as far as the package lists tell.
@@ -36,14 +43,14 @@ fn parse_policy(told: &str) -> BTreeMap<String, String> {
 /// The command that renews the package lists.
 pub(crate) fn update_command() -> Command {
     let mut command = apt_get();
-    command.args(["update", "-q"]);
+    command.args(["update", "-qq"]);
     command
 }
 
 /// The command that installs the packages.
 pub(crate) fn install_command(packages: &[String]) -> Command {
     let mut command = apt_get();
-    command.args(["install", "-q", "-y", "--no-install-recommends"]).args(packages);
+    command.args(["install", "-qq", "-y", "--no-install-recommends"]).args(packages);
     command
 }
 

@@ -75,6 +75,9 @@ fn rustup_toolchains() -> Vec<Toolchain> {
     let list = output(program("rustup").args(["toolchain", "list", "--verbose"]));
     let list = list.unwrap_or_default();
     let mut found: Vec<_> = list.lines().filter_map(toolchain_of_line).collect();
+    // Two names may be one toolchain.
+    let mut seen = BTreeSet::new();
+    found.retain(|toolchain| seen.insert(toolchain.folder.clone()));
     found.sort_by_key(|toolchain| !toolchain.name.starts_with("nightly"));
     found
 }

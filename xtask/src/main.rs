@@ -9,7 +9,11 @@ mod build_ebpf;
 mod compiler;
 mod linker;
 mod object;
+mod packages;
 mod run;
+mod steps;
+mod test;
+mod tidy;
 mod toolchain;
 
 #[derive(Parser, Debug)]
@@ -23,11 +27,17 @@ struct Cli {
 enum Verb {
     /// Build the kernel program that xvrrp embeds, installing the toolchain for it if need be
     BuildEbpf(build_ebpf::Args),
+    /// Run all checks and tests, or the chosen parts, with all the set-up they need
+    Test(test::Args),
+    /// Check the repository's own rules
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::BuildEbpf(args) => build_ebpf::build(&args),
+        Verb::Test(args) => test::test(&args),
+        Verb::Tidy => tidy::tidy(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,9 @@ const NIGHTLY: &str = "nightly-2026-05-20";
 /// pair is the newer compiler that Debian keeps for its browsers.
 const APT_COMPILERS: [[&str; 2]; 2] = [["rustc-web", "rust-web-src"], ["rustc", "rust-src"]];
 
+/// The LLVM of that compiler.
+const DEBIANS_LLVM: u32 = 22;
+
 /// What builds the kernel program.
 pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,
@@ -88,7 +91,14 @@ pub(crate) fn ensure(install: bool) -> Result<Toolchain> {
                 println!("  {error:#}");
             }
         }
-        facts.apt = Some(offers());
+        facts.apt = Some(match offers() {
+            offers if install || offers.is_complete() || !apt::is_debian() => offers,
+            // Old or no package lists: what `apt-get update`, the first command, will bring.
+            offers => Offers {
+                compiler: offers.compiler.or(Some(APT_COMPILERS[0])),
+                llvms: if offers.llvms.is_empty() { vec![DEBIANS_LLVM] } else { offers.llvms },
+            },
+        });
     }
     let steps = plan(&facts).map_err(anyhow::Error::msg)?;
     if !install {
@@ -126,6 +136,12 @@ impl Facts {
             "bpf-linker is built against LLVM, of the compiler's version or newer",
         );
         Some((Llvm::of_debian(offered), Some(step)))
+    }
+}
+
+impl Offers {
+    fn is_complete(&self) -> bool {
+        self.compiler.is_some() && !self.llvms.is_empty()
     }
 }
 
@@ -210,29 +226,29 @@ fn plan(facts: &Facts) -> Result<Vec<Step>, String> {
     } else if facts.rustup {
         steps.push(Step::Rustup);
     } else {
-        return Err(help(facts));
+        return Err(help());
     }
     // How new its LLVM is shows when it is here: the newest that can be had reads them all.
     let newest = facts.llvms.first().map(|llvm| llvm.major);
     let newest = newest.max(facts.apt.as_ref().and_then(|apt| apt.llvms.first().copied()));
     let linker_is_new = |linker: &Linker| linker.llvm.is_none_or(|llvm| Some(llvm) >= newest);
     if !facts.linker.as_ref().is_some_and(linker_is_new) {
-        let (llvm, packages) = newest.and_then(|n| facts.llvm(n)).ok_or_else(|| help(facts))?;
+        let (llvm, packages) = newest.and_then(|n| facts.llvm(n)).ok_or_else(help)?;
         steps.extend(packages.into_iter().chain([Step::Linker(llvm)]));
     }
     Ok(steps)
 }
 
-fn help(facts: &Facts) -> String {
-    let unfit: Vec<_> = facts.unfit.iter().map(|unfit| format!("\n  - {unfit}")).collect();
+fn help() -> String {
     format!(
-        "the kernel program needs two things that can't be had here by themselves:\n\
-         1. a Rust compiler of {} or newer with the sources of `core`: `rustup toolchain install {NIGHTLY} --profile minimal --component rust-src`;\n\
-         2. bpf-linker {} or newer, built with the compiler's LLVM or a newer one: from its releases, or from source against the LLVM {:?} development files of your distribution.{}",
+        "the kernel program needs two things that can't be installed by themselves here:\n\
+         1. a Rust compiler, {} or newer, with the sources of `core`, such as\n\
+         \x20  rustup toolchain install {NIGHTLY} --profile minimal --component rust-src\n\
+         2. bpf-linker, {} or newer, built with the compiler's LLVM or a newer one: from its\n\
+         \x20  releases, or from source against your distribution's LLVM ({})",
         env!("CARGO_PKG_RUST_VERSION"),
         linker::VERSION,
-        LLVMS,
-        unfit.concat(),
+        LLVMS.map(|major| major.to_string()).join(", "),
     )
 }
 
@@ -302,4 +318,84 @@ fn linker_command(llvm: &Llvm) -> Command {
     });
     command.env("LLVM_PREFIX", &llvm.prefix);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiler(llvm: u32) -> Compiler {
+        Compiler {
+            name: format!("with LLVM {llvm}"),
+            rustc: "rustc".into(),
+            cargo: "cargo".into(),
+            version: String::new(),
+            llvm,
+        }
+    }
+
+    fn linker(llvm: Option<u32>) -> Option<Linker> {
+        Some(Linker { path: "bpf-linker".into(), version: linker::VERSION.to_owned(), llvm })
+    }
+
+    /// Debian 12 as it comes: nothing installed, both to be had.
+    fn debian() -> Facts {
+        let apt = Offers { compiler: Some(APT_COMPILERS[0]), llvms: vec![22] };
+        Facts { apt: Some(apt), rustup: true, ..Facts::default() }
+    }
+
+    fn planned(facts: &Facts) -> Vec<String> {
+        let step = |step: &Step| match step {
+            Step::Apt(packages, _) => packages.join(" "),
+            Step::Rustup => NIGHTLY.to_owned(),
+            Step::Linker(llvm) => format!("bpf-linker with {}", llvm.prefix),
+        };
+        plan(facts).unwrap().iter().map(step).collect()
+    }
+
+    #[test]
+    fn the_first_compiler_that_the_linker_reads_is_taken() {
+        let mut facts = Facts { compilers: vec![compiler(23), compiler(22)], ..Facts::default() };
+        assert!(facts.pair().is_none(), "no linker");
+        facts.linker = linker(Some(22));
+        assert_eq!(facts.pair().unwrap().compiler.llvm, 22);
+        facts.linker = linker(Some(23));
+        assert_eq!(facts.pair().unwrap().compiler.llvm, 23);
+        facts.linker = linker(None);
+        assert_eq!(facts.pair().unwrap().compiler.llvm, 23, "believed");
+        facts.linker = linker(Some(21));
+        assert!(facts.pair().is_none(), "too old for both");
+    }
+
+    #[test]
+    fn on_a_new_debian_everything_comes_from_debian() {
+        let all = ["rustc-web rust-web-src", "llvm-22-dev", "bpf-linker with /usr/lib/llvm-22"];
+        assert_eq!(planned(&debian()), all);
+        let with_linker = Facts { linker: linker(Some(22)), ..debian() };
+        assert_eq!(planned(&with_linker), all[..1]);
+        let with_old_linker = Facts { linker: linker(Some(21)), ..debian() };
+        assert_eq!(planned(&with_old_linker), all);
+        let with_llvm = Facts { llvms: vec![Llvm::of_debian(22)], ..debian() };
+        assert_eq!(planned(&with_llvm), [all[0], all[2]]);
+    }
+
+    #[test]
+    fn a_compiler_that_is_here_is_used_if_an_llvm_for_it_can_be_had() {
+        let fitting = Facts { compilers: vec![compiler(22)], ..debian() };
+        assert_eq!(planned(&fitting), ["llvm-22-dev", "bpf-linker with /usr/lib/llvm-22"]);
+        // A nightly with a newer LLVM than Debian's: the linker could not be built for it.
+        let too_new = Facts { compilers: vec![compiler(23)], ..debian() };
+        assert_eq!(planned(&too_new), planned(&debian()));
+    }
+
+    #[test]
+    fn elsewhere_rustup_fetches_and_the_installed_llvm_serves() {
+        let own = Llvm { major: 22, prefix: "/usr".to_owned() };
+        let fedora = Facts { rustup: true, llvms: vec![own], ..Facts::default() };
+        assert_eq!(planned(&fedora), [NIGHTLY, "bpf-linker with /usr"]);
+        let bare = Facts { rustup: true, ..Facts::default() };
+        assert!(plan(&bare).unwrap_err().contains("rustup toolchain install nightly"));
+        let without_rustup = Facts { llvms: fedora.llvms, ..Facts::default() };
+        assert!(plan(&without_rustup).is_err());
+    }
 }

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: all checks that a change must pass, with the set-up that they need.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::object::target_dir;
+use crate::run::{cargo, is_root, output, root, run};
+use crate::steps::Steps;
+use crate::{build_ebpf, packages, tidy};
+
+/// Which parts to run; without any: all.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Format, own rules, clippy, documentation, licences
+    #[arg(long)]
+    lint: bool,
+    /// What runs without root: unit tests and the fuzzers' corpus
+    #[arg(long)]
+    unit: bool,
+    /// What needs root: network namespaces, real peers, the kernel program
+    #[arg(long)]
+    root: bool,
+}
+
+const BUILD: &str = "kernel program";
+const RELEASE: &str = "release build";
+const PACKAGES: &str = "packages";
+
+/// Runs the chosen parts.
+///
+/// # Errors
+///
+/// When a step fails, with the names of all that did.
+pub(crate) fn test(args: &Args) -> Result<()> {
+    let all = !(args.lint || args.unit || args.root);
+    if (all || args.root) && !is_root() {
+        bail!(
+            "the tests in network namespaces need root: run `sudo --preserve-env=PATH,HOME cargo xtask test`, or `cargo xtask test --lint --unit` for all the others"
+        );
+    }
+    let mut steps = Steps::default();
+    steps.step(BUILD, || build_ebpf::build(&build_ebpf::Args::default()));
+    if all || args.lint {
+        lint(&mut steps);
+    }
+    if all || args.unit {
+        steps.step("unit tests", || run(&mut cargo(["test"])));
+        if root().join("fuzz/Cargo.toml").is_file() {
+            let manifest = ["test", "--manifest-path", "fuzz/Cargo.toml"];
+            steps.step("fuzz corpus", || run(&mut cargo(manifest)));
+        }
+    }
+    if all || args.root {
+        root_tests(&mut steps);
+    }
+    steps.close()
+}
+
+fn lint(steps: &mut Steps) {
+    steps.step("format", || run(&mut cargo(["fmt", "--all", "--check"])));
+    steps.step("tidy", tidy::tidy);
+    steps.step("clippy", || {
+        run(&mut cargo(["clippy", "--all-targets", "--", "-D", "warnings"]))?;
+        run(&mut cargo(["clippy", "-p", "vrrp-tests", "--all-targets", "--", "-D", "warnings"]))
+    });
+    steps.step("documentation", || {
+        run(cargo(["doc", "--no-deps", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    if output(&mut cargo(["deny", "--version"])).is_some() {
+        // Not the advisories: their list is fetched from outside and changes without us.
+        steps
+            .step("licences", || run(&mut cargo(["deny", "check", "bans", "licenses", "sources"])));
+    } else {
+        steps.leave_out("licences", "no cargo-deny here (`cargo install --locked cargo-deny`)");
+    }
+}
+
+fn root_tests(steps: &mut Steps) {
+    steps.step(PACKAGES, || packages::ensure(&packages::FOR_TESTS, "the root tests"));
+    steps.step_after(&[BUILD], RELEASE, || {
+        run(&mut cargo(["build", "--release", "--package", "vrrp-user"]))
+    });
+    steps.step_after(&[BUILD, RELEASE, PACKAGES], "root tests", || {
+        let daemon = target_dir(&root()).join("release/xvrrp");
+        // One at a time: they measure times, and own namespaces and peers of the same names.
+        let mut tests: Command =
+            cargo(["test", "--package", "vrrp-tests", "--", "--test-threads=1"]);
+        run(tests.env("XVRRP", daemon))
+    });
+}
