@@ -1,2 +1,5 @@
 //! The daemon.
 pub mod config;
+pub mod net;
+mod sys;
+pub mod transmit;

@@ -1,0 +1,255 @@
+//! Puts addresses on interfaces and takes them off.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use vrrp_proto::settings::{Broadcast, VirtualAddress};
+
+use super::netlink::{Netlink, Refusal};
+
+/// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
+/// keepalived gives it too; kernels before 5.18 ignore it.
+pub const PROTOCOL: u8 = 18;
+/// Room for the answers of a whole batch.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// The longest prefix that leaves room for a broadcast address (RFC 3021 takes it from /31).
+const LONGEST_WITH_BROADCAST: u8 = 30;
+/// "For ever" as a lifetime.
+const FOREVER: u32 = u32::MAX;
+
+/// How an address got where it was asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It was put there.
+    New,
+    /// It was there already, perhaps with another label or broadcast address.
+    AlreadyThere,
+}
+
+/// How an address ceased to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It was taken off.
+    Gone,
+    /// It, or its interface, was not there.
+    NotThere,
+}
+
+/// Why an address is not as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddrError {
+    /// The host lacks the interface.
+    #[error("no interface {0}")]
+    NoDevice(String),
+    /// The kernel refused, perhaps with words.
+    #[error("{}{}", .errno.desc(), .text.as_deref().map_or(String::new(), |t| format!(" ({t})")))]
+    Refused {
+        /// Its error number.
+        errno: Errno,
+        /// Its own explanation.
+        text: Option<String>,
+    },
+    /// The kernel could not be asked.
+    #[error("netlink: {}", .0.desc())]
+    Netlink(Errno),
+}
+
+/// A netlink connection for address requests.
+#[derive(Debug)]
+pub struct Addresses {
+    netlink: Netlink,
+}
+
+impl Addresses {
+    /// Connects, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel's, where no socket can be had.
+    pub fn open() -> io::Result<Self> {
+        Netlink::open(0, RECEIVE_BUFFER).map(|netlink| Self { netlink })
+    }
+
+    /// Adds addresses in this order, in as few system calls as possible, and says of each how it went.
+    ///
+    /// `resolve` names an interface's index. One failing does not keep the others from being added.
+    pub fn add<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = &'a VirtualAddress>,
+        resolve: impl FnMut(&str) -> Option<u32>,
+    ) -> Vec<Result<Added, AddrError>> {
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        let request = |address: &VirtualAddress, index| {
+            RouteNetlinkMessage::NewAddress(addition(address, index))
+        };
+        let answers = self.batch(addresses, resolve, flags, request);
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(()) => Ok(Added::New),
+                Err(AddrError::Refused { errno: Errno::EEXIST, .. }) => Ok(Added::AlreadyThere),
+                Err(error) => Err(error),
+            })
+            .collect()
+    }
+
+    /// Removes addresses in this order, as [`add`](Self::add) adds them. Only address, prefix length
+    /// and interface must be those of the address on the host.
+    pub fn remove<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = &'a VirtualAddress>,
+        resolve: impl FnMut(&str) -> Option<u32>,
+    ) -> Vec<Result<Removed, AddrError>> {
+        let request = |address: &VirtualAddress, index| {
+            RouteNetlinkMessage::DelAddress(identity(address, index))
+        };
+        let answers = self.batch(addresses, resolve, 0, request);
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(()) => Ok(Removed::Gone),
+                Err(AddrError::NoDevice(_)) => Ok(Removed::NotThere),
+                Err(AddrError::Refused { errno: Errno::EADDRNOTAVAIL | Errno::ENODEV, .. }) => {
+                    Ok(Removed::NotThere)
+                }
+                Err(error) => Err(error),
+            })
+            .collect()
+    }
+
+    fn batch<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = &'a VirtualAddress>,
+        mut resolve: impl FnMut(&str) -> Option<u32>,
+        flags: u16,
+        request: impl Fn(&VirtualAddress, u32) -> RouteNetlinkMessage,
+    ) -> Vec<Result<(), AddrError>> {
+        let mut requests = Vec::new();
+        // An address whose interface is missing has its answer before any is sent.
+        let mut results: Vec<Result<(), AddrError>> = addresses
+            .into_iter()
+            .map(|address| match resolve(&address.device) {
+                Some(index) => {
+                    requests.push(request(address, index));
+                    Ok(())
+                }
+                None => Err(AddrError::NoDevice(address.device.clone())),
+            })
+            .collect();
+        let sent = results.iter_mut().filter(|result| result.is_ok());
+        match self.netlink.execute(requests, flags) {
+            Ok(answers) => {
+                for (result, answer) in sent.zip(answers) {
+                    *result = answer
+                        .map_err(|Refusal { errno, text }| AddrError::Refused { errno, text });
+                }
+            }
+            Err(error) => {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+                for result in sent {
+                    *result = Err(AddrError::Netlink(errno));
+                }
+            }
+        }
+        results
+    }
+}
+
+/// What tells an address from the others of an interface.
+fn identity(address: &VirtualAddress, index: u32) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = match address.ip {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = address.prefix;
+    message.header.index = index;
+    message.attributes =
+        vec![AddressAttribute::Local(address.ip), AddressAttribute::Address(address.ip)];
+    message
+}
+
+/// An address with everything that was written about it.
+fn addition(address: &VirtualAddress, index: u32) -> AddressMessage {
+    let mut message = identity(address, index);
+    message.header.scope = address.scope.into();
+    let attributes = &mut message.attributes;
+    let mut flags = AddressFlags::empty();
+    match address.ip {
+        IpAddr::V4(ip) => {
+            if let Some(broadcast) = broadcast(ip, address.prefix, address.broadcast) {
+                attributes.push(AddressAttribute::Broadcast(broadcast));
+            }
+            if let Some(label) = &address.label {
+                attributes.push(AddressAttribute::Label(label.clone()));
+            }
+        }
+        // The address was in use a moment ago, on the router that let it go: asking for it would only
+        // delay it (keepalived does the same).
+        IpAddr::V6(_) => {
+            message.header.flags |= AddressHeaderFlags::Nodad;
+            flags |= AddressFlags::Nodad;
+        }
+    }
+    if address.no_prefix_route {
+        flags |= AddressFlags::Noprefixroute;
+    }
+    if !flags.is_empty() {
+        attributes.push(AddressAttribute::Flags(flags));
+    }
+    if address.deprecated {
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_valid = FOREVER;
+        attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    }
+    attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+    message
+}
+
+/// The broadcast address that `brd` asks for. As with `ip`, `+` and `-` mean nothing from /31 on.
+fn broadcast(ip: Ipv4Addr, prefix: u8, wanted: Broadcast) -> Option<Ipv4Addr> {
+    let host_bits =
+        (prefix <= LONGEST_WITH_BROADCAST).then(|| u32::MAX.unbounded_shr(prefix.into()));
+    match wanted {
+        Broadcast::None => None,
+        Broadcast::Address(address) => Some(address),
+        Broadcast::HostBitsSet => host_bits.map(|bits| Ipv4Addr::from_bits(ip.to_bits() | bits)),
+        Broadcast::HostBitsClear => host_bits.map(|bits| Ipv4Addr::from_bits(ip.to_bits() & !bits)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
+
+    #[rstest]
+    #[case::none(24, Broadcast::None, None)]
+    #[case::plus(24, Broadcast::HostBitsSet, Some([192, 0, 2, 255]))]
+    #[case::minus(24, Broadcast::HostBitsClear, Some([192, 0, 2, 0]))]
+    #[case::odd_prefix(29, Broadcast::HostBitsSet, Some([192, 0, 2, 255]))]
+    #[case::everything(0, Broadcast::HostBitsSet, Some([255, 255, 255, 255]))]
+    #[case::point_to_point(31, Broadcast::HostBitsSet, None)]
+    #[case::host(32, Broadcast::HostBitsClear, None)]
+    #[case::named(32, Broadcast::Address(Ipv4Addr::new(192, 0, 2, 1)), Some([192, 0, 2, 1]))]
+    fn broadcasts(#[case] prefix: u8, #[case] wanted: Broadcast, #[case] right: Option<[u8; 4]>) {
+        assert_eq!(broadcast(IP, prefix, wanted), right.map(Ipv4Addr::from_octets));
+    }
+
+    #[test]
+    fn errors_say_who_refused_and_why() {
+        let refused = AddrError::Refused {
+            errno: Errno::EINVAL,
+            text: Some("IPv4: Invalid prefix length".to_owned()),
+        };
+        assert_eq!(refused.to_string(), "Invalid argument (IPv4: Invalid prefix length)");
+        assert_eq!(AddrError::NoDevice("eth7".to_owned()).to_string(), "no interface eth7");
+    }
+}

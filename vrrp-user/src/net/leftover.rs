@@ -1,0 +1,306 @@
+//! What to do, at start, with configured addresses that the host already has.
+
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use vrrp_common::wire::family_of;
+use vrrp_proto::settings::{Broadcast, VirtualAddress};
+
+use super::addr::PROTOCOL;
+use super::table::{HostAddress, Interface, Snapshot};
+
+/// `RT_SCOPE_LINK`: from here on an address reaches nobody beyond the link.
+const SCOPE_LINK: u8 = 253;
+
+/// An address that is the host's own and is never removed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnAddress {
+    /// Its interface's name.
+    pub device: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+}
+
+impl OwnAddress {
+    /// What the host's own address would be called if it were this one.
+    pub fn of(address: &VirtualAddress) -> Self {
+        Self { device: address.device.clone(), ip: address.ip, prefix: address.prefix }
+    }
+}
+
+/// A configured address, and whether its router is Active from the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The address.
+    pub address: &'a VirtualAddress,
+    /// Its router does not ask first: it is the owner, or goes on as the Active one it was.
+    pub at_once: bool,
+}
+
+/// Where an address that was found comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An earlier life of ours, or keepalived, put it there: it has the mark.
+    OursBefore,
+    /// The host's own: its only address on that interface, or the source of its routes or adverts.
+    /// Whoever gives it away can't log in any more.
+    HostOwn,
+    /// Nobody knows; most likely an earlier life on a kernel that keeps no mark.
+    Leftover,
+}
+
+/// A configured address that the host has, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The interface's name.
+    pub device: String,
+    /// The address as it is on the host.
+    pub address: HostAddress,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether it is to be removed before anything else is done.
+    pub remove: bool,
+}
+
+impl Found {
+    /// The address as a removal names it.
+    pub fn to_virtual(&self) -> VirtualAddress {
+        VirtualAddress {
+            ip: self.address.ip,
+            prefix: self.address.prefix,
+            device: self.device.clone(),
+            broadcast: Broadcast::None,
+            scope: self.address.scope,
+            label: self.address.label.clone(),
+            no_prefix_route: false,
+            tracked: false,
+            deprecated: false,
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    /// One line for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostAddress { ip, prefix, .. } = &self.address;
+        write!(f, "{ip}/{prefix} is on {} already: ", self.device)?;
+        match (self.origin, self.remove) {
+            (Origin::HostOwn, _) => f.write_str(
+                "the host's own address, never removed, whichever router is MASTER; \
+                 two hosts may answer for it",
+            ),
+            (Origin::OursBefore, true) => f.write_str("from an earlier life, removed"),
+            (Origin::Leftover, true) => f.write_str("left over, removed"),
+            (Origin::OursBefore, false) => f.write_str("from an earlier life, kept"),
+            (Origin::Leftover, false) => f.write_str("left over, kept"),
+        }
+    }
+}
+
+/// The addresses among those found that must never be removed.
+pub fn own(found: &[Found]) -> BTreeSet<OwnAddress> {
+    found
+        .iter()
+        .filter(|found| found.origin == Origin::HostOwn)
+        .map(|found| OwnAddress {
+            device: found.device.clone(),
+            ip: found.address.ip,
+            prefix: found.address.prefix,
+        })
+        .collect()
+}
+
+/// Finds the configured addresses that the host has, and decides about each.
+///
+/// An address with the mark is ours on whatever interface it is; without it, only on the interface it
+/// is configured for, since a real server behind LVS holds the same address on `lo` for good. The
+/// prefix length does not matter: it may have been changed since.
+///
+/// `sources` names the source addresses of the host's routes ([`super::routes::sources`]) and those
+/// written for adverts; it is asked only where the answer depends on it.
+pub fn judge(
+    host: &Snapshot,
+    wanted: &[Wanted<'_>],
+    sources: impl FnOnce() -> BTreeSet<IpAddr>,
+) -> Vec<Found> {
+    let sources = LazyCell::new(sources);
+    let virtuals: BTreeSet<IpAddr> = wanted.iter().map(|w| w.address.ip).collect();
+    let mut found = Vec::new();
+    for interface in host.interfaces.values() {
+        for address in &interface.addresses {
+            let marked = address.proto == PROTOCOL;
+            let here = |w: &&Wanted<'_>| w.address.device == interface.name;
+            let mut matching = wanted
+                .iter()
+                .filter(|w| w.address.ip == address.ip && (marked || here(w)))
+                .peekable();
+            if matching.peek().is_none() {
+                continue;
+            }
+            let origin = if marked {
+                Origin::OursBefore
+            } else if stands_alone(interface, address, &virtuals) || sources.contains(&address.ip) {
+                Origin::HostOwn
+            } else {
+                Origin::Leftover
+            };
+            // Kept only as what it will be: on its interface and with its prefix.
+            let adopted =
+                matching.any(|w| w.at_once && here(&w) && w.address.prefix == address.prefix);
+            found.push(Found {
+                device: interface.name.clone(),
+                address: address.clone(),
+                origin,
+                remove: origin != Origin::HostOwn && !adopted,
+            });
+        }
+    }
+    found
+}
+
+/// Says whether the host would be left without an address of that family on the interface.
+fn stands_alone(interface: &Interface, address: &HostAddress, virtuals: &BTreeSet<IpAddr>) -> bool {
+    let other = |a: &HostAddress| {
+        family_of(a.ip) == family_of(address.ip)
+            && a.scope < SCOPE_LINK
+            && !virtuals.contains(&a.ip)
+    };
+    // A secondary address has its network's first one beside it.
+    !address.secondary && !interface.addresses.iter().any(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn host_address(ip: &str, prefix: u8, proto: u8, secondary: bool) -> HostAddress {
+        HostAddress {
+            ip: ip.parse().unwrap(),
+            prefix,
+            label: None,
+            broadcast: None,
+            proto,
+            scope: 0,
+            secondary,
+            flags: 0,
+        }
+    }
+
+    fn vip(ip: &str, prefix: u8, device: &str) -> VirtualAddress {
+        VirtualAddress {
+            ip: ip.parse().unwrap(),
+            prefix,
+            device: device.to_owned(),
+            broadcast: Broadcast::None,
+            scope: 0,
+            label: None,
+            no_prefix_route: false,
+            tracked: true,
+            deprecated: false,
+        }
+    }
+
+    fn host(interfaces: &[(&str, &[HostAddress])]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (ifindex, (name, addresses)) in (1..).zip(interfaces) {
+            snapshot.interfaces.insert(
+                ifindex,
+                Interface {
+                    ifindex,
+                    name: (*name).to_owned(),
+                    mac: None,
+                    admin_up: true,
+                    carrier: true,
+                    mtu: 1500,
+                    addresses: addresses.to_vec(),
+                },
+            );
+        }
+        snapshot
+    }
+
+    const VIP: &str = "192.0.2.250";
+    const OURS: u8 = PROTOCOL;
+
+    /// One VIP, 192.0.2.250/24 on eth0; what else is on eth0; the verdict and what follows.
+    #[rstest]
+    #[case::marked(&[("192.0.2.11", 24, 0, false), (VIP, 24, OURS, true)], false, &[], Origin::OursBefore, true)]
+    #[case::marked_goes_on(&[("192.0.2.11", 24, 0, false), (VIP, 24, OURS, true)], true, &[], Origin::OursBefore, false)]
+    #[case::marked_and_alone(&[(VIP, 24, OURS, false)], false, &[], Origin::OursBefore, true)]
+    #[case::marked_other_prefix(&[("192.0.2.11", 24, 0, false), (VIP, 32, OURS, false)], true, &[], Origin::OursBefore, true)]
+    #[case::alone(&[(VIP, 24, 0, false)], false, &[], Origin::HostOwn, false)]
+    #[case::alone_and_owner(&[(VIP, 24, 0, false)], true, &[], Origin::HostOwn, false)]
+    #[case::alone_but_for_ipv6(&[(VIP, 24, 0, false), ("2001:db8::11", 64, 0, false)], false, &[], Origin::HostOwn, false)]
+    #[case::alone_beside_a_virtual_one(&[(VIP, 24, 0, false), ("192.0.2.251", 24, OURS, true)], false, &[], Origin::HostOwn, false)]
+    #[case::source_of_a_route(&[(VIP, 24, 0, false), ("192.0.2.11", 24, 0, true)], false, &[VIP], Origin::HostOwn, false)]
+    #[case::left_over(&[("192.0.2.11", 24, 0, false), (VIP, 24, 0, true)], false, &["192.0.2.11"], Origin::Leftover, true)]
+    #[case::left_over_host_prefix(&[("192.0.2.11", 24, 0, false), (VIP, 32, 0, false)], false, &[], Origin::Leftover, true)]
+    #[case::left_over_and_owner(&[("192.0.2.11", 24, 0, false), (VIP, 24, 0, true)], true, &[], Origin::Leftover, false)]
+    #[case::other_protocols_are_no_mark(&[("192.0.2.11", 24, 0, false), (VIP, 24, 16, true)], false, &[], Origin::Leftover, true)]
+    fn verdicts(
+        #[case] on_host: &[(&str, u8, u8, bool)],
+        #[case] at_once: bool,
+        #[case] sources: &[&str],
+        #[case] origin: Origin,
+        #[case] remove: bool,
+    ) {
+        let addresses: Vec<_> = on_host
+            .iter()
+            .map(|(ip, prefix, proto, secondary)| host_address(ip, *prefix, *proto, *secondary))
+            .collect();
+        let host = host(&[("eth0", &addresses)]);
+        let (first, second) = (vip(VIP, 24, "eth0"), vip("192.0.2.251", 24, "eth0"));
+        let wanted =
+            [Wanted { address: &first, at_once }, Wanted { address: &second, at_once: false }];
+        let sources = || sources.iter().map(|s| s.parse().unwrap()).collect();
+        let found = judge(&host, &wanted, sources);
+        let verdict = found.iter().find(|f| f.address.ip == first.ip).unwrap();
+        assert_eq!((verdict.origin, verdict.remove), (origin, remove));
+        assert_eq!(own(&found).contains(&OwnAddress::of(&first)), origin == Origin::HostOwn);
+    }
+
+    #[test]
+    fn what_is_not_configured_is_not_touched() {
+        let host = host(&[("eth0", &[host_address("192.0.2.99", 24, OURS, false)])]);
+        let address = vip(VIP, 24, "eth0");
+        let wanted = [Wanted { address: &address, at_once: false }];
+        assert_eq!(judge(&host, &wanted, BTreeSet::new), []);
+    }
+
+    #[test]
+    fn a_real_server_keeps_the_address_on_loopback() {
+        let lo = [host_address("127.0.0.1", 8, 1, false), host_address(VIP, 32, 0, false)];
+        let eth0 = [host_address("192.0.2.11", 24, 0, false)];
+        let host = host(&[("lo", &lo), ("eth0", &eth0)]);
+        let address = vip(VIP, 24, "eth0");
+        let wanted = [Wanted { address: &address, at_once: false }];
+        assert_eq!(judge(&host, &wanted, BTreeSet::new), []);
+    }
+
+    #[test]
+    fn a_marked_one_is_found_on_the_interface_it_was_on_before() {
+        let eth1 = [host_address("198.51.100.1", 24, 0, false), host_address(VIP, 24, OURS, false)];
+        let host = host(&[("eth0", &[]), ("eth1", &eth1)]);
+        let address = vip(VIP, 24, "eth0");
+        let wanted = [Wanted { address: &address, at_once: true }];
+        let found = judge(&host, &wanted, BTreeSet::new);
+        assert_eq!((found[0].device.as_str(), found[0].remove), ("eth1", true));
+        let removal = found[0].to_virtual();
+        assert_eq!((removal.ip, removal.prefix, removal.device.as_str()), (address.ip, 24, "eth1"));
+    }
+
+    #[test]
+    fn routes_are_not_read_for_nothing() {
+        let eth0 = [host_address("192.0.2.11", 24, 0, false), host_address(VIP, 24, OURS, true)];
+        let host = host(&[("eth0", &eth0)]);
+        let address = vip(VIP, 24, "eth0");
+        let wanted = [Wanted { address: &address, at_once: false }];
+        let found = judge(&host, &wanted, || unreachable!("the mark decides"));
+        assert_eq!(found.len(), 1);
+    }
+}

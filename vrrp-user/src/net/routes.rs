@@ -1,0 +1,189 @@
+//! The source addresses that the host's routes give its packets.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::Netlink;
+use super::table::{HostAddress, Snapshot};
+
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// Reads the host's routes and names the addresses that they use as source, written or not.
+///
+/// Routes that the kernel made for an address itself don't count: they come and go with it. Takes as
+/// long as the routing tables are, so not for a thread that must not wait.
+///
+/// # Errors
+/// The kernel's, where the routes can't be read.
+pub fn sources(host: &Snapshot) -> io::Result<BTreeSet<IpAddr>> {
+    let mut netlink = Netlink::open(0, RECEIVE_BUFFER)?;
+    let mut sources = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        // A route that changes meanwhile was not what the operator came in by.
+        netlink.dump(RouteNetlinkMessage::GetRoute(request), |message| {
+            if let RouteNetlinkMessage::NewRoute(route) = message {
+                add_sources(&route, host, &mut sources);
+            }
+        })?;
+    }
+    Ok(sources)
+}
+
+fn add_sources(route: &RouteMessage, host: &Snapshot, sources: &mut BTreeSet<IpAddr>) {
+    if route.header.kind != RouteType::Unicast || route.header.protocol == RouteProtocol::Kernel {
+        return;
+    }
+    let mut written = None;
+    let mut hops = Vec::new();
+    let mut hop = Hop::default();
+    for attribute in &route.attributes {
+        if let RouteAttribute::PrefSource(address) = attribute {
+            written = ip(address);
+        } else if let RouteAttribute::MultiPath(paths) = attribute {
+            for path in paths {
+                let mut hop = Hop::default();
+                path.attributes.iter().for_each(|a| hop.read(a));
+                hop.interface = Some(path.interface_index);
+                hops.push(hop);
+            }
+        } else {
+            hop.read(attribute);
+        }
+    }
+    if let Some(address) = written {
+        sources.insert(address);
+        return;
+    }
+    // IPv6 chooses a source for each packet, by RFC 6724 and not by route.
+    if route.header.address_family != AddressFamily::Inet {
+        return;
+    }
+    hops.push(hop);
+    sources.extend(hops.iter().filter_map(|hop| hop.source(host)).map(IpAddr::V4));
+}
+
+/// Where a route leads first.
+#[derive(Debug, Default)]
+struct Hop {
+    interface: Option<u32>,
+    gateway: Option<IpAddr>,
+}
+
+impl Hop {
+    fn read(&mut self, attribute: &RouteAttribute) {
+        if let RouteAttribute::Gateway(address) = attribute {
+            self.gateway = ip(address);
+        } else if let RouteAttribute::Oif(index) = attribute {
+            self.interface = Some(*index);
+        }
+    }
+
+    /// The kernel's choice: the first address that is not secondary, one of the gateway's network
+    /// before any other.
+    fn source(&self, host: &Snapshot) -> Option<Ipv4Addr> {
+        let interface = host.interfaces.get(&self.interface?)?;
+        let first = |of: &dyn Fn(&HostAddress, Ipv4Addr) -> bool| {
+            interface.addresses.iter().find_map(|a| match a.ip {
+                IpAddr::V4(ip) if !a.secondary && of(a, ip) => Some(ip),
+                IpAddr::V4(_) | IpAddr::V6(_) => None,
+            })
+        };
+        let near = |a: &HostAddress, ip: Ipv4Addr| match self.gateway {
+            Some(IpAddr::V4(gateway)) => {
+                (ip.to_bits() ^ gateway.to_bits()).checked_shr(32 - u32::from(a.prefix)) == Some(0)
+                    || a.prefix == 0
+            }
+            Some(IpAddr::V6(_)) | None => false,
+        };
+        first(&near).or_else(|| first(&|_, _| true))
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    if let RouteAddress::Inet(ip) = address {
+        Some(IpAddr::V4(*ip))
+    } else if let RouteAddress::Inet6(ip) = address {
+        Some(IpAddr::V6(*ip))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::table::Interface;
+    use rstest::rstest;
+
+    /// eth0 (index 2): 192.0.2.11/24, 192.0.2.12/24 (secondary), 198.51.100.5/24.
+    fn host() -> Snapshot {
+        let address = |ip: &str, secondary| HostAddress {
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+            label: None,
+            broadcast: None,
+            proto: 0,
+            scope: 0,
+            secondary,
+            flags: 0,
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.interfaces.insert(
+            2,
+            Interface {
+                ifindex: 2,
+                name: "eth0".to_owned(),
+                mac: None,
+                admin_up: true,
+                carrier: true,
+                mtu: 1500,
+                addresses: vec![
+                    address("192.0.2.11", false),
+                    address("198.51.100.5", false),
+                    address("192.0.2.12", true),
+                ],
+            },
+        );
+        snapshot
+    }
+
+    fn gateway(ip: &str) -> RouteAttribute {
+        RouteAttribute::Gateway(ip.parse::<IpAddr>().unwrap().into())
+    }
+
+    fn source(ip: &str) -> RouteAttribute {
+        RouteAttribute::PrefSource(ip.parse::<IpAddr>().unwrap().into())
+    }
+
+    #[rstest]
+    #[case::written(RouteProtocol::Static, &[RouteAttribute::Oif(2), source("192.0.2.12")], &["192.0.2.12"])]
+    #[case::near_the_gateway(RouteProtocol::Boot, &[RouteAttribute::Oif(2), gateway("198.51.100.1")], &["198.51.100.5"])]
+    #[case::never_a_secondary(RouteProtocol::Boot, &[RouteAttribute::Oif(2), gateway("192.0.2.12")], &["192.0.2.11"])]
+    #[case::far_gateway(RouteProtocol::Boot, &[RouteAttribute::Oif(2), gateway("203.0.113.1")], &["192.0.2.11"])]
+    #[case::no_gateway(RouteProtocol::Dhcp, &[RouteAttribute::Oif(2)], &["192.0.2.11"])]
+    #[case::the_kernel_s_own(RouteProtocol::Kernel, &[RouteAttribute::Oif(2), source("192.0.2.12")], &[])]
+    #[case::unknown_interface(RouteProtocol::Boot, &[RouteAttribute::Oif(9), gateway("192.0.2.1")], &[])]
+    fn sources_of_routes(
+        #[case] protocol: RouteProtocol,
+        #[case] attributes: &[RouteAttribute],
+        #[case] right: &[&str],
+    ) {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet;
+        route.header.kind = RouteType::Unicast;
+        route.header.protocol = protocol;
+        route.attributes = attributes.to_vec();
+        let mut found = BTreeSet::new();
+        add_sources(&route, &host(), &mut found);
+        let right: BTreeSet<IpAddr> = right.iter().map(|ip| ip.parse().unwrap()).collect();
+        assert_eq!(found, right);
+    }
+}

@@ -1,0 +1,50 @@
+//! Gratuitous ARP.
+
+use std::net::Ipv4Addr;
+
+use super::{ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, Mac, ethernet};
+
+/// Bytes of an ARP frame over Ethernet and IPv4.
+pub const LEN: usize = ETHERNET + 28;
+const BROADCAST: Mac = [0xff; 6];
+const HARDWARE_ETHERNET: u16 = 1;
+const OPERATION_REQUEST: u16 = 1;
+
+/// The gratuitous ARP that says `address` is at `mac` (RFC 9568 §6.4.2).
+///
+/// Sender and target address are the announced one (erratum 7947). As keepalived's: a request, which
+/// every stack takes as an update, with the broadcast address as target hardware address.
+pub fn gratuitous(mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
+    let mut frame = [0; LEN];
+    ethernet(&mut frame, BROADCAST, mac, ETHERTYPE_ARP);
+    let arp = &mut frame[ETHERNET..];
+    arp[0..2].copy_from_slice(&HARDWARE_ETHERNET.to_be_bytes());
+    arp[2..4].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+    arp[4] = 6;
+    arp[5] = 4;
+    arp[6..8].copy_from_slice(&OPERATION_REQUEST.to_be_bytes());
+    arp[8..14].copy_from_slice(&mac);
+    arp[14..18].copy_from_slice(&address.octets());
+    arp[18..24].copy_from_slice(&BROADCAST);
+    arp[24..28].copy_from_slice(&address.octets());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    #[test]
+    fn is_keepalived_s_frame() {
+        assert_eq!(
+            gratuitous([2, 0, 0, 0, 0, 0x0a], Ipv4Addr::new(192, 0, 2, 250)),
+            hex!(
+                "ffffffffffff 02000000000a 0806"
+                "0001 0800 06 04 0001"
+                "02000000000a c00002fa"
+                "ffffffffffff c00002fa"
+            )
+        );
+    }
+}

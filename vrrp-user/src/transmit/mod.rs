@@ -1,0 +1,74 @@
+//! Frames out: adverts, gratuitous ARP, neighbour advertisements, and the group that adverts come by.
+//!
+//! Every frame is built whole, with its Ethernet header, and handed to a packet socket: a host
+//! firewall that is being reloaded sees none of them and can stop none of them. Building is pure;
+//! [`Sender`] is the only thing here that talks to the kernel, apart from [`group::Membership`].
+
+use std::io;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Socket, Type};
+
+use crate::sys::link_address::link_address;
+
+pub mod advert;
+pub mod arp;
+pub mod group;
+pub mod ndisc;
+
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET: usize = 14;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// `TC_PRIO_CONTROL`: the first band of the kernel's priority queues.
+const PRIORITY_CONTROL: i32 = 7;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// Sends whole Ethernet frames.
+///
+/// The socket has protocol 0, so the kernel delivers nothing to it and spends nothing on it.
+#[derive(Debug)]
+pub struct Sender {
+    socket: Socket,
+}
+
+impl Sender {
+    /// Opens the socket, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_RAW`.
+    pub fn open() -> io::Result<Self> {
+        let kind = Type::RAW.nonblocking().cloexec();
+        let socket = Socket::new(Domain::PACKET, kind, None)?;
+        // Ahead of the host's bulk traffic in the queue of the interface, as the TOS of the packet
+        // says; a packet socket does not derive one from the other.
+        setsockopt(&socket, sockopt::Priority, &PRIORITY_CONTROL)?;
+        Ok(Self { socket })
+    }
+
+    /// Sends one frame out of an interface; never blocks.
+    ///
+    /// # Errors
+    /// `EAGAIN` or `ENOBUFS` where a queue is full, `ENETDOWN` or `ENXIO` where the interface is down
+    /// or gone, `EMSGSIZE` where the frame is longer than its MTU.
+    pub fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+        let ethertype = frame
+            .get(ETHERNET - 2..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |bytes| u16::from_be_bytes(*bytes));
+        // A packet socket sends a frame whole or not at all.
+        self.socket
+            .send_to(frame, &link_address(ifindex, ethertype))
+            .map(drop)
+    }
+}
+
+/// Writes an Ethernet header into a frame's first bytes.
+fn ethernet(frame: &mut [u8], destination: Mac, source: Mac, ethertype: u16) {
+    frame[..6].copy_from_slice(&destination);
+    frame[6..12].copy_from_slice(&source);
+    frame[12..ETHERNET].copy_from_slice(&ethertype.to_be_bytes());
+}
