@@ -18,9 +18,14 @@ pub const MAX_SLOTS: u32 = 4096;
 pub const RING_BYTES: u32 = 1 << 19;
 /// Virtual routers of others that are remembered.
 pub const MAX_STRANGERS: u32 = 1024;
+/// Addresses one advert can hold; the `ADDRESSES` map has room for as many per slot.
+pub const ADDRESSES_PER_SLOT: u32 = 256;
 
 /// The counters of one slot: one per [`Reject`], then these.
 pub const COUNTERS_PER_SLOT: u32 = 32;
+/// One number per counter: the value of the `COUNTERS` map, and of `REPORTS`, which holds when the
+/// last [`Event::REFUSED`] of each reason was written.
+pub type PerCounter = [u64; COUNTERS_PER_SLOT as usize];
 /// Counter of adverts that passed every check.
 pub const COUNTER_ACCEPTED: u32 = 24;
 /// Counter of adverts sent up the slow path because the ring was full.
@@ -50,12 +55,7 @@ impl RouterKey {
     /// The key of an instance.
     #[inline(always)]
     pub const fn new(ifindex: u32, family: Family, vrid: u8) -> Self {
-        Self {
-            ifindex,
-            family: family as u8,
-            vrid,
-            reserved: [0; 2],
-        }
+        Self { ifindex, family: family as u8, vrid, reserved: [0; 2] }
     }
 }
 
@@ -88,14 +88,15 @@ impl Router {
     pub const SAME_ADDRESSES: u8 = 1;
 }
 
-/// Key of the `ADDRESSES` map, whose value is the address's position as `u32`.
+/// Key of the `ADDRESSES` map, whose value is the address's position as `u32`. IPv4; short, since the
+/// kernel hashes it for each address of each advert.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct AddressKey {
     /// The instance.
     pub slot: u32,
-    /// The address, in the first bytes.
-    pub address: [u8; 16],
+    /// The address.
+    pub address: [u8; 4],
 }
 
 /// Key of the `STRANGERS` map.
@@ -123,6 +124,8 @@ pub struct Stranger {
     /// How many came.
     pub count: u64,
 }
+
+const HEAD: usize = 40;
 
 /// One record in the ring.
 #[repr(C)]
@@ -162,7 +165,7 @@ pub struct Event {
     pub reserved: [u8; 7],
     /// The message's first bytes, where they say more than the fields: a refused advert, or one whose
     /// addresses are not quite ours.
-    pub head: [u8; Event::HEAD],
+    pub head: [u8; HEAD],
 }
 
 impl Event {
@@ -171,7 +174,7 @@ impl Event {
     /// An advert that did not, or a sample of many.
     pub const REFUSED: u32 = 2;
     /// Bytes kept of a message: its header and eight IPv4 addresses.
-    pub const HEAD: usize = 40;
+    pub const HEAD: usize = HEAD;
 
     /// The record of a judged advert, without the message's first bytes.
     #[inline(always)]
@@ -222,7 +225,7 @@ impl Event {
     pub fn keep_head<B: Bytes + ?Sized>(&mut self, bytes: &B, at: usize) {
         let mut i = 0;
         while i < Self::HEAD / 4 {
-            let Some(word) = bytes.read::<4>(at + 4 * i) else {
+            let Some(word) = bytes.read_anew::<4>(at + 4 * i) else {
                 break;
             };
             self.head[4 * i] = word[0];
@@ -238,7 +241,7 @@ impl Event {
 const _: () = {
     assert!(size_of::<RouterKey>() == 8);
     assert!(size_of::<Router>() == 36);
-    assert!(size_of::<AddressKey>() == 20);
+    assert!(size_of::<AddressKey>() == 8);
     assert!(size_of::<StrangerKey>() == 24);
     assert!(size_of::<Stranger>() == 16);
     assert!(size_of::<Event>() == 112);

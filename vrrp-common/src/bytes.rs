@@ -15,6 +15,16 @@ pub trait Bytes {
         self.read::<1>(at).map(|b| b[0])
     }
 
+    /// Reads `N` bytes as if nothing had been read before.
+    ///
+    /// The verifier walks what follows a loop once for each number of turns, as long as something
+    /// that is still in use tells them apart: the value that ended the loop, or how far the frame is
+    /// known to reach. In the kernel this starts from nothing, so that what follows is walked once.
+    #[inline(always)]
+    fn read_anew<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.read(at)
+    }
+
     /// Reads a 16-bit integer in network order.
     #[inline(always)]
     fn be16(&self, at: usize) -> Option<u16> {
@@ -50,6 +60,11 @@ impl<B: Bytes + ?Sized> Bytes for Tail<'_, B> {
     #[inline(always)]
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.bytes.read::<N>(self.at + at)
+    }
+
+    #[inline(always)]
+    fn read_anew<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.bytes.read_anew::<N>(self.at + at)
     }
 }
 

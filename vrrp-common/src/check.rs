@@ -15,10 +15,10 @@ use crate::wire::{self, ChecksumForm};
 /// What the validator asks about our own configuration: maps in the kernel, tables in user space.
 pub trait Rules {
     /// The instance with this VRID on the frame's interface.
-    fn router(&self, family: Family, vrid: u8) -> Option<Router>;
+    fn router(&self, family: Family, vrid: u8) -> Option<&Router>;
 
     /// The position of an address in the instance's list.
-    fn address(&self, slot: u32, address: &[u8; 16]) -> Option<u32>;
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32>;
 }
 
 /// How an advert's addresses relate to ours.
@@ -75,13 +75,16 @@ pub enum Judgement {
     /// No instance of ours has this VRID here.
     Stranger(Envelope),
     /// Too many addresses for the caller's loop; the slow path decides.
-    TooLong,
+    TooLong {
+        /// The instance.
+        slot: u32,
+    },
     /// For one of our instances, with the verdict.
     Ours {
         /// Who sent it.
         envelope: Envelope,
         /// The instance.
-        router: Router,
+        slot: u32,
         /// Good, or why not.
         verdict: Result<Checked, Reject>,
     },
@@ -116,21 +119,19 @@ where
     let Some(router) = rules.router(located.family, vrid) else {
         return Judgement::Stranger(envelope);
     };
-    let verdict = match ipv4(bytes, located, &ip, &router) {
+    let slot = router.slot;
+    let verdict = match ipv4(bytes, located, &ip, router) {
         Ok(len) => {
             let message = Tail::new(bytes, located.message);
-            match advert::<_, R, WORDS>(&message, len, &envelope, located.family, &router, rules) {
+            let outside = Outside { envelope: &envelope, router, family: located.family, len };
+            match advert::<_, R, WORDS>(&message, &outside, rules) {
                 Some(verdict) => verdict,
-                None => return Judgement::TooLong,
+                None => return Judgement::TooLong { slot },
             }
         }
         Err(reason) => Err(reason),
     };
-    Judgement::Ours {
-        envelope,
-        router,
-        verdict,
-    }
+    Judgement::Ours { envelope, slot, verdict }
 }
 
 /// Checks the IPv4 header of a packet for `router`; returns the length of the message behind it.
@@ -168,15 +169,20 @@ fn ipv4<B: Bytes + ?Sized>(
     total.checked_sub(header).ok_or(Reject::Truncated)
 }
 
-/// Checks a VRRP message of `len` bytes against `router`; `None` where it has more addresses than the
-/// loop takes.
+/// What is known of a message from outside it.
+struct Outside<'a> {
+    envelope: &'a Envelope,
+    router: &'a Router,
+    family: Family,
+    /// The message's length by the IP header.
+    len: usize,
+}
+
+/// Checks a VRRP message; `None` where it has more addresses than the loop takes.
 #[inline(always)]
 fn advert<B, R, const WORDS: usize>(
     message: &B,
-    len: usize,
-    envelope: &Envelope,
-    family: Family,
-    router: &Router,
+    outside: &Outside<'_>,
     rules: &R,
 ) -> Option<Result<Checked, Reject>>
 where
@@ -186,7 +192,7 @@ where
     let Some(header) = message.read::<{ wire::HEADER }>(0) else {
         return Some(Err(Reject::Truncated));
     };
-    let version = match preamble(&header, len, envelope.ttl, family, router) {
+    let version = match preamble(&header, outside) {
         Ok(version) => version,
         Err(reason) => return Some(Err(reason)),
     };
@@ -199,51 +205,51 @@ where
     let mut i = 0;
     // Both bounds: the constant one is for the verifier.
     while i < 32 * WORDS && i < count {
-        let Some(word) = message.read::<4>(wire::HEADER + 4 * i) else {
+        let Some(address) = message.read::<4>(wire::HEADER + 4 * i) else {
             return Some(Err(Reject::Truncated));
         };
-        sum = sum.array(word);
-        if let Some(at) = rules.address(router.slot, &first_four(word)) {
+        sum = sum.array(address);
+        if let Some(at) = rules.address_v4(outside.router.slot, address) {
+            // Positions meet in one bit only where we have more addresses than the loop takes, and
+            // then the lists differ whatever the bits say.
             seen[(at as usize / 32) % WORDS] |= 1 << (at % 32);
         }
         i += 1;
     }
+    let matched = seen.iter().map(|word| word.count_ones()).sum();
+    Some(whole(message, outside, version, sum, matched))
+}
+
+/// The checks that need the whole message, given the sum of all but the trailer and how many of the
+/// addresses are ours.
+#[inline(always)]
+fn whole<B: Bytes + ?Sized>(
+    message: &B,
+    outside: &Outside<'_>,
+    version: Version,
+    sum: Sum,
+    matched: u32,
+) -> Result<Checked, Reject> {
+    let header = message.read_anew::<{ wire::HEADER }>(0).ok_or(Reject::Truncated)?;
+    let count = header[3];
+    let mut sum = sum;
     let mut trailer = [0; wire::AUTH_DATA];
     if matches!(version, Version::V2) {
-        let Some(data) = message.read::<{ wire::AUTH_DATA }>(wire::HEADER + 4 * count) else {
-            return Some(Err(Reject::Truncated));
-        };
-        trailer = data;
+        let at = wire::HEADER + 4 * usize::from(count);
+        trailer = message.read_anew::<{ wire::AUTH_DATA }>(at).ok_or(Reject::Truncated)?;
         sum = sum.array(trailer);
     }
-    let Some(form) = form_of(version, family, sum, envelope, len) else {
-        return Some(Err(Reject::Checksum));
-    };
-    let interval = match interval_and_auth(version, &header, &trailer, router) {
-        Ok(interval) => interval,
-        Err(reason) => return Some(Err(reason)),
-    };
-    let matched = seen.iter().map(|word| word.count_ones()).sum();
-    Some(
-        agreement(version, count as u32, matched, router).map(|agreement| Checked {
-            priority: header[2],
-            interval,
-            form,
-            agreement,
-        }),
-    )
+    let form = form_of(version, sum, outside).ok_or(Reject::Checksum)?;
+    let interval = interval_and_auth(version, &header, &trailer, outside.router)?;
+    let agreement = agreement(version, u32::from(count), matched, outside.router)?;
+    Ok(Checked { priority: header[2], interval, form, agreement })
 }
 
 /// The checks that need only the header: RFC 9568 §7.1, first list.
 #[inline(always)]
-fn preamble(
-    header: &[u8; wire::HEADER],
-    len: usize,
-    ttl: u8,
-    family: Family,
-    router: &Router,
-) -> Result<Version, Reject> {
-    if ttl != wire::TTL {
+fn preamble(header: &[u8; wire::HEADER], outside: &Outside<'_>) -> Result<Version, Reject> {
+    let Outside { envelope, router, family, len } = *outside;
+    if envelope.ttl != wire::TTL {
         return Err(Reject::Ttl);
     }
     let version = match Version::new(header[0] >> 4) {
@@ -261,13 +267,8 @@ fn preamble(
 
 /// The form in which the checksum holds, if it does in one that the version knows.
 #[inline(always)]
-fn form_of(
-    version: Version,
-    family: Family,
-    sum: Sum,
-    envelope: &Envelope,
-    len: usize,
-) -> Option<ChecksumForm> {
+fn form_of(version: Version, sum: Sum, outside: &Outside<'_>) -> Option<ChecksumForm> {
+    let Outside { envelope, family, len, .. } = *outside;
     if matches!(version, Version::V3) {
         let pseudo =
             checksum::pseudo_header(family, &envelope.source, &envelope.destination, len as u16);

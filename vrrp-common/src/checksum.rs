@@ -2,9 +2,11 @@
 
 use crate::ids::Family;
 
-/// A running one's-complement sum of 16-bit words in network order.
+/// A running one's-complement sum of 16-bit words.
 ///
-/// 32 bits hold 65,536 words before they overflow; an IP packet has 32,768 at most.
+/// The words are added as they lie in memory, which RFC 1071 §2(B) shows to give the same sum, so
+/// that the kernel program need not swap each of them. 32 bits hold 65,536 words before they
+/// overflow; an IP packet has 32,768 at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u32);
 
@@ -14,11 +16,11 @@ impl Sum {
         Self(0)
     }
 
-    /// Adds one word.
+    /// Adds the word with this value.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, word: u16) -> Self {
-        Self(self.0 + word as u32)
+        Self(self.0 + word.to_be() as u32)
     }
 
     /// Adds an even number of bytes.
@@ -29,7 +31,7 @@ impl Sum {
         let mut sum = self.0;
         let mut i = 0;
         while i < N {
-            sum += u32::from(u16::from_be_bytes([bytes[i], bytes[i + 1]]));
+            sum += u32::from(u16::from_ne_bytes([bytes[i], bytes[i + 1]]));
             i += 2;
         }
         Self(sum)
@@ -61,7 +63,7 @@ impl Sum {
     pub const fn fold(self) -> u16 {
         let once = (self.0 & 0xffff) + (self.0 >> 16);
         let twice = (once & 0xffff) + (once >> 16);
-        twice as u16
+        u16::from_be(twice as u16)
     }
 
     /// Says whether a message that holds its own checksum is whole.
@@ -85,14 +87,12 @@ impl Sum {
 pub fn pseudo_header(family: Family, source: &[u8; 16], destination: &[u8; 16], len: u16) -> Sum {
     let sum = Sum::new().word(u16::from(crate::wire::PROTOCOL)).word(len);
     match family {
-        Family::V4 => sum
-            .array([source[0], source[1], source[2], source[3]])
-            .array([
-                destination[0],
-                destination[1],
-                destination[2],
-                destination[3],
-            ]),
+        Family::V4 => sum.array([source[0], source[1], source[2], source[3]]).array([
+            destination[0],
+            destination[1],
+            destination[2],
+            destination[3],
+        ]),
         Family::V6 => sum.array(*source).array(*destination),
     }
 }

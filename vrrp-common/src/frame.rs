@@ -70,20 +70,12 @@ pub fn locate<B: Bytes + ?Sized, const FULL: bool>(frame: &B) -> Result<Located,
         if header < wire::IPV4_HEADER || fragment & FRAGMENT_OFFSET_MASK != 0 {
             return Err(Skip::Other);
         }
-        return Ok(Located {
-            family: Family::V4,
-            ip,
-            message: ip + header,
-        });
+        return Ok(Located { family: Family::V4, ip, message: ip + header });
     }
     if header != wire::IPV4_HEADER || fragment != 0 {
         return Err(Skip::Complex);
     }
-    Ok(Located {
-        family: Family::V4,
-        ip,
-        message: ip + wire::IPV4_HEADER,
-    })
+    Ok(Located { family: Family::V4, ip, message: ip + wire::IPV4_HEADER })
 }
 
 /// Says whether an IPv4 header's third word marks a fragment.

@@ -6,7 +6,7 @@
 //! - [`bytes`]: bounds-checked reads from a frame, the only way any code here looks at input;
 //! - [`frame`]: Ethernet and IP, down to where the VRRP message starts ([`frame::locate`]);
 //! - [`wire`]: the VRRP message itself (RFC 3768 §5.1, RFC 9568 §5.2) and how to write one;
-//! - [`check`]: the one validator, [`check::advert`], used by XDP, the slow path and the fuzzers;
+//! - [`check`]: the one validator, [`check::judge`], used by XDP, the slow path and the fuzzers;
 //! - [`reject`]: why a message was refused: an error, a counter index and a name at once;
 //! - [`time`]: integer nanoseconds, Skew_Time and Master_Down_Interval (RFC 3768 §6.1, RFC 9568 §6.1);
 //! - [`ids`]: VRIDs, priorities, address families, virtual MAC addresses;

@@ -117,31 +117,13 @@ mod tests {
 
     #[test]
     fn fields_refuse_what_the_wire_cannot_say() {
-        assert_eq!(
-            field_of_interval(Version::V2, Duration::from_millis(400)),
-            None
-        );
+        assert_eq!(field_of_interval(Version::V2, Duration::from_millis(400)), None);
         assert_eq!(field_of_interval(Version::V2, Duration::ZERO), None);
-        assert_eq!(
-            field_of_interval(Version::V2, Duration::from_secs(256)),
-            None
-        );
-        assert_eq!(
-            field_of_interval(Version::V2, Duration::from_secs(255)),
-            Some(255)
-        );
-        assert_eq!(
-            field_of_interval(Version::V3, Duration::from_millis(5)),
-            None
-        );
-        assert_eq!(
-            field_of_interval(Version::V3, Duration::from_millis(40_950)),
-            Some(4095)
-        );
-        assert_eq!(
-            field_of_interval(Version::V3, Duration::from_millis(40_960)),
-            None
-        );
+        assert_eq!(field_of_interval(Version::V2, Duration::from_secs(256)), None);
+        assert_eq!(field_of_interval(Version::V2, Duration::from_secs(255)), Some(255));
+        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(5)), None);
+        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(40_950)), Some(4095));
+        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(40_960)), None);
     }
 
     #[test]

@@ -128,9 +128,9 @@ pub const fn octets(address: IpAddr) -> [u8; 16] {
 /// The address that [`octets`] put into an array.
 pub const fn address(family: Family, octets: [u8; 16]) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::V4(core::net::Ipv4Addr::new(
-            octets[0], octets[1], octets[2], octets[3],
-        )),
+        Family::V4 => {
+            IpAddr::V4(core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
+        }
         Family::V6 => {
             let bits = u128::from_be_bytes(octets);
             IpAddr::V6(core::net::Ipv6Addr::from_bits(bits))
@@ -177,11 +177,7 @@ impl Advert<'_> {
         out[3] = count;
         match self.version {
             Version::V2 => {
-                out[4] = if self.password.is_some() {
-                    AUTH_PASS
-                } else {
-                    AUTH_NONE
-                };
+                out[4] = if self.password.is_some() { AUTH_PASS } else { AUTH_NONE };
                 out[5] = self.interval.min(255) as u8;
             }
             // The four bits in front of the interval are reserved: zero (RFC 9568 §5.2.6).
@@ -212,12 +208,7 @@ impl Advert<'_> {
         if !covered {
             return Sum::new();
         }
-        checksum::pseudo_header(
-            family,
-            &octets(self.source),
-            &octets(self.destination),
-            len as u16,
-        )
+        checksum::pseudo_header(family, &octets(self.source), &octets(self.destination), len as u16)
     }
 }
 
@@ -261,35 +252,20 @@ mod tests {
 
     #[test]
     fn v2_with_a_password() {
-        let with = Advert {
-            password: Some(*b"1111\0\0\0\0"),
-            ..advert(Version::V2, 1)
-        };
-        assert_eq!(
-            emitted(&with),
-            hex!("2133960101012 26dc00002fa3131313100000000")
-        );
+        let with = Advert { password: Some(*b"1111\0\0\0\0"), ..advert(Version::V2, 1) };
+        assert_eq!(emitted(&with), hex!("2133960101012 26dc00002fa3131313100000000"));
     }
 
     #[test]
     fn v3_in_both_forms() {
-        assert_eq!(
-            emitted(&advert(Version::V3, 100)),
-            hex!("313396010064d277c00002fa")
-        );
-        let message = Advert {
-            form: ChecksumForm::Message,
-            ..advert(Version::V3, 100)
-        };
+        assert_eq!(emitted(&advert(Version::V3, 100)), hex!("313396010064d277c00002fa"));
+        let message = Advert { form: ChecksumForm::Message, ..advert(Version::V3, 100) };
         assert_eq!(emitted(&message), hex!("313396010064756cc00002fa"));
     }
 
     #[test]
     fn v3_over_ipv6_always_has_the_pseudo_header() {
-        let addresses = [
-            "fe80::5e00:250".parse().unwrap(),
-            "2001:db8::250".parse().unwrap(),
-        ];
+        let addresses = ["fe80::5e00:250".parse().unwrap(), "2001:db8::250".parse().unwrap()];
         let v6 = Advert {
             addresses: &addresses,
             form: ChecksumForm::Message,
@@ -311,20 +287,12 @@ mod tests {
         assert_eq!(good.emit(&mut [0; 11]), Err(EmitError::Buffer));
         let mixed = [VIP[0], "2001:db8::1".parse().unwrap()];
         assert_eq!(
-            Advert {
-                addresses: &mixed,
-                ..good
-            }
-            .emit(&mut [0; 64]),
+            Advert { addresses: &mixed, ..good }.emit(&mut [0; 64]),
             Err(EmitError::MixedFamilies)
         );
         let many = [VIP[0]; 256];
         assert_eq!(
-            Advert {
-                addresses: &many,
-                ..good
-            }
-            .emit(&mut [0; LONGEST]),
+            Advert { addresses: &many, ..good }.emit(&mut [0; LONGEST]),
             Err(EmitError::TooManyAddresses)
         );
     }

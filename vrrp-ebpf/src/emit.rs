@@ -1,0 +1,97 @@
+//! From a verdict to counters and ring records.
+#![expect(unsafe_code, reason = "the clocks are kernel helpers")]
+
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use vrrp_common::abi::{self, Event, StrangerKey};
+use vrrp_common::check::{Agreement, Checked, Envelope};
+use vrrp_common::frame::Located;
+use vrrp_common::{Bytes, Family, Reject};
+
+use crate::maps;
+use crate::packet::Frame;
+
+/// One VRRP packet: where it came in and where it lies.
+pub(crate) struct Arrival<'a> {
+    pub(crate) frame: &'a Frame,
+    pub(crate) ifindex: u32,
+    pub(crate) located: Located,
+}
+
+impl Arrival<'_> {
+    /// Reports an accepted advert; `false` where the ring is full.
+    #[inline(always)]
+    pub(crate) fn accepted(&self, slot: u32, envelope: &Envelope, checked: Checked) -> bool {
+        let event = self.event(now(), slot, envelope, &Ok(checked));
+        let written = maps::emit(event, |event| {
+            if matches!(checked.agreement, Agreement::Overlap) {
+                event.keep_head(self.frame, self.located.message);
+            }
+        });
+        let counter = if written { abi::COUNTER_ACCEPTED } else { abi::COUNTER_RING_FULL };
+        maps::count(slot, counter);
+        written
+    }
+
+    /// Counts a refused advert and reports it, but not each of a flood.
+    #[inline(always)]
+    pub(crate) fn refused(&self, slot: u32, envelope: &Envelope, reason: Reject) {
+        maps::count(slot, reason.index());
+        // The coarse clock, one tick behind at most, costs a few nanoseconds and the exact one 25.
+        // SAFETY: reads a clock.
+        let about = unsafe { bpf_ktime_get_coarse_ns() };
+        if maps::report_due(slot, reason.index(), about, abi::REFUSED_EVERY_NANOS) {
+            let event = self.event(now(), slot, envelope, &Err(reason));
+            // A sample that finds no room is only a sample less: the counter has it.
+            maps::emit(event, |event| {
+                event.keep_head(self.frame, self.located.message);
+            });
+        }
+    }
+
+    /// Notes an advert for a virtual router that is not ours.
+    #[inline(always)]
+    pub(crate) fn stranger(&self, envelope: &Envelope) {
+        let key = StrangerKey {
+            ifindex: self.ifindex,
+            family: self.located.family as u8,
+            vrid: envelope.vrid,
+            reserved: [0; 2],
+            source: envelope.source,
+        };
+        maps::note_stranger(&key, now());
+    }
+
+    #[inline(always)]
+    fn event(
+        &self,
+        at: u64,
+        slot: u32,
+        envelope: &Envelope,
+        verdict: &Result<Checked, Reject>,
+    ) -> Event {
+        Event::new(at, self.ifindex, self.located.family, slot, envelope, verdict)
+    }
+}
+
+/// Counts a packet that only the slow path takes apart, where it names an instance of ours.
+#[inline(always)]
+pub(crate) fn complex(frame: &Frame, ifindex: u32) {
+    let Ok(located) = vrrp_common::frame::locate::<_, true>(frame) else {
+        return;
+    };
+    let Some(vrid) = frame.byte(located.message + 1) else {
+        return;
+    };
+    let key = abi::RouterKey::new(ifindex, Family::V4, vrid);
+    if let Some(router) = maps::router(&key) {
+        maps::count(router.slot, abi::COUNTER_COMPLEX);
+    }
+}
+
+/// When the packet arrived, near enough: the frame was handed to the program some 50 ns ago. Read this
+/// late, the clock costs nothing to frames that are refused or not VRRP.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: reads a clock.
+    unsafe { bpf_ktime_get_ns() }
+}

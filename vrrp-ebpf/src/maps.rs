@@ -1,0 +1,105 @@
+//! The maps, private, behind one function for each thing that is done with them.
+//!
+//! The sizes here are upper bounds: the loader makes the maps as large as the configuration needs.
+#![expect(unsafe_code, reason = "map values are reached by pointer")]
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use vrrp_common::abi::{
+    ADDRESSES_PER_SLOT, AddressKey, Event, MAX_SLOTS, MAX_STRANGERS, PerCounter, RING_BYTES,
+    Router, RouterKey, Stranger, StrangerKey,
+};
+
+const SLOTS: usize = MAX_SLOTS as usize;
+const ADDRESS_ENTRIES: usize = (MAX_SLOTS * ADDRESSES_PER_SLOT) as usize;
+/// Memory only for entries that are there.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+static ROUTERS: HashMap<RouterKey, Router, SLOTS, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static ADDRESSES: HashMap<AddressKey, u32, ADDRESS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static COUNTERS: PerCpuArray<PerCounter, SLOTS> = PerCpuArray::new();
+#[btf_map]
+static REPORTS: Array<PerCounter, SLOTS> = Array::new();
+#[btf_map]
+static STRANGERS: LruHashMap<StrangerKey, Stranger, { MAX_STRANGERS as usize }> = LruHashMap::new();
+#[btf_map]
+static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new();
+
+/// The instance that an advert is for.
+#[inline(always)]
+pub(crate) fn router(key: &RouterKey) -> Option<&'static Router> {
+    // SAFETY: the program never removes an entry, and the kernel frees one that user space replaces
+    // only after the program has ended or hands its memory to another entry of this map: a router's
+    // settings all the same.
+    unsafe { ROUTERS.get(key) }
+}
+
+/// The position of an address in an instance's list.
+#[inline(always)]
+pub(crate) fn address(key: &AddressKey) -> Option<u32> {
+    // SAFETY: as for `router`; the value is copied at once.
+    unsafe { ADDRESSES.get(key) }.copied()
+}
+
+/// Adds one to a counter of a slot, on this CPU.
+#[inline(always)]
+pub(crate) fn count(slot: u32, counter: u32) {
+    let Some(counters) = COUNTERS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: the value belongs to this CPU, and the program is not entered twice on one.
+    if let Some(value) = unsafe { (*counters).get_mut(counter as usize) } {
+        *value += 1;
+    }
+}
+
+/// Says whether a refused advert is to be reported at `now`, and if so notes that it was.
+///
+/// Two CPUs that ask at the same time may both be told yes: one record more.
+#[inline(always)]
+pub(crate) fn report_due(slot: u32, reason: u32, now: u64, every: u64) -> bool {
+    let Some(reports) = REPORTS.get_ptr_mut(slot) else {
+        return false;
+    };
+    // SAFETY: the array's memory stays; the number is one aligned word, written whole.
+    let Some(last) = (unsafe { (*reports).get_mut(reason as usize) }) else {
+        return false;
+    };
+    if *last != 0 && now.wrapping_sub(*last) < every {
+        return false;
+    }
+    *last = now;
+    true
+}
+
+/// Notes an advert for a virtual router that is not ours.
+#[inline(always)]
+pub(crate) fn note_stranger(key: &StrangerKey, now: u64) {
+    if let Some(stranger) = STRANGERS.get_ptr_mut(key) {
+        // SAFETY: the entry may be handed to another stranger meanwhile, whose count is then one too
+        // high; its memory stays. Both words are aligned.
+        unsafe {
+            (*stranger).last = now;
+            (*stranger).count += 1;
+        }
+        return;
+    }
+    let first = Stranger { last: now, count: 1 };
+    // A full map makes room by itself; there is nothing to do about another failure.
+    let _ = STRANGERS.insert(key, first, BPF_ANY.into());
+}
+
+/// Puts a record into the ring, `fill` adding to it in place; `false` where there is no room.
+#[inline(always)]
+pub(crate) fn emit(event: Event, fill: impl FnOnce(&mut Event)) -> bool {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return false;
+    };
+    fill(entry.write(event));
+    entry.submit(0);
+    true
+}

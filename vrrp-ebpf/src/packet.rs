@@ -1,0 +1,67 @@
+//! The frame under the program: the only place that reads packet memory.
+#![expect(unsafe_code, reason = "packet memory is reached by address")]
+
+use core::ptr;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use vrrp_common::Bytes;
+
+/// A frame, as two addresses that the verifier knows.
+pub(crate) struct Frame {
+    ctx: *const xdp_md,
+    start: usize,
+    end: usize,
+}
+
+impl Frame {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx, start: ctx.data(), end: ctx.data_end() }
+    }
+}
+
+impl Bytes for Frame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        read(self.start, self.end, at)
+    }
+
+    #[inline(always)]
+    fn read_anew<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        // SAFETY: the context outlives the program. Volatile, or the compiler would go on with the
+        // addresses it has, and the verifier with what it knows of them.
+        let (start, end) = unsafe {
+            (
+                ptr::read_volatile(&raw const (*self.ctx).data),
+                ptr::read_volatile(&raw const (*self.ctx).data_end),
+            )
+        };
+        read(start as usize, end as usize, at)
+    }
+}
+
+#[inline(always)]
+fn read<const N: usize>(start: usize, end: usize, at: usize) -> Option<[u8; N]> {
+    let from = start + at;
+    if from + N > end {
+        return None;
+    }
+    let mut bytes = [0; N];
+    let mut i = 0;
+    // By halves: the compiler reads a word of unknown alignment byte by byte.
+    while i + 1 < N {
+        // SAFETY: the comparison above, which the verifier demands too, keeps the bytes inside the
+        // frame. Frames start at even addresses and everything in them is read at even offsets; where
+        // a machine cares, the verifier has checked that.
+        let half = unsafe { *((from + i) as *const u16) }.to_ne_bytes();
+        bytes[i] = half[0];
+        bytes[i + 1] = half[1];
+        i += 2;
+    }
+    if i < N {
+        // SAFETY: as above; a byte needs no alignment.
+        bytes[i] = unsafe { *((from + i) as *const u8) };
+    }
+    Some(bytes)
+}
