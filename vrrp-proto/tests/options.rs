@@ -1,0 +1,180 @@
+//! What keepalived adds to the RFC: tracking, reload, addresses that others remove.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Lan, SLOT, advert, at, ms, settings, tracker, vip};
+use vrrp_common::Priority;
+use vrrp_proto::{Event, Health, Input, Link, Slot, StateName, TrackerId, Why};
+
+fn active_with(change: impl FnOnce(&mut vrrp_proto::Settings)) -> Lan {
+    let mut own = settings(100);
+    change(&mut own);
+    let mut lan = Lan::of([own]);
+    lan.track(0, 1, Health::Good);
+    lan.run_until(at(ms(5000)));
+    assert!(lan.hosts[0].is_active());
+    lan.hosts[0].sent.clear();
+    lan.hosts[0].announced.clear();
+    lan
+}
+
+fn priority(lan: &Lan) -> u8 {
+    lan.hosts[0].engine.view(SLOT).unwrap().priority.get()
+}
+
+/// B47: 100 with -20 is 80 after the failure, with +20 it is 120 while good and never 80.
+#[test]
+fn weights_move_the_priority() {
+    for (weight, good, bad) in [(-20, 100, 80), (20, 120, 100), (-5, 100, 95), (-253, 100, 1)] {
+        let mut lan = active_with(|own| own.trackers = vec![tracker(1, weight)]);
+        assert_eq!(priority(&lan), good, "weight {weight}");
+        lan.track(0, 1, Health::Bad);
+        assert_eq!(priority(&lan), bad, "weight {weight}");
+        lan.run_for(ms(1000));
+        assert_eq!(lan.hosts[0].sent.last().unwrap().1, bad);
+        lan.track(0, 1, Health::Good);
+        assert_eq!(priority(&lan), good, "weight {weight}");
+    }
+}
+
+#[test]
+fn a_failed_tracker_of_weight_zero_releases() {
+    let mut lan = active_with(|own| own.trackers = vec![tracker(1, 0)]);
+    lan.track(0, 1, Health::Bad);
+    let host = &lan.hosts[0];
+    assert_eq!(host.sent, [(at(ms(5000)), 0)]);
+    assert_eq!(host.last(), (at(ms(5000)), StateName::Fault, Why::Tracker(TrackerId(1))));
+    assert!(host.held.is_empty());
+    lan.track(0, 1, Health::Good);
+    assert_eq!(lan.hosts[0].last().1, StateName::Backup);
+}
+
+/// B43: a script that a reload adds has no opinion yet.
+#[test]
+fn a_tracker_added_by_reload_does_not_disturb() {
+    let mut lan = active_with(|_| {});
+    let mut new = settings(100);
+    new.trackers = vec![tracker(9, 0)];
+    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
+    lan.run_for(ms(5000));
+    assert!(lan.hosts[0].is_active());
+    lan.track(0, 9, Health::Bad);
+    assert_eq!(lan.hosts[0].state(), StateName::Fault);
+}
+
+#[test]
+fn a_reload_without_change_does_nothing() {
+    let mut lan = active_with(|_| {});
+    let events = lan.hosts[0].events.len();
+    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(settings(100)) });
+    assert_eq!(lan.hosts[0].events.len(), events);
+    assert!(lan.hosts[0].sent.is_empty() && lan.hosts[0].announced.is_empty());
+}
+
+/// B40 (b): an address goes, the others are not touched.
+#[test]
+fn a_reload_moves_only_the_addresses_that_differ() {
+    let mut lan = active_with(|own| own.addresses = vec![vip(250), vip(251)]);
+    let mut new = settings(100);
+    new.addresses = vec![vip(250), vip(252)];
+    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
+    let held: Vec<_> = lan.hosts[0].held.iter().copied().collect();
+    assert_eq!(held, [vip(250).ip, vip(252).ip]);
+    assert!(lan.hosts[0].sent.is_empty());
+    assert!(lan.hosts[0].is_active());
+    assert_eq!(lan.hosts[0].announced.len(), 1);
+}
+
+#[test]
+fn a_shorter_interval_counts_at_once() {
+    let mut lan = active_with(|own| own.interval = ms(1000));
+    let mut new = settings(100);
+    new.interval = ms(100);
+    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
+    lan.run_for(ms(100));
+    assert_eq!(lan.hosts[0].sent.len(), 1);
+}
+
+#[test]
+fn another_version_is_another_router() {
+    let mut lan = active_with(|_| {});
+    let mut new = settings(100);
+    new.version = vrrp_common::Version::V2;
+    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
+    assert_eq!(lan.hosts[0].sent, [(at(ms(5000)), 0)]);
+    assert_eq!(lan.hosts[0].state(), StateName::Backup);
+}
+
+#[test]
+fn an_address_that_somebody_removes_comes_back() {
+    let mut lan = active_with(|_| {});
+    lan.hosts[0].held.clear();
+    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(250) });
+    assert!(lan.hosts[0].held.contains(&vip(250).ip));
+    assert_eq!(lan.hosts[0].announced.len(), 1);
+    assert!(matches!(lan.hosts[0].events.last(), Some((_, Event::AddressRestored { .. }))));
+    assert!(lan.hosts[0].is_active());
+
+    // Not one that is not held, nor one with no_track, nor in Backup.
+    let events = lan.hosts[0].events.len();
+    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(251) });
+    assert_eq!(lan.hosts[0].events.len(), events);
+    lan.hear(0, advert(101, 200, ms(1000)));
+    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(250) });
+    assert!(lan.hosts[0].held.is_empty());
+
+    let mut untracked = vip(250);
+    untracked.tracked = false;
+    let mut lan = active_with(|own| own.addresses = vec![untracked.clone()]);
+    lan.hosts[0].held.clear();
+    lan.tell(0, Input::AddressLost { slot: SLOT, address: untracked });
+    assert!(lan.hosts[0].held.is_empty());
+}
+
+/// An Active router that can't hold its address leaves it to a peer, and tries again ever more rarely.
+#[test]
+fn a_refused_address_is_a_fault_with_growing_pauses() {
+    let mut lan = Lan::of([settings(100)]);
+    lan.hosts[0].refuses = true;
+    lan.run_until(at(ms(3610)));
+    lan.run_for(ms(1));
+    assert_eq!(lan.hosts[0].last().1, StateName::Fault);
+    assert_eq!(lan.hosts[0].last().2, Why::AddressRefused);
+    assert_eq!(lan.hosts[0].sent.last().unwrap().1, 0);
+    lan.run_for(Duration::from_secs(3600));
+    let faults: Vec<_> = lan.hosts[0]
+        .transitions()
+        .iter()
+        .filter(|(_, to, _)| *to == StateName::Fault)
+        .map(|(at, ..)| *at)
+        .collect();
+    let pauses: Vec<_> = faults.windows(2).map(|w| w[1].since(w[0]).as_secs()).collect();
+    assert_eq!(pauses[..4], [8, 23, 83, 323]);
+    assert!(pauses[4..].iter().all(|pause| *pause == 323));
+    lan.hosts[0].refuses = false;
+    lan.run_for(Duration::from_secs(400));
+    assert!(lan.hosts[0].is_active());
+}
+
+#[test]
+fn routers_of_one_engine_do_not_touch_each_other() {
+    let mut lan = active_with(|_| {});
+    let other = Slot(1);
+    let mut second = settings(90);
+    second.vrid = vrrp_common::Vrid::new(52).unwrap();
+    second.addresses = vec![vip(251)];
+    lan.tell(0, Input::Add { slot: other, settings: Box::new(second), hold: Duration::ZERO });
+    let link = Link::Up(lan.hosts[0].address);
+    lan.tell(0, Input::Link { slot: other, link });
+    lan.hear(0, advert(101, 200, ms(1000)));
+    assert_eq!(lan.hosts[0].state(), StateName::Backup);
+    lan.run_for(ms(3700));
+    let view = lan.hosts[0].engine.view(other).unwrap();
+    assert_eq!((view.state, view.priority), (StateName::Active, Priority::new(90)));
+    lan.tell(0, Input::Remove { slot: other });
+    assert!(lan.hosts[0].engine.view(other).is_none());
+    assert!(!lan.hosts[0].held.contains(&vip(251).ip));
+    assert!(lan.hosts[0].engine.view(SLOT).is_some());
+}

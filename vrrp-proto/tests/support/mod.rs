@@ -1,0 +1,361 @@
+//! A LAN of engines under a clock that jumps to the next thing that happens.
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use vrrp_common::check::Agreement;
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Family, Instant, Priority, Version, Vrid};
+use vrrp_proto::settings::{Announce, Broadcast, Tracker};
+use vrrp_proto::{
+    Advert, Effect, Engine, Event, Health, Input, Link, Outcome, Settings, Slot, StateName,
+    TrackerId, VirtualAddress, Why,
+};
+
+pub(crate) const SLOT: Slot = Slot(0);
+
+/// The interval of [`settings`].
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn us(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
+pub(crate) fn at(time: Duration) -> Instant {
+    Instant::from_nanos(0) + time
+}
+
+pub(crate) fn vip(last: u8) -> VirtualAddress {
+    VirtualAddress {
+        ip: IpAddr::from([192, 0, 2, last]),
+        prefix: 24,
+        device: "eth0".to_owned(),
+        broadcast: Broadcast::None,
+        scope: 0,
+        label: None,
+        no_prefix_route: false,
+        tracked: true,
+        deprecated: false,
+    }
+}
+
+/// VRRPv3, an advert a second, one address, preempting.
+pub(crate) fn settings(priority: u8) -> Settings {
+    Settings {
+        version: Version::V3,
+        family: Family::V4,
+        vrid: Vrid::new(51).unwrap(),
+        priority: Priority::new(priority),
+        interval: INTERVAL,
+        preempt: true,
+        preempt_delay: Duration::ZERO,
+        addresses: vec![vip(250)],
+        excluded: Vec::new(),
+        announce: Announce::default(),
+        trackers: Vec::new(),
+        track_link: true,
+        form: ChecksumForm::PseudoHeader,
+        answer_lower: true,
+        advert_on_yield: false,
+    }
+}
+
+pub(crate) fn tracker(id: u32, weight: i16) -> Tracker {
+    Tracker { id: TrackerId(id), weight, reverse: false }
+}
+
+pub(crate) fn advert(from: u8, priority: u8, interval: Duration) -> Advert {
+    Advert {
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, from)),
+        priority: Priority::new(priority),
+        interval,
+        form: ChecksumForm::PseudoHeader,
+        agreement: Agreement::Exact,
+    }
+}
+
+/// One host: an engine, and what it did to the world.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) address: IpAddr,
+    pub(crate) settings: Settings,
+    pub(crate) alive: bool,
+    pub(crate) held: BTreeSet<IpAddr>,
+    pub(crate) sent: Vec<(Instant, u8)>,
+    pub(crate) announced: Vec<(Instant, u32)>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    /// The kernel refuses addresses.
+    pub(crate) refuses: bool,
+}
+
+impl Host {
+    pub(crate) fn state(&self) -> StateName {
+        self.engine.view(SLOT).map_or(StateName::Initialize, |view| view.state)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.alive && self.state() == StateName::Active
+    }
+
+    /// The states entered, with their times and reasons.
+    pub(crate) fn transitions(&self) -> Vec<(Instant, StateName, Why)> {
+        self.events
+            .iter()
+            .filter_map(|(at, event)| match event {
+                Event::Transition { to, why, .. } => Some((*at, *to, *why)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When and why the last state was entered.
+    pub(crate) fn last(&self) -> (Instant, StateName, Why) {
+        *self.transitions().last().expect("a transition")
+    }
+}
+
+/// Hosts 192.0.2.11 and up on one wire.
+pub(crate) struct Lan {
+    pub(crate) now: Instant,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) latency: Duration,
+    /// Pairs (from, to) that do not hear each other.
+    pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Decides which packet is lost, by its number.
+    pub(crate) lose: Box<dyn FnMut(u64) -> bool>,
+    wire: BTreeMap<(Instant, u64), (usize, Advert)>,
+    packets: u64,
+    /// How long two routers were Active at once, since it was last reset.
+    pub(crate) overlap: Duration,
+    overlap_since: Option<Instant>,
+}
+
+impl Lan {
+    /// One host per settings, all with link, at time zero.
+    pub(crate) fn of(all: impl IntoIterator<Item = Settings>) -> Self {
+        let mut lan = Self {
+            now: Instant::from_nanos(0),
+            hosts: Vec::new(),
+            latency: us(100),
+            cut: BTreeSet::new(),
+            lose: Box::new(|_| false),
+            wire: BTreeMap::new(),
+            packets: 0,
+            overlap: Duration::ZERO,
+            overlap_since: None,
+        };
+        for (n, settings) in all.into_iter().enumerate() {
+            let address = IpAddr::from([192, 0, 2, 11 + n as u8]);
+            lan.hosts.push(Host {
+                engine: Engine::new(),
+                address,
+                settings,
+                alive: false,
+                held: BTreeSet::new(),
+                sent: Vec::new(),
+                announced: Vec::new(),
+                events: Vec::new(),
+                refuses: false,
+            });
+            lan.start(n);
+        }
+        lan
+    }
+
+    /// Starts a host's daemon.
+    pub(crate) fn start(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        host.engine = Engine::new();
+        host.alive = true;
+        // What a start cleans up.
+        host.held.clear();
+        let (settings, link) = (Box::new(host.settings.clone()), Link::Up(host.address));
+        self.tell(n, Input::Add { slot: SLOT, settings, hold: Duration::ZERO });
+        self.tell(n, Input::Link { slot: SLOT, link });
+    }
+
+    /// Kills a host: nothing more comes from it, and it answers nothing.
+    pub(crate) fn crash(&mut self, n: usize) {
+        self.hosts[n].alive = false;
+        self.note_overlap();
+    }
+
+    pub(crate) fn tell(&mut self, n: usize, input: Input) {
+        let now = self.now;
+        self.tell_at(n, now, input);
+    }
+
+    /// As [`Lan::tell`], with the stamp of an advert that arrived earlier.
+    pub(crate) fn tell_at(&mut self, n: usize, stamp: Instant, input: Input) {
+        self.hosts[n].engine.handle(stamp, input);
+        self.drain(n);
+        self.catch_up(n);
+    }
+
+    pub(crate) fn hear(&mut self, n: usize, advert: Advert) {
+        self.tell(n, Input::Advert { slot: SLOT, advert });
+    }
+
+    pub(crate) fn track(&mut self, n: usize, id: u32, health: Health) {
+        self.tell(n, Input::Track { id: TrackerId(id), health });
+    }
+
+    /// Cuts hosts into two camps that do not hear each other.
+    pub(crate) fn partition(&mut self, camp: &[usize]) {
+        let all = 0..self.hosts.len();
+        let pairs = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
+        self.cut = pairs.filter(|(a, b)| camp.contains(a) != camp.contains(b)).collect();
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    pub(crate) fn run_until(&mut self, end: Instant) {
+        loop {
+            let packet = self.wire.first_key_value().map(|((at, _), _)| *at);
+            let timers = self.hosts.iter().filter(|host| host.alive);
+            let timer = timers.filter_map(|host| host.engine.poll_timeout()).min();
+            let Some(next) = packet.into_iter().chain(timer).min().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            // Listening comes before a timer is believed.
+            if packet == Some(next) {
+                let ((at, _), (to, advert)) = self.wire.pop_first().expect("a packet");
+                if self.hosts[to].alive {
+                    self.tell_at(to, at, Input::Advert { slot: SLOT, advert });
+                }
+            } else {
+                for n in 0..self.hosts.len() {
+                    self.catch_up(n);
+                }
+            }
+        }
+        self.now = end;
+        self.note_overlap();
+    }
+
+    /// The hosts that are Active.
+    pub(crate) fn active(&self) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|n| self.hosts[*n].is_active()).collect()
+    }
+
+    /// The hosts that hold an address.
+    pub(crate) fn holders(&self, address: &VirtualAddress) -> Vec<usize> {
+        let holds = |n: &usize| self.hosts[*n].alive && self.hosts[*n].held.contains(&address.ip);
+        (0..self.hosts.len()).filter(holds).collect()
+    }
+
+    fn catch_up(&mut self, n: usize) {
+        while self.hosts[n].alive
+            && self.hosts[n].engine.poll_timeout().is_some_and(|at| at <= self.now)
+        {
+            self.hosts[n].engine.handle_timeout(self.now);
+            self.drain(n);
+        }
+    }
+
+    fn drain(&mut self, n: usize) {
+        while let Some(transmit) = self.hosts[n].engine.poll_transmit() {
+            let view = self.hosts[n].engine.view(transmit.slot);
+            let active = view.is_some_and(|view| view.state == StateName::Active);
+            let yields = self.hosts[n].settings.advert_on_yield;
+            assert!(
+                active || transmit.priority == Priority::RELEASE || yields,
+                "host {n} spoke without being Active"
+            );
+            self.hosts[n].sent.push((self.now, transmit.priority.get()));
+            self.broadcast(n, transmit.priority, transmit.form);
+        }
+        while let Some(effect) = self.hosts[n].engine.poll_effect() {
+            let answered = self.perform(n, effect);
+            if answered {
+                self.drain(n);
+            }
+        }
+        while let Some(event) = self.hosts[n].engine.poll_event() {
+            self.hosts[n].events.push((self.now, event));
+        }
+        self.note_overlap();
+    }
+
+    fn broadcast(&mut self, from: usize, priority: Priority, form: ChecksumForm) {
+        for to in 0..self.hosts.len() {
+            self.packets += 1;
+            if to == from || self.cut.contains(&(from, to)) || (self.lose)(self.packets) {
+                continue;
+            }
+            let advert = Advert {
+                source: self.hosts[from].address,
+                priority,
+                interval: self.hosts[from].settings.interval,
+                form,
+                agreement: Agreement::Exact,
+            };
+            self.wire.insert((self.now + self.latency, self.packets), (to, advert));
+        }
+    }
+
+    /// Says whether the engine was told how it went.
+    fn perform(&mut self, n: usize, effect: Effect) -> bool {
+        let host = &mut self.hosts[n];
+        match effect {
+            Effect::AddAddresses { slot, addresses } => {
+                let outcome = if host.refuses {
+                    let error = "no such device".to_owned();
+                    Outcome::Failed { address: addresses[0].clone(), error }
+                } else {
+                    host.held.extend(addresses.iter().map(|address| address.ip));
+                    Outcome::Done
+                };
+                self.hosts[n].engine.handle(self.now, Input::Outcome { slot, outcome });
+                return true;
+            }
+            Effect::RemoveAddresses { addresses, .. } => {
+                for address in addresses.iter() {
+                    host.held.remove(&address.ip);
+                }
+            }
+            Effect::Announce { addresses, repeat, .. } => {
+                for address in addresses.iter() {
+                    assert!(
+                        host.refuses || host.held.contains(&address.ip),
+                        "announced before it was there: {address:?}"
+                    );
+                }
+                host.announced.push((self.now, repeat));
+            }
+        }
+        false
+    }
+
+    fn note_overlap(&mut self) {
+        let two = self.active().len() > 1;
+        match (two, self.overlap_since) {
+            (true, None) => self.overlap_since = Some(self.now),
+            (true, Some(since)) => self.overlap = self.overlap.max(self.now.since(since)),
+            (false, Some(since)) => {
+                self.overlap = self.overlap.max(self.now.since(since));
+                self.overlap_since = None;
+            }
+            (false, None) => {}
+        }
+    }
+
+    /// Forgets how long two were Active at once; an overlap that lasts counts from now.
+    pub(crate) fn reset_overlap(&mut self) {
+        self.overlap = Duration::ZERO;
+        self.overlap_since = self.overlap_since.map(|_| self.now);
+    }
+}
