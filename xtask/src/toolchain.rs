@@ -60,10 +60,12 @@ struct Offers {
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// Install packages, because of …
-    Apt(Vec<String>, &'static str),
+    /// Install these packages with a compiler and its sources.
+    Compiler([&'static str; 2]),
     /// Fetch [`NIGHTLY`].
-    Rustup,
+    Nightly,
+    /// Install the development package of this LLVM.
+    Llvm(u32),
     /// Build bpf-linker against this LLVM.
     Linker(Llvm),
 }
@@ -108,7 +110,14 @@ pub(crate) fn ensure(install: bool) -> Result<Toolchain> {
         );
     }
     for step in &steps {
-        step.take()?;
+        match step.take() {
+            // A package that must stay, such as Debian's own rustup, can be in the way.
+            Err(error) if matches!(step, Step::Compiler(_)) && facts.rustup => {
+                println!("  {error:#}");
+                Step::Nightly.take()?;
+            }
+            done => done?,
+        }
     }
     let facts = look();
     facts.pair().with_context(|| {
@@ -131,11 +140,7 @@ impl Facts {
             return Some((llvm.clone(), None));
         }
         let offered = self.apt.as_ref()?.llvms.iter().copied().find(|major| *major >= oldest)?;
-        let step = Step::Apt(
-            vec![format!("llvm-{offered}-dev")],
-            "bpf-linker is built against LLVM, of the compiler's version or newer",
-        );
-        Some((Llvm::of_debian(offered), Some(step)))
+        Some((Llvm::of_debian(offered), Some(Step::Llvm(offered))))
     }
 }
 
@@ -218,13 +223,9 @@ fn plan(facts: &Facts) -> Result<Vec<Step>, String> {
     if let Some(packages) = offered {
         // Before rustup: the distribution's LLVM is the one that its compiler was built with, and
         // nothing that rustup keeps for other work is touched.
-        let packages = packages.map(str::to_owned).to_vec();
-        steps.push(Step::Apt(
-            packages,
-            "the kernel program needs a compiler with the sources of `core`; it goes to /usr/bin, where rustup's goes before it in PATH",
-        ));
+        steps.push(Step::Compiler(packages));
     } else if facts.rustup {
-        steps.push(Step::Rustup);
+        steps.push(Step::Nightly);
     } else {
         return Err(help());
     }
@@ -254,7 +255,7 @@ fn help() -> String {
 
 fn tell(steps: &[Step]) {
     println!("To be run:");
-    if steps.iter().any(|step| matches!(step, Step::Apt(..))) {
+    if steps.iter().any(|step| !step.packages().is_empty()) {
         println!("  {}", apt::typed(&apt::update_command()));
     }
     for step in steps {
@@ -263,10 +264,18 @@ fn tell(steps: &[Step]) {
 }
 
 impl Step {
+    fn packages(&self) -> Vec<String> {
+        match self {
+            Self::Compiler(packages) => packages.map(str::to_owned).to_vec(),
+            Self::Llvm(major) => vec![format!("llvm-{major}-dev")],
+            Self::Nightly | Self::Linker(_) => Vec::new(),
+        }
+    }
+
     fn command(&self) -> Command {
         match self {
-            Self::Apt(packages, _) => apt::install_command(packages),
-            Self::Rustup => {
+            Self::Compiler(_) | Self::Llvm(_) => apt::install_command(&self.packages()),
+            Self::Nightly => {
                 let mut command = program("rustup");
                 command.args(["toolchain", "install", NIGHTLY]);
                 command.args(["--profile", "minimal", "--component", "rust-src"]);
@@ -278,31 +287,37 @@ impl Step {
 
     fn typed(&self) -> String {
         match self {
-            Self::Apt(..) => apt::typed(&self.command()),
-            Self::Rustup | Self::Linker(_) => shell_line(&self.command()),
+            Self::Compiler(_) | Self::Llvm(_) => apt::typed(&self.command()),
+            Self::Nightly | Self::Linker(_) => shell_line(&self.command()),
+        }
+    }
+
+    /// What is installed, and why.
+    fn told(&self) -> String {
+        let packages = self.packages().join(", ");
+        match self {
+            Self::Compiler(_) => format!(
+                "{packages}: the kernel program needs a compiler with the sources of `core`; this one goes to /usr/bin, and rustup's stays before it in PATH"
+            ),
+            Self::Nightly => {
+                format!("{NIGHTLY}: the kernel program needs a compiler with the sources of `core`")
+            }
+            Self::Llvm(_) => {
+                format!("{packages}: bpf-linker needs an LLVM as new as the compiler's")
+            }
+            Self::Linker(llvm) => format!(
+                "bpf-linker {} with LLVM {}, where cargo installs programs: it links the kernel program (takes a minute or two)",
+                linker::VERSION,
+                llvm.major
+            ),
         }
     }
 
     fn take(&self) -> Result<()> {
+        println!("  installing {}", self.told());
         match self {
-            Self::Apt(packages, why) => {
-                println!("  installing {}: {why}", packages.join(", "));
-                apt::install(packages)
-            }
-            Self::Rustup => {
-                println!(
-                    "  fetching {NIGHTLY}: the kernel program needs a compiler with the sources of `core`"
-                );
-                run(&mut self.command())
-            }
-            Self::Linker(llvm) => {
-                println!(
-                    "  installing bpf-linker {} for LLVM {} where cargo installs programs (a minute or two)",
-                    linker::VERSION,
-                    llvm.major
-                );
-                run(&mut self.command())
-            }
+            Self::Compiler(_) | Self::Llvm(_) => apt::install(&self.packages()),
+            Self::Nightly | Self::Linker(_) => run(&mut self.command()),
         }
     }
 }
@@ -346,8 +361,8 @@ mod tests {
 
     fn planned(facts: &Facts) -> Vec<String> {
         let step = |step: &Step| match step {
-            Step::Apt(packages, _) => packages.join(" "),
-            Step::Rustup => NIGHTLY.to_owned(),
+            Step::Compiler(_) | Step::Llvm(_) => step.packages().join(" "),
+            Step::Nightly => NIGHTLY.to_owned(),
             Step::Linker(llvm) => format!("bpf-linker with {}", llvm.prefix),
         };
         plan(facts).unwrap().iter().map(step).collect()
