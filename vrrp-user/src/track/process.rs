@@ -1,0 +1,190 @@
+//! A script as a process group of its own.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+
+use super::child::{self, Identity};
+use crate::users::Account;
+
+/// What is taken out of a script's environment besides everything that begins with `LD_`: what
+/// changes how a shell reads, and what belongs to the daemon's own talk with the init system.
+const DROPPED: [&str; 9] = [
+    "IFS",
+    "ENV",
+    "BASH_ENV",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
+/// A program that may be run, with all it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// Its path; not searched for.
+    pub(crate) program: PathBuf,
+    /// Its arguments after the name.
+    pub(crate) arguments: Vec<String>,
+    /// Whom it runs as.
+    pub(crate) account: Account,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+/// A running process and all it started that stayed in its group.
+///
+/// The group's leader is not waited for before [`ProcessGroup::reap`], so that its number can't
+/// become another's while signals are sent to the group.
+#[derive(Debug)]
+pub(crate) struct ProcessGroup {
+    child: Child,
+    pid: Pid,
+    ended: AsyncFd<OwnedFd>,
+    reaped: bool,
+    on_drop: Signal,
+}
+
+impl ProcessGroup {
+    /// Starts `launch`. Where the group is dropped before its end, it gets `on_drop`.
+    ///
+    /// Must be called on the service thread: the script ends with the thread that started it.
+    ///
+    /// # Errors
+    /// As the kernel gives them: the program is missing, not executable, or its user may not be
+    /// taken.
+    pub(crate) fn start(launch: &Launch, on_drop: Signal) -> io::Result<Self> {
+        let child = match command(launch, &launch.program, None).spawn() {
+            // A file without `#!`: a script for the shell, as execvp(3) has it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                command(launch, Path::new("/bin/sh"), Some(&launch.program)).spawn()
+            }
+            other => other,
+        };
+        Self::watch(child?, on_drop)
+    }
+
+    fn watch(mut child: Child, on_drop: Signal) -> io::Result<Self> {
+        let watched = i32::try_from(child.id())
+            .map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))
+            .map(Pid::from_raw)
+            .and_then(|pid| Ok((pid, child::pidfd(pid)?)));
+        match watched {
+            Ok((pid, ended)) => Ok(Self { child, pid, ended, reaped: false, on_drop }),
+            Err(error) => {
+                // Out of descriptors: a process that can't be watched must not stay.
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The leader's process number, also the group's.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Returns once the leader has ended. May be dropped and called again.
+    pub(crate) async fn ended(&self) {
+        // An error here means that the runtime ends, and with it whoever asks.
+        drop(self.ended.readable().await);
+    }
+
+    /// Sends `signal` to the whole group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if !self.reaped {
+            // Fails only where all that is left belongs to somebody else (a set-uid program).
+            let _ = killpg(self.pid, signal);
+        }
+    }
+
+    /// Takes the leader's status once [`ProcessGroup::ended`] has returned.
+    ///
+    /// # Errors
+    /// If the leader has not ended, or somebody else waited for it.
+    pub(crate) fn reap(&mut self) -> io::Result<End> {
+        let status = self.child.try_wait()?.ok_or(io::ErrorKind::WouldBlock)?;
+        self.reaped = true;
+        Ok(End::from(status))
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.signal(self.on_drop);
+        if !self.reaped {
+            // Not waited for: that could block. What is left is waited for by init.
+            drop(self.child.try_wait());
+        }
+    }
+}
+
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, Some(signal)) => Self::Signaled(signal),
+            (None, None) => Self::Exited(status.into_raw()),
+        }
+    }
+}
+
+fn command(launch: &Launch, program: &Path, script: Option<&PathBuf>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(script)
+        .args(&launch.arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_dropped(name)) {
+        command.env_remove(name);
+    }
+    let account = &launch.account;
+    let identity = (!account.is_ours()).then(|| Identity {
+        uid: account.uid,
+        gid: account.gid,
+        groups: account.groups.clone(),
+    });
+    child::start_clean(&mut command, identity);
+    command
+}
+
+fn is_dropped(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"LD_") || DROPPED.iter().any(|dropped| name == *dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_turn_a_script_is_not_inherited() {
+        for name in
+            ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "IFS", "BASH_ENV", "NOTIFY_SOCKET"]
+        {
+            assert!(is_dropped(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "HOME", "LANG", "OLD_PRELOAD", "LDAP_HOST"] {
+            assert!(!is_dropped(OsStr::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Notify commands with real processes. Times have wide margins: the host may be busy.
+mod scripts_common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use scripts_common::*;
+use vrrp_common::Priority;
+use xvrrp::config::model::Notify;
+use xvrrp::notify::{Kind, Notifier, Word};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A notifier, and a script that writes what it is told into a file.
+struct Bench {
+    notifier: Notifier,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { notifier: Notifier::new(policy()), dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A script that writes its arguments, in brackets, as one line of `told`.
+    fn teller(&self, name: &str, before: &str) -> String {
+        let (path, told) = (self.path(name), self.path("told"));
+        let text = format!(
+            "#!/bin/sh\n{before}\nline='{name}'\nfor word; do line=\"$line [$word]\"; done\n\
+             echo \"$line\" >> '{told}'\n"
+        );
+        write_script(&path, &text, 0o755);
+        path
+    }
+
+    fn push(&mut self, name: &str, word: Word, notify: &Notify) {
+        self.notifier.push(Kind::Instance, name, word, Priority::new(100), notify);
+    }
+
+    fn told(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    async fn lines(&self, count: usize) -> Vec<String> {
+        wait_for(PATIENCE, || Some(self.told()).filter(|told| told.len() >= count))
+            .await
+            .unwrap_or_else(|| panic!("{:?}", self.told()))
+    }
+}
+
+#[tokio::test]
+async fn own_arguments_come_first_and_only_notify_gets_four_more() {
+    let mut bench = Bench::new();
+    let (master, any) = (bench.teller("master it", "sleep 0.2"), bench.teller("any", ""));
+    let notify = Notify {
+        master: Some(command(&[&master, "now master", "on", "VI_1"])),
+        any: Some(command(&[&any, "own", ""])),
+        ..Notify::default()
+    };
+    bench.push("VI_1", Word::Master, &notify);
+    assert_eq!(bench.notifier.waiting(Kind::Instance, "VI_1"), 1);
+    assert_eq!(
+        bench.lines(2).await,
+        ["master it [now master] [on] [VI_1]", "any [own] [] [INSTANCE] [VI_1] [MASTER] [100]",]
+    );
+}
+
+#[tokio::test]
+async fn each_state_has_its_own_command_and_a_group_its_word() {
+    let mut bench = Bench::new();
+    let path = bench.teller("it", "");
+    let notify = Notify {
+        master: Some(command(&[&path, "m"])),
+        backup: Some(command(&[&path, "b"])),
+        fault: Some(command(&[&path, "f"])),
+        stop: Some(command(&[&path, "s"])),
+        any: None,
+    };
+    for word in [Word::Backup, Word::Master, Word::Fault, Word::Stop] {
+        bench.push("VI_1", word, &notify);
+    }
+    let any = Notify { any: Some(command(&[&path])), ..Notify::default() };
+    assert_eq!(bench.lines(4).await, ["it [b]", "it [m]", "it [f]", "it [s]"]);
+    bench.notifier.push(Kind::Group, "G", Word::Fault, Priority::new(0), &any);
+    assert_eq!(bench.lines(5).await[4], "it [GROUP] [G] [FAULT] [0]");
+    assert!(
+        wait_for(PATIENCE, || (bench.notifier.waiting(Kind::Group, "G") == 0).then_some(()))
+            .await
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn changes_of_one_instance_are_told_in_order_and_one_at_a_time() {
+    let mut bench = Bench::new();
+    let mark = bench.path("mark");
+    let busy = format!("mkdir '{mark}' || exec false; sleep 0.0$(($$ % 9)); rmdir '{mark}'");
+    let path = bench.teller("it", &busy);
+    let notify = Notify { any: Some(command(&[&path])), ..Notify::default() };
+    let words = [Word::Backup, Word::Master, Word::Fault].into_iter().cycle().take(30);
+    for word in words.clone() {
+        bench.push("VI_1", word, &notify);
+    }
+    let told = bench.lines(30).await;
+    let want: Vec<String> =
+        words.map(|word| format!("it [INSTANCE] [VI_1] [{word}] [100]")).collect();
+    assert_eq!(told, want);
+}
+
+#[tokio::test]
+async fn one_that_hangs_holds_up_no_other_instance_and_is_told_of() {
+    let mut bench = Bench::new();
+    bench.notifier = Notifier::reminding(policy(), Duration::from_millis(300));
+    let log = Log::here();
+    let path = bench.teller("it", "");
+    let hang = Notify {
+        master: Some(command(&["/bin/sleep", "600"])),
+        any: Some(command(&[&path])),
+        ..Notify::default()
+    };
+    let quick = Notify { any: Some(command(&[&path])), ..Notify::default() };
+    bench.push("A", Word::Master, &hang);
+    bench.push("A", Word::Backup, &hang);
+    bench.push("B", Word::Master, &quick);
+    assert_eq!(bench.lines(1).await, ["it [INSTANCE] [B] [MASTER] [100]"]);
+    let said = "still runs after 0 s, 1 changes wait for it";
+    assert!(
+        wait_for(PATIENCE, || (log.count(said) > 0).then_some(())).await.is_some(),
+        "{}",
+        log.text()
+    );
+    assert_eq!(bench.told().len(), 1, "A waits for its own");
+    assert_eq!(bench.notifier.waiting(Kind::Instance, "A"), 2);
+}
+
+#[tokio::test]
+async fn stop_is_told_within_a_second_even_behind_one_that_hangs() {
+    let mut bench = Bench::new();
+    let path = bench.teller("stop", "");
+    let pid = bench.path("pid");
+    let deaf = format!("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done");
+    let notify = Notify {
+        master: Some(command(&["/bin/sh", "-c", &deaf])),
+        stop: Some(command(&[&path])),
+        any: Some(command(&[&path, "any"])),
+        ..Notify::default()
+    };
+    bench.push("A", Word::Master, &notify);
+    let read = || fs::read_to_string(&pid).ok()?.trim().parse::<i32>().ok();
+    let pid = wait_for(PATIENCE, read).await.unwrap();
+    bench.push("A", Word::Backup, &notify);
+    bench.push("A", Word::Stop, &notify);
+    let begun = Instant::now();
+    bench.notifier.finish(Duration::from_secs(2)).await;
+    assert!(begun.elapsed() < Duration::from_millis(2200), "{:?}", begun.elapsed());
+    assert_eq!(bench.told(), ["stop", "stop [any] [INSTANCE] [A] [STOP] [100]"]);
+    assert!(is_gone(pid));
+}
+
+#[tokio::test]
+async fn finish_does_not_wait_longer_than_it_may_and_not_at_all_for_nothing() {
+    let mut bench = Bench::new();
+    let begun = Instant::now();
+    bench.notifier.finish(Duration::from_secs(5)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+
+    let mut bench = Bench::new();
+    let log = Log::here();
+    let pid = bench.path("pid");
+    let text = format!("echo $$ > {pid}; exec sleep 600");
+    let notify = Notify { stop: Some(command(&["/bin/sh", "-c", &text])), ..Notify::default() };
+    bench.push("A", Word::Stop, &notify);
+    let begun = Instant::now();
+    bench.notifier.finish(Duration::from_secs(1)).await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(990) && took < Duration::from_millis(1500), "{took:?}");
+    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    wait_for(PATIENCE, || is_gone(pid).then_some(())).await.expect("SIGTERM");
+    assert!(log.text().contains("is ended, since the daemon ends"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn what_fails_is_told_and_the_next_runs_all_the_same() {
+    let mut bench = Bench::new();
+    let log = Log::here();
+    let path = bench.teller("it", "");
+    let missing = bench.path("no");
+    let notify = Notify {
+        master: Some(command(&["/bin/sh", "-c", "exit 7"])),
+        backup: Some(command(&[&missing])),
+        any: Some(command(&[&path])),
+        ..Notify::default()
+    };
+    bench.push("VI_1", Word::Master, &notify);
+    bench.push("VI_1", Word::Backup, &notify);
+    bench.lines(2).await;
+    let text = log.text();
+    assert!(
+        text.contains(
+            "(VI_1) notify_master `/bin/sh -c exit 7` for MASTER failed (exited with status 7)"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(
+            "(VI_1) notify_backup `{missing}` for BACKUP can't be run: `{missing}`: No such file"
+        )),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_without_interpreter_line_is_the_shells() {
+    let mut bench = Bench::new();
+    let (path, told) = (bench.path("no line"), bench.path("told"));
+    write_script(&path, &format!("echo \"$0|$*\" > '{told}'\n"), 0o755);
+    let notify = Notify { any: Some(command(&[&path, "a b"])), ..Notify::default() };
+    bench.push("VI_1", Word::Fault, &notify);
+    assert_eq!(bench.lines(1).await, [format!("{path}|a b INSTANCE VI_1 FAULT 100")]);
+}
+
+#[tokio::test]
+async fn only_the_last_is_told_to_one_who_does_not_read() {
+    let mut bench = Bench::new();
+    let log = Log::here();
+    let (path, go) = (bench.teller("it", ""), bench.path("go"));
+    let wait = format!("until [ -e {go} ]; do sleep 0.02; done");
+    let first = Notify { any: Some(command(&["/bin/sh", "-c", &wait])), ..Notify::default() };
+    let notify = Notify { any: Some(command(&[&path])), ..Notify::default() };
+    bench.push("VI_1", Word::Backup, &first);
+    tokio::task::yield_now().await;
+    for _ in 0..100 {
+        bench.push("VI_1", Word::Backup, &notify);
+    }
+    bench.push("VI_1", Word::Master, &notify);
+    fs::write(&go, "").unwrap();
+    assert!(
+        wait_for(PATIENCE, || (bench.notifier.waiting(Kind::Instance, "VI_1") == 0).then_some(()))
+            .await
+            .is_some()
+    );
+    assert_eq!(bench.told(), ["it [INSTANCE] [VI_1] [MASTER] [100]"]);
+    assert_eq!(log.count("100 changes waited for notify commands"), 1, "{}", log.text());
+}
