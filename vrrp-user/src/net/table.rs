@@ -65,6 +65,29 @@ impl Interface {
         };
         candidates().filter(|a| !a.secondary).find_map(v4).or_else(|| candidates().find_map(v4))
     }
+
+    /// Puts an address where the kernel has it: secondary ones last, others behind the last that is
+    /// none. `false`: it was there, just so.
+    fn put(&mut self, address: &HostAddress) -> bool {
+        if self.addresses.contains(address) {
+            return false;
+        }
+        self.take(address);
+        let at = self
+            .addresses
+            .iter()
+            .rposition(|a| address.secondary || !a.secondary)
+            .map_or(0, |last| last + 1);
+        self.addresses.insert(at, address.clone());
+        true
+    }
+
+    /// Takes an address off. `false`: it was not there.
+    fn take(&mut self, address: &HostAddress) -> bool {
+        let before = self.addresses.len();
+        self.addresses.retain(|a| (a.ip, a.prefix) != (address.ip, address.prefix));
+        self.addresses.len() < before
+    }
 }
 
 /// All interfaces of the host's network namespace at one moment.
@@ -78,6 +101,29 @@ impl Snapshot {
     /// The interface of that name.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
         self.interfaces.values().find(|i| i.name == name)
+    }
+
+    /// Takes in a change that the monitor told, so that a copy stays as the monitor's own.
+    pub fn follow(&mut self, change: &Change) {
+        match change {
+            Change::Link(interface) => {
+                self.interfaces.insert(interface.ifindex, interface.clone());
+            }
+            Change::Gone { ifindex, .. } => {
+                self.interfaces.remove(ifindex);
+            }
+            Change::AddressAdded { ifindex, address, .. } => {
+                if let Some(interface) = self.interfaces.get_mut(ifindex) {
+                    interface.put(address);
+                }
+            }
+            Change::AddressRemoved { ifindex, address, .. } => {
+                if let Some(interface) = self.interfaces.get_mut(ifindex) {
+                    interface.take(address);
+                }
+            }
+            Change::Resync(now) => self.clone_from(now),
+        }
     }
 
     /// Takes in one of the kernel's messages and says what it changed.
@@ -126,20 +172,9 @@ impl Snapshot {
         let Some((interface, address)) = self.located(message) else {
             return;
         };
-        let same = |a: &HostAddress| a.ip == address.ip && a.prefix == address.prefix;
-        if let Some(known) = interface.addresses.iter().position(same) {
-            if interface.addresses[known] == address {
-                return;
-            }
-            interface.addresses.remove(known);
+        if !interface.put(&address) {
+            return;
         }
-        // Where the kernel puts it: secondary ones last, others behind the last that is none.
-        let at = interface
-            .addresses
-            .iter()
-            .rposition(|a| address.secondary || !a.secondary)
-            .map_or(0, |last| last + 1);
-        interface.addresses.insert(at, address.clone());
         changes.push(Change::AddressAdded {
             ifindex: interface.ifindex,
             name: interface.name.clone(),
@@ -151,11 +186,9 @@ impl Snapshot {
         let Some((interface, address)) = self.located(message) else {
             return;
         };
-        let same = |a: &HostAddress| a.ip == address.ip && a.prefix == address.prefix;
-        let Some(known) = interface.addresses.iter().position(same) else {
+        if !interface.take(&address) {
             return;
-        };
-        interface.addresses.remove(known);
+        }
         changes.push(Change::AddressRemoved {
             ifindex: interface.ifindex,
             name: interface.name.clone(),
@@ -268,6 +301,10 @@ mod tests {
         for message in messages {
             table.apply(message, &mut changes);
         }
+        // Whoever follows the changes knows what the monitor knows.
+        let mut copy = Snapshot::default();
+        changes.iter().for_each(|change| copy.follow(change));
+        assert_eq!(copy, table);
         (table, changes)
     }
 
@@ -340,8 +377,11 @@ mod tests {
             NewAddress(address(2, 2, true)),
             NewAddress(address(2, 3, false)),
             NewAddress(address(2, 4, true)),
+            NewAddress(address(2, 5, true)),
+            DelAddress(address(2, 4, true)),
+            NewAddress(address(2, 5, false)),
         ]);
-        assert_eq!(lasts(&table.interfaces[&2]), [1, 3, 2, 4]);
+        assert_eq!(lasts(&table.interfaces[&2]), [1, 3, 5, 2]);
     }
 
     #[test]

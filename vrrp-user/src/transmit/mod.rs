@@ -16,6 +16,8 @@ pub mod arp;
 pub mod group;
 pub mod ndisc;
 
+pub use advert::AdvertFrame;
+
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -60,9 +62,7 @@ impl Sender {
             .and_then(|rest| rest.first_chunk())
             .map_or(0, |bytes| u16::from_be_bytes(*bytes));
         // A packet socket sends a frame whole or not at all.
-        self.socket
-            .send_to(frame, &link_address(ifindex, ethertype))
-            .map(drop)
+        self.socket.send_to(frame, &link_address(ifindex, ethertype)).map(drop)
     }
 }
 
