@@ -55,7 +55,6 @@ fn everything_written_about_an_address_is_there() -> Result<()> {
     expect("198.51.100.104", json!({"label": "eth0:vip", "scope": "link"}))?;
     expect("192.0.2.105", json!({"prefixlen": 28, "noprefixroute": true}))?;
     expect("192.0.2.106", json!({"deprecated": true}))?;
-    // "nodad" itself is shown in a version of `ip` only; tentative would show that it was missing.
     expect("2001:db8::100", json!({"prefixlen": 64, "nodad": true, "tentative": null}))?;
     let routes = cable.here.ip("route show table main")?;
     ensure!(!routes.contains("192.0.2.96/28"), "a prefix route: {routes}");

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
@@ -191,10 +191,7 @@ fn addition(address: &VirtualAddress, index: u32) -> AddressMessage {
         }
         // The address was in use a moment ago, on the router that let it go: asking for it would only
         // delay it (keepalived does the same).
-        IpAddr::V6(_) => {
-            message.header.flags |= AddressHeaderFlags::Nodad;
-            flags |= AddressFlags::Nodad;
-        }
+        IpAddr::V6(_) => flags |= AddressFlags::Nodad,
     }
     if address.no_prefix_route {
         flags |= AddressFlags::Noprefixroute;
