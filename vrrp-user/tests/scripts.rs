@@ -337,8 +337,10 @@ async fn a_reload_leaves_alone_what_did_not_change() {
     assert!(!is_gone(sleeper));
     let before = bench.status("kept").runs;
 
-    let moved =
-        Script { weight: Weight { value: -20, reverse: false }, span: 40..44, ..kept.clone() };
+    let mut moved = kept.clone();
+    moved.weight = Weight { value: -20, reverse: false };
+    (moved.span, moved.command.span) = (40..44, 50..60);
+    moved.command.text = "written otherwise".to_owned();
     let slower =
         Script { timeout: Duration::from_secs(5), ..shell("changed", "sleep 0.3; exit 1") };
     bench.apply(&[&moved, &slower]);

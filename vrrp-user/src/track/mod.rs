@@ -3,6 +3,7 @@
 //! Everything here runs on the service thread. It must be one thread for as long as scripts
 //! run: the kernel ends a script when the thread that started it ends.
 
+mod check;
 mod checker;
 mod child;
 pub mod judge;

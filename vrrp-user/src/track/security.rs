@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid};
 
+pub use super::check::Checker;
 use super::process::{Launch, ProcessGroup};
 use crate::config::model::{Command, Global, UserSpec};
 use crate::users::{self, Account, Origin, UserError};
@@ -117,11 +118,6 @@ impl Policy {
             daemon: geteuid(),
         }
     }
-
-    /// For a check by somebody who need not be root, of a daemon that will be.
-    pub fn of_root_daemon(global: &Global) -> Self {
-        Self { daemon: Uid::from_raw(0), ..Self::of(global) }
-    }
 }
 
 impl ScriptProblem {
@@ -141,10 +137,6 @@ pub struct Examined {
     /// What is wrong with it.
     pub problems: Vec<ScriptProblem>,
 }
-
-/// Looks at a configuration's commands for `xvrrp check`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Checker;
 
 /// Returns everything wrong with `command`; only looks at the host's files and accounts.
 pub fn examine(command: &Command, policy: &Policy) -> Examined {
