@@ -1,0 +1,95 @@
+//! What happened to a router's adverts, counted.
+
+use std::iter::Sum;
+use std::ops::AddAssign;
+
+use vrrp_common::Reject;
+use vrrp_common::abi::{self, PerCounter};
+
+/// The counters of one router, of the kernel program, of the slow path, or of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters(PerCounter);
+
+impl Counters {
+    /// Adverts refused for this reason.
+    pub fn refused(&self, reason: Reject) -> u64 {
+        self.get(reason.index())
+    }
+
+    /// Adverts refused for any reason.
+    pub fn refused_in_all(&self) -> u64 {
+        Reject::ALL.into_iter().map(|reason| self.refused(reason)).sum()
+    }
+
+    /// Adverts that passed every check and were handed on.
+    pub fn accepted(&self) -> u64 {
+        self.get(abi::COUNTER_ACCEPTED)
+    }
+
+    /// Adverts that passed every check in the kernel and went up the slow path for want of room in the
+    /// ring, which counts them again.
+    pub fn ring_full(&self) -> u64 {
+        self.get(abi::COUNTER_RING_FULL)
+    }
+
+    /// Adverts that the kernel program left to the slow path for their shape, which counts them again.
+    pub fn complex(&self) -> u64 {
+        self.get(abi::COUNTER_COMPLEX)
+    }
+
+    /// Adds one to a counter: a [`Reject::index`] or one of the `COUNTER_*` of [`abi`].
+    pub(crate) fn count(&mut self, counter: u32) {
+        if let Some(value) = self.0.get_mut(counter as usize) {
+            *value = value.wrapping_add(1);
+        }
+    }
+
+    fn get(&self, counter: u32) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+}
+
+impl From<PerCounter> for Counters {
+    fn from(values: PerCounter) -> Self {
+        Self(values)
+    }
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        for (to, from) in self.0.iter_mut().zip(other.0) {
+            *to = to.wrapping_add(from);
+        }
+    }
+}
+
+impl<'a> Sum<&'a PerCounter> for Counters {
+    fn sum<I: Iterator<Item = &'a PerCounter>>(values: I) -> Self {
+        values.fold(Self::default(), |mut sum, values| {
+            sum += Self(*values);
+            sum
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_keep_the_counters_apart() {
+        let mut a = Counters::default();
+        a.count(Reject::Ttl.index());
+        a.count(abi::COUNTER_ACCEPTED);
+        let mut b = Counters::default();
+        b.count(Reject::Ttl.index());
+        b.count(Reject::OwnSource.index());
+        b.count(abi::COUNTER_RING_FULL);
+        b.count(abi::COUNTER_COMPLEX);
+        a += b;
+        assert_eq!(a.refused(Reject::Ttl), 2);
+        assert_eq!(a.refused(Reject::Checksum), 0);
+        assert_eq!(a.refused_in_all(), 3);
+        assert_eq!((a.accepted(), a.ring_full(), a.complex()), (1, 1, 1));
+    }
+}

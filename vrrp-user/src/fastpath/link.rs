@@ -1,0 +1,135 @@
+//! What the kernel says about an interface that a program is to be attached to.
+
+use std::io;
+
+use aya::programs::loaded_programs;
+use nix::sys::socket::MsgFlags;
+use rtnetlink::packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
+use rtnetlink::sys::{Socket, SocketAddr, constants::NETLINK_ROUTE};
+
+use super::sys;
+
+/// Names the XDP program that is on an interface.
+pub(super) fn occupant(ifindex: u32) -> String {
+    let id = program_id(ifindex);
+    let name = id.and_then(|id| {
+        let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id)?;
+        info.name_as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    });
+    match (id, name) {
+        (Some(id), Some(name)) => {
+            format!("another XDP program is on the interface: {name}, id {id}")
+        }
+        (Some(id), None) => format!("another XDP program is on the interface: id {id}"),
+        (None, _) => "another XDP program is on the interface".to_owned(),
+    }
+}
+
+/// Says why adverts on an interface must not be judged by a program that can't see VLAN tags, where
+/// that is so: its hardware takes them off, and there are VLANs on it, whose adverts would look like
+/// the interface's own.
+pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
+    // A kernel that can't say has no such hardware.
+    if !sys::strips_vlan_tags(name).unwrap_or(false) {
+        return None;
+    }
+    let vlan = vlan_on(ifindex).ok()??;
+    Some(format!(
+        "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
+         `ethtool -K {name} rxvlan off` and a restart of xvrrp would let XDP be used"
+    ))
+}
+
+fn program_id(ifindex: u32) -> Option<u32> {
+    let mut request = LinkMessage::default();
+    request.header.index = ifindex;
+    let links = ask(request, 0).ok()?;
+    let attributes = links.into_iter().flat_map(|link| link.attributes);
+    attributes
+        .filter_map(
+            |attribute| if let LinkAttribute::Xdp(xdp) = attribute { Some(xdp) } else { None },
+        )
+        .flatten()
+        .find_map(|xdp| match xdp {
+            LinkXdp::ProgId(id)
+            | LinkXdp::DrvProgId(id)
+            | LinkXdp::SkbProgId(id)
+            | LinkXdp::HwProgId(id) => Some(id),
+            _ => None,
+        })
+}
+
+/// A VLAN on an interface, by name.
+fn vlan_on(ifindex: u32) -> io::Result<Option<String>> {
+    let links = ask(LinkMessage::default(), NLM_F_DUMP)?;
+    Ok(links.into_iter().find_map(|link| {
+        let attributes = &link.attributes;
+        let on_it = attributes.contains(&LinkAttribute::Link(ifindex));
+        let is_vlan = attributes.iter().any(|attribute| {
+            matches!(attribute, LinkAttribute::LinkInfo(infos)
+                if infos.contains(&LinkInfo::Kind(InfoKind::Vlan)))
+        });
+        let name = attributes.iter().find_map(|attribute| {
+            if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
+        });
+        if on_it && is_vlan { name } else { None }
+    }))
+}
+
+/// Asks for one link, or with `NLM_F_DUMP` for all.
+fn ask(request: LinkMessage, flags: u16) -> io::Result<Vec<LinkMessage>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetLink(request));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), MsgFlags::empty().bits())?;
+    let mut links = Vec::new();
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        let mut rest = bytes.as_slice();
+        while let Ok(next) = NetlinkBuffer::new_checked(&rest) {
+            let length = (next.length() as usize).next_multiple_of(4).min(rest.len());
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            rest = &rest[length..];
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    links.push(link)
+                }
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                NetlinkPayload::Done(_) => return Ok(links),
+                _ => {}
+            }
+        }
+        if flags & NLM_F_DUMP == 0 {
+            return Ok(links);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_no_program_and_no_vlan() {
+        assert_eq!(program_id(1), None);
+        assert_eq!(vlan_on(1).unwrap(), None);
+        assert_eq!(hides_tags("lo", 1), None);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_has_nothing() {
+        assert_eq!(program_id(u32::MAX >> 1), None);
+        assert!(sys::strips_vlan_tags("no such interface").is_err());
+    }
+}

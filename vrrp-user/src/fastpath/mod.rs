@@ -1,0 +1,271 @@
+//! The kernel program as the daemon sees it: loaded once, attached per interface, told about routers.
+//!
+//! Nothing here is pinned. Maps, program and attachments hang on file descriptors of this process, so
+//! they go when it goes, however it ends.
+
+mod counters;
+mod error;
+mod link;
+mod object;
+mod ring;
+mod routers;
+mod sys;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya_log::EbpfLogger;
+use tracing::debug;
+use tracing_log::log::Log;
+use vrrp_common::abi::{self, PerCounter, Router, RouterKey, Stranger, StrangerKey};
+
+pub use self::counters::Counters;
+pub use self::error::{LoadError, UpdateError};
+pub use self::ring::Ring;
+pub(crate) use self::routers::{Positions, positions};
+
+use self::routers::Routers;
+use crate::config::model::Datapath;
+
+const PROGRAM: &str = "vrrp_xdp";
+/// Room for addresses, whatever the number of slots: the hash's buckets cost 16 bytes each.
+const MOST_ADDRESSES: u32 = 1 << 16;
+
+/// How the adverts of an interface reach the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The program runs in the driver.
+    Native,
+    /// The program runs in the kernel's own receive path.
+    Generic {
+        /// Why not in the driver.
+        why: String,
+    },
+    /// The program does not run; a socket gets everything.
+    Socket {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The kernel program and its maps.
+pub struct FastPath {
+    ebpf: Ebpf,
+    routers: Routers,
+    counters: PerCpuArray<MapData, PerCounter>,
+    reports: Array<MapData, PerCounter>,
+    strangers: HashMap<MapData, StrangerKey, Stranger>,
+    ring: Option<Ring>,
+    attached: BTreeMap<u32, (OwnedFd, Attached)>,
+}
+
+impl FastPath {
+    /// Loads the program with room for that many slots, at most [`abi::MAX_SLOTS`].
+    ///
+    /// Each slot takes 512 bytes and 256 more per CPU.
+    ///
+    /// # Errors
+    /// [`LoadError`] says whether the build, the permissions or the kernel stand in the way.
+    pub fn load(slots: u32) -> Result<Self, LoadError> {
+        Self::load_object(object::EMBEDDED, slots)
+    }
+
+    fn load_object(bytes: &[u8], slots: u32) -> Result<Self, LoadError> {
+        object::check(bytes)?;
+        let slots = slots.clamp(1, abi::MAX_SLOTS);
+        let addresses = slots.saturating_mul(abi::ADDRESSES_PER_SLOT).min(MOST_ADDRESSES);
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("ROUTERS", slots)
+            .map_max_entries("ADDRESSES", addresses)
+            .map_max_entries("COUNTERS", slots)
+            .map_max_entries("REPORTS", slots)
+            .verifier_log_level(VerifierLogLevel::STATS)
+            .load(bytes)?;
+        let program = program(&mut ebpf)?;
+        program.load()?;
+        if let Ok(info) = program.info() {
+            let verified = info.verified_instruction_count();
+            debug!(?verified, "kernel program loaded with id {}", info.id());
+        }
+        Ok(Self {
+            routers: Routers::new(take(&mut ebpf, "ROUTERS")?, take(&mut ebpf, "ADDRESSES")?),
+            counters: take(&mut ebpf, "COUNTERS")?,
+            reports: take(&mut ebpf, "REPORTS")?,
+            strangers: take(&mut ebpf, "STRANGERS")?,
+            ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?)),
+            attached: BTreeMap::new(),
+            ebpf,
+        })
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace, as near to the
+    /// wire as `want` and the kernel allow.
+    ///
+    /// A program of somebody else that is there already stays, and the interface is left to the
+    /// socket. Attaching twice changes nothing.
+    pub fn attach(&mut self, name: &str, ifindex: u32, want: Datapath) -> Attached {
+        if let Some((_, attached)) = self.attached.get(&ifindex) {
+            return attached.clone();
+        }
+        let native = (sys::Mode::Native, "native");
+        let generic = (sys::Mode::Generic, "generic");
+        let modes = match want {
+            Datapath::Auto => vec![native, generic],
+            Datapath::Xdp => vec![native],
+            Datapath::Generic => vec![generic],
+            Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
+        };
+        if let Some(why) = link::hides_tags(name, ifindex) {
+            return Attached::Socket { why };
+        }
+        let program = match program(&mut self.ebpf).and_then(|p| Ok(p.fd()?)) {
+            Ok(fd) => fd.as_fd(),
+            Err(error) => return Attached::Socket { why: error.to_string() },
+        };
+        let mut refusals = Vec::new();
+        for (mode, called) in modes {
+            match sys::attach(program, ifindex, mode) {
+                Ok(attachment) => {
+                    let attached = match mode {
+                        sys::Mode::Native => Attached::Native,
+                        sys::Mode::Generic if refusals.is_empty() => {
+                            Attached::Generic { why: "as configured".to_owned() }
+                        }
+                        sys::Mode::Generic => Attached::Generic { why: refusals.join("; ") },
+                    };
+                    self.attached.insert(ifindex, (attachment, attached.clone()));
+                    return attached;
+                }
+                // Taken in this mode, or in the other one, which excludes this.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                    return Attached::Socket { why: link::occupant(ifindex) };
+                }
+                Err(error) => refusals.push(format!("{called} XDP: {error}")),
+            }
+        }
+        Attached::Socket { why: refusals.join("; ") }
+    }
+
+    /// Takes the program off an interface; nothing happens where it is not on it.
+    pub fn detach(&mut self, ifindex: u32) {
+        self.attached.remove(&ifindex);
+    }
+
+    /// Has the program check adverts for `key` by `router` and `addresses` from now on.
+    ///
+    /// The addresses are there before the settings that need them, and those no longer wanted go
+    /// after. How many there are is counted here, whatever `router` says.
+    ///
+    /// # Errors
+    /// [`UpdateError`]; the old settings may then be gone in part, and the adverts go up the slow path
+    /// or are judged by what is there.
+    pub fn set_router(
+        &mut self,
+        key: RouterKey,
+        router: Router,
+        addresses: &[IpAddr],
+    ) -> Result<(), UpdateError> {
+        self.routers.set(key, router, addresses)
+    }
+
+    /// Has the program leave adverts for `key` alone.
+    pub fn remove_router(&mut self, key: RouterKey) {
+        self.routers.remove(key);
+    }
+
+    /// What the program has counted for a slot, on all CPUs together; nothing for a slot that the maps
+    /// don't have.
+    pub fn counters(&self, slot: u32) -> Counters {
+        let values = self.counters.get(&slot, 0);
+        values.map_or_else(|_| Counters::default(), |values| values.iter().sum())
+    }
+
+    /// Sets a slot's counters to zero, for the next router that gets it.
+    ///
+    /// # Errors
+    /// [`UpdateError`] where the maps have no such slot.
+    pub fn reset(&mut self, slot: u32) -> Result<(), UpdateError> {
+        let zero: PerCounter = [0; abi::COUNTERS_PER_SLOT as usize];
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| UpdateError::Kernel(error))?;
+        let zeros = PerCpuValues::try_from(vec![zero; cpus]).map_err(UpdateError::Kernel)?;
+        self.counters.set(slot, zeros, 0)?;
+        self.reports.set(slot, zero, 0)?;
+        Ok(())
+    }
+
+    /// The virtual routers of others that the program has heard, in no order.
+    pub fn strangers(&self) -> Vec<(StrangerKey, Stranger)> {
+        // An entry that is displaced while the map is walked is one that is missing.
+        self.strangers.iter().filter_map(Result::ok).collect()
+    }
+
+    /// The ring with the program's records, once: it has one reader.
+    pub fn ring(&mut self) -> Option<Ring> {
+        self.ring.take()
+    }
+
+    /// The program's messages, once, where it was built with them.
+    pub fn messages(&mut self) -> Option<Messages> {
+        EbpfLogger::init(&mut self.ebpf).ok().map(Messages)
+    }
+
+    /// The program itself, for test runs.
+    ///
+    /// # Errors
+    /// [`LoadError::Kernel`], which a loaded program does not give.
+    pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
+        program(&mut self.ebpf)
+    }
+}
+
+impl fmt::Debug for FastPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FastPath").field("attached", &self.attached).finish_non_exhaustive()
+    }
+}
+
+/// Messages from a program that was built with them, for the log.
+pub struct Messages(EbpfLogger<&'static dyn Log>);
+
+impl Messages {
+    /// Passes on what has come.
+    pub fn flush(&mut self) {
+        self.0.flush();
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Messages").field(&self.as_raw_fd()).finish()
+    }
+}
+
+impl AsFd for Messages {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Messages {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let program = ebpf.program_mut(PROGRAM).ok_or(LoadError::Lacks(PROGRAM))?;
+    Ok(program.try_into()?)
+}
+
+fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(LoadError::Lacks(name))?;
+    Ok(M::try_from(map)?)
+}

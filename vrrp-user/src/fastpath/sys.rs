@@ -1,0 +1,102 @@
+//! The two system calls that no library makes as they are needed here.
+#![expect(unsafe_code, reason = "bpf(2) and SIOCETHTOOL take structures by address")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{Domain, Socket, Type};
+
+/// Where in the kernel's receive path a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Native,
+    Generic,
+}
+
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads; the kernel takes a short one as if the
+/// rest were zero.
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Attaches a program to an interface until the descriptor is closed.
+///
+/// aya does this too, but where the kernel says EINVAL it goes on to attach through netlink: that
+/// would stay after kill -9, and replace somebody else's program.
+///
+/// # Errors
+/// `EBUSY` or `EEXIST` where there is another program, `EOPNOTSUPP` where the driver has no native
+/// mode, and whatever a driver says about its own limits.
+pub(super) fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::Result<OwnedFd> {
+    let flags = match mode {
+        Mode::Native => XDP_FLAGS_DRV_MODE,
+        Mode::Generic => XDP_FLAGS_SKB_MODE,
+    };
+    let attributes = LinkCreate {
+        // Descriptors that are open are not negative.
+        program: program.as_raw_fd() as u32,
+        ifindex,
+        attach_type: BPF_XDP,
+        flags,
+    };
+    // SAFETY: the kernel reads as many bytes as it is told, all of them initialised.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_LINK_CREATE,
+            &raw const attributes,
+            size_of::<LinkCreate>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, close-on-exec as all of bpf(2), that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// Says whether an interface takes VLAN tags off frames before anything else sees them.
+///
+/// # Errors
+/// The kernel's, where there is no such interface or it can't say.
+pub(super) fn strips_vlan_tags(name: &str) -> io::Result<bool> {
+    let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
+    // SAFETY: all of `ifreq` is integers, pointers and byte arrays, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero: it ends the name.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
+    // SAFETY: SIOCETHTOOL reads an `ifreq` and, for this command, writes an `ethtool_value` where it
+    // points; both outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value.data & ETH_FLAG_RXVLAN != 0)
+}

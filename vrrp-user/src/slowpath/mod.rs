@@ -1,0 +1,14 @@
+//! Adverts through a packet socket, where XDP does not run or left a frame alone.
+//!
+//! The same frame parser and the same validator as in the kernel program, so the same frame gets the
+//! same verdict on either way.
+
+mod filter;
+mod socket;
+mod strangers;
+mod sys;
+mod table;
+
+pub use self::filter::Filter;
+pub use self::socket::SlowPath;
+pub use self::table::Table;

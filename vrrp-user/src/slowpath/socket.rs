@@ -1,0 +1,162 @@
+//! The packet socket of one interface.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use socket2::{Domain, Protocol, Socket, Type};
+use vrrp_common::Instant;
+use vrrp_common::abi::Event;
+
+use super::sys::{self, Batch};
+use super::{Filter, Table};
+use crate::sys::link_address::link_address;
+
+/// `ETH_P_IP`, and not all protocols: the kernel shows those sockets what this host sends, too.
+const ETHERTYPE: u16 = 0x0800;
+/// Room for adverts that come while the protocol thread is busy: some 400 of them.
+const RECEIVE_BUFFER: usize = 512 * 1024;
+
+/// The socket through which one interface's adverts come up; readable when there are any.
+pub struct SlowPath {
+    socket: Socket,
+    ifindex: u32,
+    batch: Batch,
+    /// When the socket was last seen empty: nothing in it is older.
+    empty_at: u64,
+}
+
+impl SlowPath {
+    /// Opens the socket on an interface of the calling thread's network namespace. The filter is there
+    /// before the first frame.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` or `ENXIO` where there is no such interface.
+    pub fn open(ifindex: u32, filter: &Filter) -> io::Result<Self> {
+        // Protocol 0: receives nothing before it is bound.
+        let kind = Type::RAW.nonblocking().cloexec();
+        let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)))?;
+        sys::attach_filter(socket.as_fd(), &filter.program())?;
+        sys::stamp_arrivals(socket.as_fd())?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        let empty_at = monotonic()?;
+        socket.bind(&link_address(ifindex, ETHERTYPE))?;
+        Ok(Self { socket, ifindex, batch: Batch::new(), empty_at })
+    }
+
+    /// Replaces the filter for frames that arrive from now on; those that wait stay.
+    ///
+    /// # Errors
+    /// The kernel's, where it has no memory.
+    pub fn set_filter(&self, filter: &Filter) -> io::Result<()> {
+        sys::attach_filter(self.socket.as_fd(), &filter.program())
+    }
+
+    /// The interface.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Takes at most `budget` frames, has `table` judge and count them, and hands the records to
+    /// `sink` in the order of their arrival. Returns how many frames there were; fewer than the budget:
+    /// the socket is empty.
+    ///
+    /// # Errors
+    /// The kernel's: `ENETDOWN` once when the interface goes down, after which the socket still works.
+    pub fn drain(
+        &mut self,
+        budget: usize,
+        table: &mut Table,
+        mut sink: impl FnMut(Event),
+    ) -> io::Result<usize> {
+        let mut taken = 0;
+        while taken < budget {
+            // Read before the frames are taken: no stamp may be later than now.
+            let received = match self.batch.receive(self.socket.as_fd(), budget - taken) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let now = monotonic()?;
+            if received == 0 {
+                self.empty_at = now;
+                return Ok(taken);
+            }
+            let behind = realtime()?.saturating_sub(now);
+            for (stamp, frame) in self.batch.frames(received) {
+                let at = arrival(stamp, behind, self.empty_at, now);
+                if let Some(event) = table.frame(self.ifindex, at, frame) {
+                    sink(event);
+                }
+            }
+            taken += received;
+        }
+        Ok(taken)
+    }
+}
+
+impl AsFd for SlowPath {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for SlowPath {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for SlowPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlowPath").field("ifindex", &self.ifindex).finish_non_exhaustive()
+    }
+}
+
+/// The kernel's stamp, which is wall-clock time, on the monotonic clock.
+///
+/// `behind` is how far the monotonic clock is behind the wall clock. When somebody sets the wall clock
+/// while a frame waits, the result is off by as much; it still stays between the last time the socket
+/// was empty and now, which is all that is certain.
+fn arrival(stamp: Option<u64>, behind: u64, empty_at: u64, now: u64) -> Instant {
+    let at = stamp.map_or(now, |stamp| stamp.saturating_sub(behind));
+    Instant::from_nanos(at.clamp(empty_at.min(now), now))
+}
+
+fn monotonic() -> io::Result<u64> {
+    nanos(ClockId::CLOCK_MONOTONIC)
+}
+
+fn realtime() -> io::Result<u64> {
+    nanos(ClockId::CLOCK_REALTIME)
+}
+
+fn nanos(clock: ClockId) -> io::Result<u64> {
+    let span = Duration::from(clock_gettime(clock)?);
+    Ok(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::ordinary(Some(1_000_500), 1_000_000, 100, 700, 500)]
+    #[case::wall_clock_set_back(Some(1_000_900), 1_000_000, 100, 700, 700)]
+    #[case::wall_clock_set_forward(Some(1_000_050), 1_000_000, 100, 700, 100)]
+    #[case::wall_clock_before_boot(Some(50), 1_000_000, 100, 700, 100)]
+    #[case::no_stamp(None, 1_000_000, 100, 700, 700)]
+    fn stamps_stay_in_the_possible(
+        #[case] stamp: Option<u64>,
+        #[case] behind: u64,
+        #[case] empty_at: u64,
+        #[case] now: u64,
+        #[case] at: u64,
+    ) {
+        assert_eq!(arrival(stamp, behind, empty_at, now), Instant::from_nanos(at));
+    }
+}

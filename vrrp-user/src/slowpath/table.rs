@@ -1,0 +1,160 @@
+//! The routers and what happened to their adverts on the slow path: the kernel program's maps again,
+//! in user space.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey};
+use vrrp_common::check::{self, Agreement, Judgement, Rules};
+use vrrp_common::frame::{self, Located};
+use vrrp_common::{Family, Instant};
+
+use super::strangers::Strangers;
+use crate::fastpath::{Counters, Positions, positions};
+
+/// The routers whose adverts the slow path judges, with their counters.
+#[derive(Debug, Default)]
+pub struct Table {
+    routers: HashMap<RouterKey, Router>,
+    addresses: HashMap<u32, Positions>,
+    tallies: BTreeMap<u32, Tally>,
+    strangers: Strangers,
+}
+
+/// The counters of one slot, and when each reason was last reported.
+#[derive(Debug, Default)]
+struct Tally {
+    counters: Counters,
+    reports: PerCounter,
+}
+
+impl Table {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Judges adverts for `key` by `router` and `addresses` from now on. How many addresses there are
+    /// is counted here, whatever `router` says.
+    pub fn set(&mut self, key: RouterKey, router: Router, addresses: &[IpAddr]) {
+        let slot = router.slot;
+        let new = positions(&Positions::new(), addresses);
+        let router = Router { addresses: new.len().min(255) as u8, ..router };
+        self.addresses.insert(slot, new);
+        if let Some(old) = self.routers.insert(key, router)
+            && old.slot != slot
+        {
+            self.forget_unused(old.slot);
+        }
+    }
+
+    /// Leaves adverts for `key` alone from now on.
+    pub fn remove(&mut self, key: RouterKey) {
+        if let Some(old) = self.routers.remove(&key) {
+            self.forget_unused(old.slot);
+        }
+    }
+
+    /// The counters of all slots that have any, in the order of their numbers.
+    pub fn counters(&self) -> impl Iterator<Item = (u32, Counters)> + '_ {
+        self.tallies.iter().map(|(slot, tally)| (*slot, tally.counters))
+    }
+
+    /// Sets a slot's counters to zero, for the next router that gets it.
+    pub fn reset(&mut self, slot: u32) {
+        self.tallies.remove(&slot);
+    }
+
+    /// The virtual routers of others that were heard, in no order.
+    pub fn strangers(&self) -> Vec<(StrangerKey, abi::Stranger)> {
+        self.strangers.all()
+    }
+
+    /// The rules for adverts that arrive on an interface, for [`check::judge`].
+    pub fn rules(&self, ifindex: u32) -> impl Rules {
+        Interface { table: self, ifindex }
+    }
+
+    /// Judges a frame that arrived on an interface at that time, counts it, and returns the record of
+    /// it: of every good advert, and of a bad one unless the same was reported just before.
+    pub fn frame(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
+        let located = frame::locate::<_, true>(frame).ok()?;
+        let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex));
+        match judgement {
+            Judgement::NotOurs => None,
+            Judgement::Stranger(envelope) => {
+                let key = StrangerKey {
+                    ifindex,
+                    family: located.family as u8,
+                    vrid: envelope.vrid,
+                    reserved: [0; 2],
+                    source: envelope.source,
+                };
+                self.strangers.note(key, at.as_nanos());
+                None
+            }
+            // No message holds more addresses than the loop takes.
+            Judgement::TooLong { .. } => None,
+            Judgement::Ours { envelope, slot, verdict } => {
+                let tally = self.tallies.entry(slot).or_default();
+                let keep_head = match verdict {
+                    Ok(checked) => {
+                        tally.counters.count(abi::COUNTER_ACCEPTED);
+                        matches!(checked.agreement, Agreement::Overlap)
+                    }
+                    Err(reason) => {
+                        tally.counters.count(reason.index());
+                        if !tally.report_due(reason.index(), at.as_nanos()) {
+                            return None;
+                        }
+                        true
+                    }
+                };
+                let nanos = at.as_nanos();
+                let mut event =
+                    Event::new(nanos, ifindex, located.family, slot, &envelope, &verdict);
+                if keep_head {
+                    keep(&mut event, frame, &located);
+                }
+                Some(event)
+            }
+        }
+    }
+
+    /// Forgets a slot's addresses when no key leads to it any more.
+    fn forget_unused(&mut self, slot: u32) {
+        if self.routers.values().all(|router| router.slot != slot) {
+            self.addresses.remove(&slot);
+        }
+    }
+}
+
+impl Tally {
+    fn report_due(&mut self, reason: u32, now: u64) -> bool {
+        let Some(last) = self.reports.get_mut(reason as usize) else { return false };
+        if *last != 0 && now.saturating_sub(*last) < abi::REFUSED_EVERY_NANOS {
+            return false;
+        }
+        *last = now;
+        true
+    }
+}
+
+fn keep(event: &mut Event, frame: &[u8], located: &Located) {
+    event.keep_head(frame, located.message);
+}
+
+struct Interface<'a> {
+    table: &'a Table,
+    ifindex: u32,
+}
+
+impl Rules for Interface<'_> {
+    fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
+        self.table.routers.get(&RouterKey::new(self.ifindex, family, vrid))
+    }
+
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
+        self.table.addresses.get(&slot)?.get(&Ipv4Addr::from(address)).copied()
+    }
+}
