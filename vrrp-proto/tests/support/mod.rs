@@ -50,7 +50,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
     Settings {
         version: Version::V3,
         family: Family::V4,
-        vrid: Vrid::new(51).unwrap(),
+        vrid: Vrid::new(51).expect("not zero"),
         priority: Priority::new(priority),
         interval: INTERVAL,
         preempt: true,
@@ -107,9 +107,9 @@ impl Host {
     pub(crate) fn transitions(&self) -> Vec<(Instant, StateName, Why)> {
         self.events
             .iter()
-            .filter_map(|(at, event)| match event {
-                Event::Transition { to, why, .. } => Some((*at, *to, *why)),
-                _ => None,
+            .filter_map(|(at, event)| {
+                let Event::Transition { to, why, .. } = event else { return None };
+                Some((*at, *to, *why))
             })
             .collect()
     }

@@ -1,0 +1,135 @@
+//! The control socket: one line asks, one line answers.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::run_dir;
+use crate::status::Status;
+
+/// A client that neither speaks nor reads is dropped after this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A request is one short line.
+const REQUEST_MOST: u64 = 4096;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Request {
+    /// How everything is.
+    Status,
+}
+
+/// Why the daemon could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There is no daemon.
+    #[error("no xvrrp runs with the run directory {}: {error}", path.display())]
+    NotRunning {
+        /// The directory.
+        path: PathBuf,
+        /// Why its socket can't be reached.
+        error: io::Error,
+    },
+    /// The caller is not root.
+    #[error("only root may ask the daemon ({})", path.display())]
+    NotPermitted {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The daemon did not answer.
+    #[error("the daemon does not answer: {0}")]
+    Silent(io::Error),
+    /// The daemon's answer is not one: another version.
+    #[error("the daemon's answer can't be read: {0}")]
+    Answer(#[from] serde_json::Error),
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<String>,
+}
+
+/// Opens the socket, for root only, and hands requests to `asked` until the runtime ends.
+///
+/// # Errors
+/// Where the socket can't be made.
+pub fn serve(path: &Path, asked: mpsc::UnboundedSender<Asked>) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(converse(stream, asked.clone()));
+                }
+                // Out of descriptors: wait for some to come back rather than spin.
+                Err(_) => tokio::time::sleep(PATIENCE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn converse(stream: UnixStream, asked: mpsc::UnboundedSender<Asked>) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = AsyncBufReader::new(read.take(REQUEST_MOST));
+    let heard = timeout(PATIENCE, reader.read_line(&mut line)).await;
+    let answer = match (heard, serde_json::from_str::<Request>(&line)) {
+        (Ok(Ok(_)), Ok(request)) => {
+            let (answer, receive) = oneshot::channel();
+            if asked.send(Asked { request, answer }).is_err() {
+                return;
+            }
+            receive.await.unwrap_or_default()
+        }
+        (Ok(Ok(_)), Err(error)) => {
+            serde_json::json!({ "error": format!("not a request: {error}") }).to_string()
+        }
+        (Ok(Err(_)) | Err(_), _) => return,
+    };
+    // A client that went away has no use for the answer.
+    let _ = timeout(PATIENCE, async {
+        write.write_all(answer.as_bytes()).await?;
+        write.write_all(b"\n").await?;
+        write.shutdown().await
+    })
+    .await;
+}
+
+/// Asks the daemon of a run directory how everything is; gives the answer and its text.
+///
+/// # Errors
+/// [`AskError`] says whether there is no daemon, or the caller may not ask it, or it is silent.
+pub fn ask_status(dir: &Path) -> Result<(Status, String), AskError> {
+    let path = run_dir::socket(dir);
+    let mut stream = BlockingStream::connect(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => AskError::NotPermitted { path: path.clone() },
+        _ => AskError::NotRunning { path: dir.to_owned(), error },
+    })?;
+    let text = exchange(&mut stream).map_err(AskError::Silent)?;
+    Ok((serde_json::from_str(&text)?, text))
+}
+
+fn exchange(stream: &mut BlockingStream) -> io::Result<String> {
+    stream.set_read_timeout(Some(2 * PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request = serde_json::to_string(&Request::Status)?;
+    writeln!(stream, "{request}")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}

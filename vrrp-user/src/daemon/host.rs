@@ -1,0 +1,39 @@
+//! The host's interfaces as the service thread last heard of them.
+
+use vrrp_proto::{StateName, VirtualAddress};
+
+use super::service::Running;
+use crate::net::monitor::Change;
+use crate::net::{Interface, Snapshot};
+
+/// Says whether an interface can carry adverts.
+pub(super) fn is_up(interface: &Interface) -> bool {
+    interface.admin_up && interface.carrier
+}
+
+/// Says whether a change took this address away. A re-read list is compared as a whole: what happened
+/// while events were lost is not known.
+pub(super) fn takes(change: &Change, address: &VirtualAddress) -> bool {
+    match change {
+        Change::AddressRemoved { name, address: gone, .. } => {
+            *name == address.device && gone.ip == address.ip && gone.prefix == address.prefix
+        }
+        Change::Resync(now) => !holds(now, address),
+        Change::Link(_) | Change::Gone { .. } | Change::AddressAdded { .. } => false,
+    }
+}
+
+fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
+    host.by_name(&address.device).is_some_and(|interface| {
+        interface.addresses.iter().any(|a| a.ip == address.ip && a.prefix == address.prefix)
+    })
+}
+
+/// The addresses that an Active instance lost by a change.
+pub(super) fn lost<'a>(
+    change: &Change,
+    running: &'a Running,
+) -> impl Iterator<Item = &'a VirtualAddress> {
+    let active = running.state == StateName::Active;
+    running.settings.held().filter(move |address| active && takes(change, address))
+}

@@ -1,0 +1,98 @@
+//! The daemon: two threads that matter and how they start and end.
+//!
+//! The protocol thread ([`protocol`]) hears and sends adverts and owns the engine. Everything else
+//! ([`service`]) runs on the thread that called [`run`]: configuration, interfaces, scripts, notify
+//! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
+
+mod clock;
+mod host;
+mod plan;
+mod ports;
+mod protocol;
+mod refusals;
+mod repeats;
+mod report;
+mod service;
+mod words;
+
+use std::path::PathBuf;
+
+use crate::config::model::Datapath;
+use crate::run_dir::RunDirError;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Which way adverts take; `None` leaves it to the file.
+    pub datapath: Option<Datapath>,
+    /// The run directory.
+    pub run_dir: PathBuf,
+}
+
+/// Why the daemon ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The operator: the configuration can't be used. The details have been logged.
+    #[error("{0}")]
+    Config(String),
+    /// The operator: no configuration file.
+    #[error("{0}")]
+    NoConfig(String),
+    /// The operator: not enough rights.
+    #[error("{what}: {error}; xvrrp needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
+    Permission {
+        /// What was refused.
+        what: &'static str,
+        /// By whom and how.
+        error: std::io::Error,
+    },
+    /// The run directory.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The system.
+    #[error("{what}: {error}")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Ourselves.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl RunError {
+    /// keepalived's exit codes: 1 fatal, 2 configuration, 4 no permission, 6 no configuration, 70
+    /// internal.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Permission { .. } => 4,
+            Self::NoConfig(_) => 6,
+            Self::RunDir(_) | Self::System { .. } => 1,
+            Self::Internal(_) => 70,
+        }
+    }
+
+    fn from_io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Permission { what, error },
+            _ => Self::System { what, error },
+        }
+    }
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// [`RunError`] says who has to do what.
+pub fn run(options: Options) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::from_io("tokio runtime"))?;
+    runtime.block_on(service::run(options))
+}

@@ -1,0 +1,116 @@
+//! From the configuration to what the engine, the kernel and the sender are given.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use vrrp_common::abi::{self, RouterKey};
+use vrrp_common::wire::{self, EmitError};
+use vrrp_common::{Family, Priority, time};
+use vrrp_proto::settings::Tracker;
+use vrrp_proto::{Settings, Slot, TrackerId};
+
+use super::protocol::Route;
+use crate::config::model::{Instance, Tracked};
+use crate::transmit::{AdvertFrame, Mac};
+
+/// What makes an instance the same one after a reload: its place on the wire, not its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) interface: String,
+    pub(crate) family: Family,
+    pub(crate) vrid: u8,
+}
+
+impl Place {
+    pub(crate) fn of(instance: &Instance) -> Self {
+        Self {
+            interface: instance.interface.clone(),
+            family: instance.family,
+            vrid: instance.vrid.get(),
+        }
+    }
+}
+
+/// The settings for the engine. `tracker` numbers what is watched.
+pub(crate) fn settings(
+    instance: &Instance,
+    mut tracker: impl FnMut(Watched<'_>) -> TrackerId,
+) -> Settings {
+    let mut trackers = Vec::new();
+    let mut add = |tracked: &Tracked, id| {
+        let (weight, reverse) = (tracked.weight.value, tracked.weight.reverse);
+        trackers.push(Tracker { id, weight, reverse });
+    };
+    for tracked in &instance.track_scripts {
+        add(tracked, tracker(Watched::Script(&tracked.name)));
+    }
+    for tracked in &instance.track_interfaces {
+        add(tracked, tracker(Watched::Interface(&tracked.name)));
+    }
+    Settings {
+        version: instance.version,
+        family: instance.family,
+        vrid: instance.vrid,
+        priority: instance.priority,
+        interval: instance.interval,
+        preempt: instance.preempt,
+        preempt_delay: instance.preempt_delay,
+        addresses: instance.addresses.clone(),
+        excluded: instance.excluded.clone(),
+        announce: instance.announce,
+        trackers,
+        track_link: !instance.dont_track_primary,
+        form: instance.form,
+        answer_lower: !instance.lower_prio_no_advert,
+        advert_on_yield: instance.higher_prio_send_advert,
+    }
+}
+
+/// Something an instance watches, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched<'a> {
+    Script(&'a str),
+    Interface(&'a str),
+}
+
+/// How an instance's adverts leave an interface and what it listens to there.
+///
+/// # Errors
+/// [`EmitError`] where the addresses don't fit an advert; the configuration has checked that they do.
+pub(crate) fn route(
+    instance: &Instance,
+    slot: Slot,
+    ifindex: u32,
+    mac: Mac,
+    source: IpAddr,
+) -> Result<Route, EmitError> {
+    let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
+    let interval = time::field_of_interval(instance.version, instance.interval).unwrap_or(1);
+    let frame = AdvertFrame::new(
+        mac,
+        &wire::Advert {
+            version: instance.version,
+            vrid: instance.vrid,
+            priority: Priority::RELEASE,
+            interval,
+            addresses: &addresses,
+            password: instance.password,
+            form: instance.form,
+            source,
+            destination: IpAddr::V4(Ipv4Addr::from_octets(wire::GROUP_V4)),
+        },
+    )?;
+    let auth_type = if instance.password.is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
+    let rule = abi::Router {
+        slot: slot.0,
+        interval,
+        version: instance.version as u8,
+        auth_type,
+        password: instance.password.unwrap_or_default(),
+        source: wire::octets(source),
+        addresses: addresses.len().min(255) as u8,
+        flags: 0,
+        reserved: [0; 2],
+    };
+    let key = RouterKey::new(ifindex, instance.family, instance.vrid.get());
+    Ok(Route { key, version: instance.version, rule, addresses, frame })
+}

@@ -1,0 +1,141 @@
+//! The interfaces that adverts come from: the kernel program, the group, the slow path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use super::protocol::Order;
+use crate::config::model::Datapath;
+use crate::fastpath::{Attached, FastPath};
+use crate::net::Snapshot;
+use crate::slowpath::{Filter, SlowPath};
+use crate::transmit::group::Membership;
+
+/// The interfaces in use.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    want: Datapath,
+    open: BTreeMap<u32, Port>,
+    orders: UnboundedSender<Order>,
+}
+
+#[derive(Debug)]
+struct Port {
+    name: String,
+    attached: Attached,
+    /// The VRIDs the slow path's filter was made for; `None`: all.
+    filtered: Option<BTreeSet<u8>>,
+    /// Held for its effect: the NIC's filter and IGMP snooping let the group through.
+    _group: Option<Membership>,
+}
+
+impl Ports {
+    pub(crate) fn new(want: Datapath, orders: UnboundedSender<Order>) -> Self {
+        Self { want, open: BTreeMap::new(), orders }
+    }
+
+    /// Opens, changes and closes, so that exactly the interfaces in `wanted`, with the VRIDs used on
+    /// them, are listened to where they exist.
+    pub(crate) fn apply(
+        &mut self,
+        wanted: &BTreeMap<String, BTreeSet<u8>>,
+        host: &Snapshot,
+        fast: &mut Option<FastPath>,
+    ) {
+        let there: BTreeMap<u32, &str> = host
+            .interfaces
+            .values()
+            .filter(|interface| wanted.contains_key(&interface.name))
+            .map(|interface| (interface.ifindex, interface.name.as_str()))
+            .collect();
+        let gone: Vec<u32> = self
+            .open
+            .iter()
+            .filter(|(ifindex, port)| there.get(ifindex) != Some(&port.name.as_str()))
+            .map(|(ifindex, _)| *ifindex)
+            .collect();
+        for ifindex in gone {
+            self.close(ifindex, fast);
+        }
+        for (ifindex, name) in there {
+            let vrids = &wanted[name];
+            match self.open.get_mut(&ifindex) {
+                None => self.open_one(ifindex, name, vrids, fast),
+                Some(port) if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) => {
+                    port.filtered = Some(vrids.clone());
+                    listen(&self.orders, ifindex, name, Some(vrids));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The data path of an interface and why it is not another; `None` while it is not there.
+    pub(crate) fn attached(&self, name: &str) -> Option<&Attached> {
+        self.open.values().find(|port| port.name == name).map(|port| &port.attached)
+    }
+
+    fn open_one(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        vrids: &BTreeSet<u8>,
+        fast: &mut Option<FastPath>,
+    ) {
+        let group = Membership::join(ifindex)
+            .inspect_err(|error| warn!("{name}: can't join 224.0.0.18: {error}"))
+            .ok();
+        // The socket first, for all VRRP: between the two nothing goes unheard.
+        listen(&self.orders, ifindex, name, None);
+        let attached = match fast {
+            Some(fast) => fast.attach(name, ifindex, self.want),
+            None => Attached::Socket { why: "no kernel program".to_owned() },
+        };
+        let filtered = match &attached {
+            Attached::Native => {
+                info!("{name}: adverts are checked by XDP in native mode");
+                Some(vrids.clone())
+            }
+            Attached::Generic { why } => {
+                info!("{name}: adverts are checked by XDP in generic mode ({why})");
+                Some(vrids.clone())
+            }
+            Attached::Socket { why } => {
+                info!("{name}: adverts come through a socket ({why})");
+                None
+            }
+        };
+        if filtered.is_some() {
+            listen(&self.orders, ifindex, name, Some(vrids));
+        }
+        let port = Port { name: name.to_owned(), attached, filtered, _group: group };
+        self.open.insert(ifindex, port);
+    }
+
+    fn close(&mut self, ifindex: u32, fast: &mut Option<FastPath>) {
+        if let Some(port) = self.open.remove(&ifindex) {
+            info!("{}: no longer listened to", port.name);
+        }
+        if let Some(fast) = fast {
+            fast.detach(ifindex);
+        }
+        // The protocol thread ends after this one, or both do.
+        let _ = self.orders.send(Order::Unlisten(ifindex));
+    }
+}
+
+/// Gives the protocol thread a socket, in place of the one it has for that interface.
+fn listen(orders: &UnboundedSender<Order>, ifindex: u32, name: &str, vrids: Option<&BTreeSet<u8>>) {
+    let filter = match vrids {
+        Some(vrids) => Filter::Only(vrids.iter().copied().collect()),
+        None => Filter::All,
+    };
+    match SlowPath::open(ifindex, &filter) {
+        Ok(socket) => {
+            // As above.
+            let _ = orders.send(Order::Listen(ifindex, socket));
+        }
+        Err(error) => warn!("{name}: no socket for adverts: {error}"),
+    }
+}

@@ -1,0 +1,106 @@
+//! One line per cause, not one per packet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use vrrp_common::Instant;
+
+/// The same cause is told again after this time, with how often it came meanwhile.
+const AGAIN: Duration = Duration::from_secs(60);
+/// New causes told per subject in that time; a sender that varies its packets must not fill the log.
+const FRESH: u32 = 10;
+/// Causes remembered.
+const MOST: usize = 512;
+
+/// What was told lately.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats {
+    told: BTreeMap<(u32, String), Told>,
+    fresh: BTreeMap<u32, (Instant, u32)>,
+}
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    more: u64,
+}
+
+/// Whether a cause is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// Tell it; it came this often since it was told last.
+    Line(u64),
+    /// Tell once that more causes are left out for now.
+    TooMany,
+    /// Say nothing.
+    Nothing,
+}
+
+impl Repeats {
+    /// Notes that `cause` came for `subject`, `times` times.
+    pub(crate) fn note(&mut self, now: Instant, subject: u32, cause: &str, times: u64) -> Say {
+        let key = (subject, cause.to_owned());
+        if let Some(told) = self.told.get_mut(&key) {
+            if now.since(told.at) < AGAIN {
+                told.more += times;
+                return Say::Nothing;
+            }
+            let more = std::mem::take(&mut told.more);
+            told.at = now;
+            return Say::Line(more);
+        }
+        let (since, fresh) = self.fresh.entry(subject).or_insert((now, 0));
+        if now.since(*since) >= AGAIN {
+            (*since, *fresh) = (now, 0);
+        }
+        *fresh += 1;
+        if *fresh > FRESH {
+            return if *fresh == FRESH + 1 { Say::TooMany } else { Say::Nothing };
+        }
+        if self.told.len() >= MOST {
+            self.told.retain(|_, told| now.since(told.at) < AGAIN);
+        }
+        if self.told.len() < MOST {
+            self.told.insert(key, Told { at: now, more: 0 });
+        }
+        Say::Line(0)
+    }
+
+    /// Forgets a subject: it starts afresh, so its causes are news again.
+    pub(crate) fn forget(&mut self, subject: u32) {
+        self.told.retain(|(of, _), _| *of != subject);
+        self.fresh.remove(&subject);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Instant {
+        Instant::from_nanos(s * 1_000_000_000)
+    }
+
+    #[test]
+    fn the_same_cause_is_told_once_a_minute_with_its_count() {
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.note(at(0), 1, "ttl 64", 1), Say::Line(0));
+        for s in 1..60 {
+            assert_eq!(repeats.note(at(s), 1, "ttl 64", 1), Say::Nothing);
+        }
+        assert_eq!(repeats.note(at(60), 1, "ttl 64", 1), Say::Line(59));
+        assert_eq!(repeats.note(at(60), 2, "ttl 64", 1), Say::Line(0));
+        repeats.forget(1);
+        assert_eq!(repeats.note(at(61), 1, "ttl 64", 1), Say::Line(0));
+    }
+
+    #[test]
+    fn ever_new_causes_are_cut_off() {
+        let mut repeats = Repeats::default();
+        let said: Vec<_> =
+            (0..1000).map(|n| repeats.note(at(1), 1, &format!("ttl {n}"), 1)).collect();
+        assert_eq!(said.iter().filter(|s| **s == Say::Line(0)).count(), FRESH as usize);
+        assert_eq!(said.iter().filter(|s| **s == Say::TooMany).count(), 1);
+        assert_eq!(repeats.note(at(70), 1, "another", 1), Say::Line(0));
+    }
+}

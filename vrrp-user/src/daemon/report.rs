@@ -1,0 +1,185 @@
+//! `status`: from what the threads know to what is shown.
+
+use std::collections::BTreeMap;
+
+use vrrp_common::{Instant, Reject, abi, time, wire};
+use vrrp_proto::{Health, Slot, View};
+
+use super::host;
+use super::service::{Running, Service};
+use super::words;
+use crate::fastpath::{Attached, Counters, FastPath};
+use crate::status::{self, Status};
+
+impl Service {
+    /// Everything as it is now.
+    pub(super) async fn status(&self) -> Status {
+        let inspection = self.inspect().await;
+        let now = inspection.as_ref().map_or_else(super::clock::now, |i| i.now);
+        let (views, slow, mut strangers) = match inspection {
+            Some(i) => (i.views, i.counters, i.strangers),
+            None => (Vec::new(), BTreeMap::new(), Vec::new()),
+        };
+        strangers.extend(self.fast.iter().flat_map(FastPath::strangers));
+        let instances = views.iter().filter_map(|view| {
+            let running = self.running.get(&view.slot)?;
+            Some(self.instance(now, view, running, slow.get(&view.slot)))
+        });
+        let refused = self.config.refused.iter().map(|refused| status::Refused {
+            name: refused.name.clone(),
+            reason: refused.reason.clone(),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: millis(now, self.started),
+            router_id: self.router_id(),
+            config: self.options.config.display().to_string(),
+            instances: instances.collect(),
+            refused_instances: refused.collect(),
+            interfaces: self.interfaces(),
+            scripts: self.script_states(),
+            strangers: self.strangers(now, strangers),
+        }
+    }
+
+    fn router_id(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        self.config.global.router_id.clone().or_else(host).unwrap_or_default()
+    }
+
+    fn instance(
+        &self,
+        now: Instant,
+        view: &View,
+        running: &Running,
+        slow: Option<&Counters>,
+    ) -> status::Instance {
+        let instance = &running.instance;
+        let interval = view.following.map_or(instance.interval, |f| f.interval);
+        let down = time::master_down(instance.version, view.priority, interval);
+        let peer = view.following.map(|following| status::Peer {
+            address: following.source.to_string(),
+            priority: following.priority.get(),
+            interval_ms: following.interval.as_secs_f64() * 1000.0,
+            checksum: following.form.name().to_owned(),
+            heard_ms_ago: now.since(following.heard).as_secs_f64() * 1000.0,
+        });
+        let last_refused = running.last_refused.as_ref().map(|last| status::LastRefused {
+            reason: last.reason.name().to_owned(),
+            source: last.source.to_string(),
+            ago_ms: millis(now, last.at),
+            detail: last.detail.clone(),
+        });
+        let held = running.settings.held();
+        status::Instance {
+            name: instance.name.clone(),
+            state: words::state(view.state).to_owned(),
+            since_ms_ago: millis(now, view.since),
+            why: words::why(&view.why, |id| self.trackers.name(id)),
+            interface: instance.interface.clone(),
+            vrid: instance.vrid.get(),
+            version: instance.version as u8,
+            priority: view.base_priority.get(),
+            effective_priority: view.priority.get(),
+            advert_interval_ms: instance.interval.as_secs_f64() * 1000.0,
+            master_down_ms: down.as_secs_f64() * 1000.0,
+            source: view.source.map(|source| source.to_string()),
+            peer,
+            addresses: held.map(|a| format!("{}/{}", a.ip, a.prefix)).collect(),
+            counters: self.counters(view, slow),
+            last_refused,
+        }
+    }
+
+    fn counters(&self, view: &View, slow: Option<&Counters>) -> status::Counters {
+        let Slot(slot) = view.slot;
+        let mut sum = self.fast.as_ref().map(|fast| fast.counters(slot)).unwrap_or_default();
+        if let Some(slow) = slow {
+            sum += *slow;
+        }
+        let refused = Reject::ALL
+            .into_iter()
+            .map(|reason| (reason.name().to_owned(), sum.refused(reason)))
+            .filter(|(_, count)| *count > 0);
+        status::Counters {
+            accepted: sum.accepted(),
+            sent: view.stats.sent,
+            zero_sent: view.stats.zero_sent,
+            zero_received: view.stats.zero_received,
+            became_master: view.stats.became_active,
+            ring_full: sum.ring_full(),
+            complex: sum.complex(),
+            refused: refused.collect(),
+        }
+    }
+
+    fn interfaces(&self) -> Vec<status::Interface> {
+        let mut names: Vec<&str> =
+            self.running.values().map(|running| running.instance.interface.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let one = |name: &str| {
+            let (datapath, why) = match self.ports.attached(name) {
+                Some(Attached::Native) => ("native", None),
+                Some(Attached::Generic { why }) => ("generic", Some(why.clone())),
+                Some(Attached::Socket { why }) => ("socket", Some(why.clone())),
+                None => ("none", Some("the interface is not there".to_owned())),
+            };
+            status::Interface {
+                name: name.to_owned(),
+                up: self.host.by_name(name).is_some_and(host::is_up),
+                datapath: datapath.to_owned(),
+                why,
+            }
+        };
+        names.into_iter().map(one).collect()
+    }
+
+    fn script_states(&self) -> Vec<status::Script> {
+        let one = |(name, script): (String, crate::track::ScriptStatus)| status::Script {
+            name,
+            health: match script.health {
+                Health::Unknown => "unknown",
+                Health::Good => "good",
+                Health::Bad => "bad",
+            }
+            .to_owned(),
+            last: script.last.as_ref().map(|last| last.outcome.to_string()),
+            last_ms_ago: script.last.as_ref().map(|last| last.at.elapsed().as_millis() as u64),
+            runs: script.runs,
+        };
+        self.scripts.status().into_iter().map(one).collect()
+    }
+
+    fn strangers(
+        &self,
+        now: Instant,
+        heard: Vec<(abi::StrangerKey, abi::Stranger)>,
+    ) -> Vec<status::Stranger> {
+        let family = |key: &abi::StrangerKey| match key.family {
+            6 => vrrp_common::Family::V6,
+            _ => vrrp_common::Family::V4,
+        };
+        let mut all: Vec<status::Stranger> = heard
+            .into_iter()
+            .map(|(key, value)| status::Stranger {
+                interface: self
+                    .host
+                    .interfaces
+                    .get(&key.ifindex)
+                    .map_or_else(|| format!("#{}", key.ifindex), |i| i.name.clone()),
+                vrid: key.vrid,
+                source: wire::address(family(&key), key.source).to_string(),
+                heard_ms_ago: millis(now, Instant::from_nanos(value.last)),
+                packets: value.count,
+            })
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+fn millis(now: Instant, then: Instant) -> u64 {
+    now.since(then).as_millis() as u64
+}

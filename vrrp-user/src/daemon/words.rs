@@ -1,0 +1,203 @@
+//! What happens, in the words that people grep for: keepalived's, and the reason.
+
+use std::time::Duration;
+
+use vrrp_proto::{Event, StateName, TrackerId, Why};
+
+/// The state as keepalived calls it.
+pub(crate) const fn state(state: StateName) -> &'static str {
+    match state {
+        StateName::Initialize => "INIT",
+        StateName::Backup => "BACKUP",
+        StateName::Active => "MASTER",
+        StateName::Fault => "FAULT",
+    }
+}
+
+/// A time as people read it: `3.609 s`, `36.1 ms`.
+pub(crate) fn span(span: Duration) -> String {
+    if span >= Duration::from_secs(1) {
+        format!("{:.3} s", span.as_secs_f64())
+    } else {
+        format!("{:.1} ms", span.as_secs_f64() * 1000.0)
+    }
+}
+
+/// Why a router changed its state. `tracker` names what is watched.
+pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
+    match why {
+        Why::Startup => "start".to_owned(),
+        Why::Owner => "priority 255 owns the addresses".to_owned(),
+        Why::NoAdvert { from: Some(from), silence } => {
+            format!("no advert from {from} for {}", span(*silence))
+        }
+        Why::NoAdvert { from: None, silence } => {
+            format!("no advert from anybody for {}", span(*silence))
+        }
+        Why::Released { from } => format!("{from} released with priority 0"),
+        Why::Preempting { from, theirs, ours } => {
+            format!("{from} has the lower priority {theirs}, ours is {ours}")
+        }
+        Why::HigherPriority { from, theirs, ours } => {
+            format!("advert from {from} with higher priority {theirs}, ours is {ours}")
+        }
+        Why::HigherAddress { from, priority } => {
+            format!("advert from {from} with the same priority {priority} and a higher address")
+        }
+        Why::LinkDown => "the interface is down".to_owned(),
+        Why::NoSource => "the interface has no address to send from".to_owned(),
+        Why::Tracker(id) => format!("{} failed", tracker(*id)),
+        Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
+        Why::AddressRefused => "the kernel refused an address".to_owned(),
+        Why::Recovered => "nothing is in the way any more".to_owned(),
+        Why::Shutdown => "stopped".to_owned(),
+    }
+}
+
+/// The log lines of an event of the instance called `name`; what is repeated each second is left to
+/// [`super::repeats`].
+pub(crate) fn lines(
+    name: &str,
+    event: &Event,
+    tracker: impl Fn(TrackerId) -> String,
+) -> Vec<String> {
+    match event {
+        Event::Transition { from, to, why: reason, .. } => {
+            transition(name, *from, *to, reason, &why(reason, tracker))
+        }
+        Event::PriorityChanged { from, to, .. } => {
+            vec![format!("({name}) Changing effective priority from {from} to {to}")]
+        }
+        Event::LowerAdvert { from, theirs, ours, .. } => vec![format!(
+            "({name}) Received advert from {from} with lower priority {theirs}, ours {ours}, forcing new election"
+        )],
+        Event::Following { from, priority, interval, .. } => vec![format!(
+            "({name}) following MASTER {from}, priority {priority}, one advert each {}",
+            span(*interval)
+        )],
+        Event::PriorityZero { from, .. } => {
+            vec![format!("({name}) Backup received priority 0 advertisement from {from}")]
+        }
+        Event::PreemptDelayed { from, theirs, delay, .. } => vec![format!(
+            "({name}) MASTER {from} has the lower priority {theirs}; leaving it in place for preempt_delay {}",
+            span(*delay)
+        )],
+        Event::AddressRestored { address, .. } => vec![format!(
+            "({name}) address {}/{} was removed from {} by somebody else; putting it back",
+            address.ip, address.prefix, address.device
+        )],
+        Event::AddressFailed { address, error, .. } => vec![format!(
+            "({name}) address {}/{} can't be put on {}: {error}",
+            address.ip, address.prefix, address.device
+        )],
+        Event::Ended { .. } => Vec::new(),
+    }
+}
+
+fn transition(
+    name: &str,
+    from: StateName,
+    to: StateName,
+    reason: &Why,
+    because: &str,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    match reason {
+        Why::NoAdvert { .. } => lines.push(format!("({name}) Receive advertisement timeout")),
+        Why::HigherPriority { from, theirs, ours } => lines.push(format!(
+            "({name}) Master received advert from {from} with higher priority {theirs}, ours {ours}"
+        )),
+        Why::HigherAddress { from, priority } => lines.push(format!(
+            "({name}) Master received advert from {from} with same priority {priority} but higher IP address than ours"
+        )),
+        Why::Startup
+        | Why::Owner
+        | Why::Released { .. }
+        | Why::Preempting { .. }
+        | Why::LinkDown
+        | Why::NoSource
+        | Why::Tracker(_)
+        | Why::Undecided(_)
+        | Why::AddressRefused
+        | Why::Recovered
+        | Why::Shutdown => {}
+    }
+    match (from, to) {
+        (_, StateName::Active) => {
+            lines.push(format!("({name}) Entering MASTER STATE: {because}"));
+            lines.push(format!("({name}) setting VIPs."));
+        }
+        (StateName::Initialize, StateName::Backup) => {
+            lines.push(format!("({name}) Entering BACKUP STATE (init)"));
+        }
+        (_, StateName::Backup) => lines.push(format!("({name}) Entering BACKUP STATE: {because}")),
+        (_, StateName::Fault) => lines.push(format!("({name}) Entering FAULT STATE: {because}")),
+        (StateName::Active, StateName::Initialize) => {
+            lines.push(format!("({name}) sent 0 priority"));
+        }
+        (_, StateName::Initialize) => {}
+    }
+    if from == StateName::Active && to != StateName::Active {
+        lines.push(format!("({name}) removing VIPs."));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vrrp_common::Priority;
+    use vrrp_proto::Slot;
+
+    use super::*;
+
+    fn told(from: StateName, to: StateName, why: Why) -> Vec<String> {
+        let priority = Priority::DEFAULT;
+        let event = Event::Transition { slot: Slot(0), from, to, why, priority };
+        lines("VI_1", &event, |id| format!("script {}", id.0))
+    }
+
+    #[test]
+    fn takeover_says_who_was_silent_for_how_long() {
+        let why = Why::NoAdvert {
+            from: Some("192.0.2.11".parse().unwrap()),
+            silence: Duration::from_nanos(3_609_400_000),
+        };
+        assert_eq!(
+            told(StateName::Backup, StateName::Active, why),
+            [
+                "(VI_1) Receive advertisement timeout",
+                "(VI_1) Entering MASTER STATE: no advert from 192.0.2.11 for 3.609 s",
+                "(VI_1) setting VIPs."
+            ]
+        );
+    }
+
+    #[test]
+    fn stepping_down_keeps_the_words() {
+        let why = Why::HigherPriority {
+            from: "192.0.2.12".parse().unwrap(),
+            theirs: Priority::new(200),
+            ours: Priority::new(100),
+        };
+        assert_eq!(
+            told(StateName::Active, StateName::Backup, why),
+            [
+                "(VI_1) Master received advert from 192.0.2.12 with higher priority 200, ours 100",
+                "(VI_1) Entering BACKUP STATE: advert from 192.0.2.12 with higher priority 200, ours is 100",
+                "(VI_1) removing VIPs."
+            ]
+        );
+        assert_eq!(
+            told(StateName::Backup, StateName::Fault, Why::Tracker(TrackerId(7))),
+            ["(VI_1) Entering FAULT STATE: script 7 failed"]
+        );
+    }
+
+    #[test]
+    fn spans_read_well() {
+        assert_eq!(span(Duration::from_micros(36_093)), "36.1 ms");
+        assert_eq!(span(Duration::from_millis(3609)), "3.609 s");
+    }
+}

@@ -1,0 +1,278 @@
+//! What `xvrrp status` shows: the values, and how they read.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything, as `status --json` prints it. Times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How long it runs.
+    pub uptime_ms: u64,
+    /// `router_id`.
+    pub router_id: String,
+    /// The configuration file in use.
+    pub config: String,
+    /// The virtual routers.
+    pub instances: Vec<Instance>,
+    /// Instances of the file that are not run, with the reason.
+    pub refused_instances: Vec<Refused>,
+    /// The interfaces that adverts come from.
+    pub interfaces: Vec<Interface>,
+    /// The scripts that are tracked.
+    pub scripts: Vec<Script>,
+    /// Virtual routers of others on these interfaces.
+    pub strangers: Vec<Stranger>,
+}
+
+/// One virtual router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name in the file.
+    pub name: String,
+    /// `INIT`, `BACKUP`, `MASTER` or `FAULT`.
+    pub state: String,
+    /// How long it has been in that state.
+    pub since_ms_ago: u64,
+    /// Why it went there.
+    pub why: String,
+    /// Its interface.
+    pub interface: String,
+    /// The virtual router.
+    pub vrid: u8,
+    /// The protocol version.
+    pub version: u8,
+    /// The configured priority.
+    pub priority: u8,
+    /// The priority after tracking.
+    pub effective_priority: u8,
+    /// The configured interval.
+    pub advert_interval_ms: f64,
+    /// How long a silent MASTER is waited for.
+    pub master_down_ms: f64,
+    /// The address adverts leave with.
+    pub source: Option<String>,
+    /// The MASTER it listens to.
+    pub peer: Option<Peer>,
+    /// The addresses it holds while MASTER.
+    pub addresses: Vec<String>,
+    /// What it heard and sent.
+    pub counters: Counters,
+    /// The last refused advert.
+    pub last_refused: Option<LastRefused>,
+}
+
+/// The MASTER that a BACKUP listens to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: String,
+    /// Its priority.
+    pub priority: u8,
+    /// Its interval: learned in version 3.
+    pub interval_ms: f64,
+    /// How its adverts' checksums are computed.
+    pub checksum: String,
+    /// When its last advert arrived.
+    pub heard_ms_ago: f64,
+}
+
+/// What a virtual router heard and sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Good adverts.
+    pub accepted: u64,
+    /// Adverts sent.
+    pub sent: u64,
+    /// Of them, with priority 0.
+    pub zero_sent: u64,
+    /// Good adverts with priority 0.
+    pub zero_received: u64,
+    /// How often it became MASTER.
+    pub became_master: u64,
+    /// Adverts that took the slow path because the ring was full.
+    pub ring_full: u64,
+    /// Adverts that took the slow path for their shape.
+    pub complex: u64,
+    /// Refused adverts by reason; reasons that never came are left out.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// A refused advert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRefused {
+    /// The reason's name.
+    pub reason: String,
+    /// The sender.
+    pub source: String,
+    /// When.
+    pub ago_ms: u64,
+    /// What came and what was expected.
+    pub detail: String,
+}
+
+/// An instance of the file that is not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An interface that adverts come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it can carry adverts.
+    pub up: bool,
+    /// `native`, `generic` or `socket`; `none` while it is not there.
+    pub datapath: String,
+    /// Why it is not native.
+    pub why: Option<String>,
+}
+
+/// A tracked script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Its name.
+    pub name: String,
+    /// `unknown`, `good` or `bad`.
+    pub health: String,
+    /// How its last run ended.
+    pub last: Option<String>,
+    /// When that was.
+    pub last_ms_ago: Option<u64>,
+    /// Runs so far.
+    pub runs: u64,
+}
+
+/// A virtual router of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stranger {
+    /// Where it was heard.
+    pub interface: String,
+    /// Its VRID.
+    pub vrid: u8,
+    /// Its sender.
+    pub source: String,
+    /// When it was heard last.
+    pub heard_ms_ago: u64,
+    /// How many packets came.
+    pub packets: u64,
+}
+
+/// Writes a status for people.
+pub fn render(status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a string can't fail.
+    let _ = writeln!(
+        out,
+        "xvrrp {} pid {} on {}, up {}, {}",
+        status.version,
+        status.pid,
+        status.router_id,
+        ago(status.uptime_ms),
+        status.config
+    );
+    for interface in &status.interfaces {
+        let state = if interface.up { "up" } else { "down" };
+        let _ = write!(out, "{}: {state}, data path {}", interface.name, interface.datapath);
+        let _ = match &interface.why {
+            Some(why) => writeln!(out, " ({why})"),
+            None => writeln!(out),
+        };
+    }
+    for instance in &status.instances {
+        render_instance(&mut out, instance);
+    }
+    for refused in &status.refused_instances {
+        let _ = writeln!(out, "\n{} is not run: {}", refused.name, refused.reason);
+    }
+    if !status.scripts.is_empty() {
+        out.push('\n');
+    }
+    for script in &status.scripts {
+        let _ = write!(out, "script {}: {}", script.name, script.health);
+        if let (Some(last), Some(when)) = (&script.last, script.last_ms_ago) {
+            let _ = write!(out, ", last run {last} {} ago", ago(when));
+        }
+        let _ = writeln!(out, ", {} runs", script.runs);
+    }
+    for stranger in &status.strangers {
+        let _ = writeln!(
+            out,
+            "VRID {} on {} is used by {} ({} packets, last {} ago)",
+            stranger.vrid,
+            stranger.interface,
+            stranger.source,
+            stranger.packets,
+            ago(stranger.heard_ms_ago)
+        );
+    }
+    out
+}
+
+fn render_instance(out: &mut String, i: &Instance) {
+    let _ = writeln!(out, "\n{}: {} for {} ({})", i.name, i.state, ago(i.since_ms_ago), i.why);
+    let priority = if i.priority == i.effective_priority {
+        i.priority.to_string()
+    } else {
+        format!("{} (configured {})", i.effective_priority, i.priority)
+    };
+    let _ = writeln!(
+        out,
+        "  VRID {} on {}, version {}, priority {priority}, advert each {} ms, source {}",
+        i.vrid,
+        i.interface,
+        i.version,
+        i.advert_interval_ms,
+        i.source.as_deref().unwrap_or("none")
+    );
+    if let Some(peer) = &i.peer {
+        let _ = writeln!(
+            out,
+            "  MASTER is {} with priority {}, advert each {} ms, last {:.0} ms ago; silence is noticed after {:.3} ms",
+            peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
+        );
+    }
+    let _ = writeln!(out, "  addresses {}", i.addresses.join(", "));
+    let c = &i.counters;
+    let _ = writeln!(
+        out,
+        "  adverts: {} accepted, {} sent; MASTER {} times",
+        c.accepted, c.sent, c.became_master
+    );
+    if !c.refused.is_empty() {
+        let list: Vec<String> = c.refused.iter().map(|(k, v)| format!("{k} {v}")).collect();
+        let _ = writeln!(out, "  refused: {}", list.join(", "));
+    }
+    if let Some(last) = &i.last_refused {
+        let _ = writeln!(
+            out,
+            "  last refused: {} ago from {}, {}: {}",
+            ago(last.ago_ms),
+            last.source,
+            last.reason,
+            last.detail
+        );
+    }
+}
+
+/// A time as people read it.
+fn ago(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms} ms"),
+        1..=119 => format!("{s} s"),
+        120..=7199 => format!("{} min", s / 60),
+        7200..=172_799 => format!("{} h", s / 3600),
+        _ => format!("{} days", s / 86_400),
+    }
+}
