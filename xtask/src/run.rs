@@ -98,7 +98,9 @@ pub(crate) fn shell_line(command: &Command) -> String {
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_str()?, value?)))
         .map(|(name, value)| format!("{name}={}", quoted(value)));
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = command.get_program();
+    let program = if program == cargo_path() { OsStr::new("cargo") } else { program };
+    let words = std::iter::once(program).chain(command.get_args());
     set.chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 

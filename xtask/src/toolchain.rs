@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt;
 use crate::compiler::{self, Compiler, Unfit};
 use crate::linker::{self, LLVMS, Linker};
-use crate::run::{cargo, forget, output, program, run, shell_line, which};
+use crate::run::{cargo, forget, is_root, output, program, run, shell_line, which};
 
 /// The nightly that is fetched where no distribution has a compiler: a dated one, because its LLVM
 /// must not be newer than the LLVM that bpf-linker can be built with.
@@ -49,7 +49,7 @@ struct Llvm {
 }
 
 /// What the distribution's package lists have.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Offers {
     /// The packages of the first compiler that is new enough.
     compiler: Option<[&'static str; 2]>,
@@ -83,30 +83,11 @@ pub(crate) fn ensure(install: bool) -> Result<Toolchain> {
     for unfit in &facts.unfit {
         println!("  not usable: {unfit}");
     }
-    if facts.apt.is_some() {
-        if install {
-            println!(
-                "  something is missing for the kernel program; renewing the package lists to see what can be had"
-            );
-            // Without the network an old list is still better than none.
-            if let Err(error) = run(&mut apt::update_command()) {
-                println!("  {error:#}");
-            }
-        }
-        facts.apt = Some(match offers() {
-            offers if install || offers.is_complete() || !apt::is_debian() => offers,
-            // Old or no package lists: what `apt-get update`, the first command, will bring.
-            offers => Offers {
-                compiler: offers.compiler.or(Some(APT_COMPILERS[0])),
-                llvms: if offers.llvms.is_empty() { vec![DEBIANS_LLVM] } else { offers.llvms },
-            },
-        });
-    }
-    let steps = plan(&facts).map_err(anyhow::Error::msg)?;
-    if !install {
+    let steps = plan_with_packages(&mut facts, install).map_err(anyhow::Error::msg)?;
+    if !install || (needs_packages(&steps) && !is_root()) {
         tell(&steps);
         bail!(
-            "the eBPF toolchain is not complete; the commands above complete it, and so does `cargo xtask build-ebpf`"
+            "the eBPF toolchain is not complete; these commands, or `cargo xtask build-ebpf` as root, complete it"
         );
     }
     for step in &steps {
@@ -124,6 +105,33 @@ pub(crate) fn ensure(install: bool) -> Result<Toolchain> {
         let unfit: Vec<_> = facts.unfit.iter().map(ToString::to_string).collect();
         format!("installed, and still no compiler and bpf-linker that fit: {}", unfit.join("; "))
     })
+}
+
+/// The plan, for which the package lists are renewed when they matter.
+fn plan_with_packages(facts: &mut Facts, install: bool) -> Result<Vec<Step>, String> {
+    if facts.apt.is_none() {
+        return plan(facts);
+    }
+    let offered = offers();
+    facts.apt = Some(offered.clone());
+    match plan(facts) {
+        Ok(steps) if !needs_packages(&steps) => return Ok(steps),
+        _ if install && is_root() => {
+            println!("  the kernel program needs packages: renewing the lists of what there is");
+            // Without the network an old list is still better than none.
+            if let Err(error) = run(&mut apt::update_command()) {
+                println!("  {error:#}");
+            }
+            facts.apt = Some(offers());
+        }
+        _ if apt::is_debian() => facts.apt = Some(offered.or_debians()),
+        _ => {}
+    }
+    plan(facts)
+}
+
+fn needs_packages(steps: &[Step]) -> bool {
+    steps.iter().any(|step| !step.packages().is_empty())
 }
 
 impl Facts {
@@ -145,8 +153,14 @@ impl Facts {
 }
 
 impl Offers {
-    fn is_complete(&self) -> bool {
-        self.compiler.is_some() && !self.llvms.is_empty()
+    /// With Debian's own in the gaps: what lists that are old or not there at all will tell after
+    /// `apt-get update`.
+    fn or_debians(mut self) -> Self {
+        self.compiler = self.compiler.or(Some(APT_COMPILERS[0]));
+        if self.llvms.is_empty() {
+            self.llvms.push(DEBIANS_LLVM);
+        }
+        self
     }
 }
 
@@ -255,7 +269,7 @@ fn help() -> String {
 
 fn tell(steps: &[Step]) {
     println!("To be run:");
-    if steps.iter().any(|step| !step.packages().is_empty()) {
+    if needs_packages(steps) {
         println!("  {}", apt::typed(&apt::update_command()));
     }
     for step in steps {
