@@ -1,2 +1,253 @@
-//! The configuration.
+//! The configuration: keepalived.conf as people have it.
+//!
+//! A file goes through four rooms: bytes to text (`decode`), text to words and braces
+//! (`lexer`), those to statements and blocks (`parser`), and those to a [`Config`] (`lower`). Each says what it finds wrong and goes on; nothing here opens a file but
+//! [`load`], and nothing asks the host for anything. What has to (does the script exist, may it
+//! be run?) comes in through [`ScriptChecker`].
+
+mod ast;
+mod decode;
+pub mod diag;
+mod lexer;
+mod lower;
 pub mod model;
+mod parser;
+mod suggest;
+mod syntax;
+mod unread;
+mod value;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+use diag::{Code, Diag, Lines, Severity};
+use model::{Command, Config, Source, UserSpec};
+
+/// What a file was found to be.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says, as far as that could be read. See [`Loaded::startable`] before running it.
+    pub config: Option<Config>,
+    /// What is to be said about it, in the order of the file.
+    pub diags: Vec<Diag>,
+    /// Its text.
+    pub source: Source,
+    /// The structure is broken or part of it could not be read: nothing of it can be relied on.
+    broken: bool,
+}
+
+/// A file that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct ReadError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Why nothing can be started with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unstartable {
+    /// Braces are missing, or it is no text, or it needs what can't be read yet.
+    #[error("{0}")]
+    Broken(String),
+    /// It has no instance that can be run.
+    #[error("{0}")]
+    NothingToRun(String),
+}
+
+/// What a reload is refused for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{first}{}", more(*.count))]
+pub struct Unreloadable {
+    /// The first error, in one line.
+    pub first: String,
+    /// How many errors there are.
+    pub count: usize,
+}
+
+/// Looks at the host for what a configuration says about commands. The configuration itself
+/// never does.
+pub trait ScriptChecker {
+    /// Looks at one command. `user` is who it would run as where the command names nobody;
+    /// `strict` is `enable_script_security`.
+    fn check(&self, command: &Command, user: Option<&UserSpec>, strict: bool) -> Vec<ScriptFault>;
+}
+
+/// What is wrong with a command on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptFault {
+    /// Others could change what is run, as opposed to: it can't be run.
+    pub security: bool,
+    /// What is wrong.
+    pub message: String,
+    /// What happens now.
+    pub consequence: String,
+    /// What to do about it.
+    pub suggestion: Option<String>,
+}
+
+/// Reads a file.
+///
+/// # Errors
+///
+/// Only for what keeps it from being read; faults inside are in [`Loaded::diags`].
+pub fn load(path: &Path) -> Result<Loaded, ReadError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(parse_str(path, bytes)),
+        Err(source) => Err(ReadError { path: path.to_owned(), source }),
+    }
+}
+
+/// Reads a text, or bytes that may be one. `path` is for messages.
+pub fn parse_str(path: &Path, text: impl AsRef<[u8]>) -> Loaded {
+    match decode::decode(text.as_ref()) {
+        decode::Decoded::Text(text) => parse_text(path, text),
+        decode::Decoded::Binary { text, at, utf16 } => {
+            let (message, hint) = if utf16 {
+                ("the file is UTF-16", "save it as UTF-8")
+            } else {
+                ("a NUL byte: this is not a text", "a write that was cut short leaves such bytes")
+            };
+            let diag = Diag::error(Code::NotText, at..at + 1, message).hint(hint);
+            let source = Source { path: path.to_owned(), text };
+            Loaded {
+                config: None,
+                diags: vec![diag.now("nothing of it is used")],
+                source,
+                broken: true,
+            }
+        }
+    }
+}
+
+fn parse_text(path: &Path, text: String) -> Loaded {
+    let lexed = lexer::tokens(&text);
+    let mut tree = parser::parse(&text, &lexed.tokens);
+    let mut ctx = lower::Ctx::new(Lines::new(&text));
+    ctx.diags.extend(lexed.odd_spaces.into_iter().map(|span| syntax::odd_space(&text, span)));
+    let unread = unread::take_out(&mut tree.items);
+    let broken = !unread.is_empty() || tree.faults.iter().any(syntax::breaks);
+    ctx.diags.extend(unread);
+    let lines = Lines::new(&text);
+    ctx.diags.extend(tree.faults.iter().map(|fault| syntax::diag(fault, &lines)));
+    let lower::Lowering { config, mut diags } = lower::lower(ctx, &tree.items);
+    if config.instances.is_empty() && config.refused.is_empty() && !broken {
+        let diag = Diag::error(Code::NothingToRun, 0..0, "the file has no `vrrp_instance`");
+        diags.push(diag.now("there is nothing to run"));
+    }
+    diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
+    Loaded { config: Some(config), diags, source: Source { path: path.to_owned(), text }, broken }
+}
+
+impl Loaded {
+    /// What `xvrrp check` ends with: 0 no error, 4 nothing can be run, 5 errors, 6 nothing but
+    /// scripts that others could change.
+    pub fn exit_code(&self) -> u8 {
+        let has = |test: &dyn Fn(&Diag) -> bool| self.diags.iter().any(test);
+        if self.startable().is_err() {
+            4
+        } else if has(&|diag| is_error(diag) && diag.code != Code::ScriptSecurity) {
+            5
+        } else if has(&|diag| diag.code == Code::ScriptSecurity) {
+            6
+        } else {
+            0
+        }
+    }
+
+    /// The configuration, if a start may go on with it: the file is whole, and there is an
+    /// instance that is exactly what was written. Those that would not be are in
+    /// [`Config::refused`].
+    ///
+    /// # Errors
+    ///
+    /// Why not, in one line.
+    pub fn startable(&self) -> Result<&Config, Unstartable> {
+        let first = || self.first_error().unwrap_or_else(|| "the file can't be used".to_owned());
+        match &self.config {
+            Some(config) if !self.broken => {
+                if config.instances.is_empty() {
+                    return Err(Unstartable::NothingToRun(first()));
+                }
+                Ok(config)
+            }
+            _ => Err(Unstartable::Broken(first())),
+        }
+    }
+
+    /// The configuration, if a running daemon may take it over: no error anywhere.
+    ///
+    /// # Errors
+    ///
+    /// The first error, and how many there are. The old configuration stays.
+    pub fn reloadable(&self) -> Result<&Config, Unreloadable> {
+        let count = self.diags.iter().filter(|diag| is_error(diag)).count();
+        match self.startable() {
+            Ok(config) if count == 0 => Ok(config),
+            _ => Err(Unreloadable { first: self.first_error().unwrap_or_default(), count }),
+        }
+    }
+
+    /// Asks about every command of the configuration, and adds what is wrong to the messages.
+    pub fn check_scripts(&mut self, checker: &dyn ScriptChecker) {
+        let Some(config) = &self.config else { return };
+        let user = config.global.script_user.as_ref();
+        let scripts = config.scripts.values().map(|script| &script.command);
+        let notify = config.instances.iter().map(|instance| &instance.notify).flat_map(|notify| {
+            [&notify.master, &notify.backup, &notify.fault, &notify.stop, &notify.any]
+        });
+        let commands = scripts.chain(notify.flatten());
+        let diags = commands.flat_map(|command| {
+            let faults = checker.check(command, user, config.global.script_security);
+            faults.into_iter().map(|fault| fault_diag(command, fault))
+        });
+        self.diags.extend(diags.collect::<Vec<_>>());
+        self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
+    }
+
+    /// The messages for a terminal.
+    pub fn render(&self, color: bool) -> String {
+        diag::render(&self.source, &self.diags, color)
+    }
+
+    /// The messages for the log, one line each.
+    pub fn log_lines(&self) -> Vec<String> {
+        diag::log_lines(&self.source, &self.diags)
+    }
+
+    /// The error that says most about why the file is not used.
+    fn first_error(&self) -> Option<String> {
+        let structure =
+            |diag: &&Diag| matches!(diag.code, Code::Brace | Code::NotText | Code::NotRead);
+        let mut errors = self.diags.iter().filter(|diag| is_error(diag));
+        let first =
+            errors.clone().find(|diag| self.broken && structure(diag)).or_else(|| errors.next())?;
+        diag::log_lines(&self.source, std::slice::from_ref(first)).pop()
+    }
+}
+
+fn is_error(diag: &Diag) -> bool {
+    diag.severity == Severity::Error
+}
+
+fn fault_diag(command: &Command, fault: ScriptFault) -> Diag {
+    let (severity, code) = if fault.security {
+        (Severity::Warning, Code::ScriptSecurity)
+    } else {
+        (Severity::Error, Code::ScriptUnusable)
+    };
+    Diag::new(severity, code, command.span.clone(), fault.message)
+        .now(fault.consequence)
+        .hint_if(fault.suggestion)
+}
+
+fn more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        2 => " (and one more error)".to_owned(),
+        count => format!(" (and {} more errors)", count - 1),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a `vrrp_instance` block says, statement by statement.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Priority, Version, Vrid};
+
+use super::super::diag::{Code, Diag};
+use super::super::model::{Command, Notify, Span};
+use super::super::suggest::shown;
+use super::super::value::{Bad, integer, interface, seconds};
+use super::global::{Defaults, Garp, checksum_form, flag, version};
+use super::items::{Item, bad_value, first, set};
+use super::{Ctx, Refusal, address, command};
+
+/// A word of the file with its place, where it was written.
+type Said<T> = Option<(T, Span)>;
+
+/// What a block says so far.
+pub(super) struct Draft<'a> {
+    pub(super) master: Said<bool>,
+    pub(super) interface: Said<String>,
+    pub(super) vrid: Said<Vrid>,
+    pub(super) priority: Said<Priority>,
+    pub(super) advert_int: Said<Item<'a>>,
+    pub(super) version: Said<Version>,
+    pub(super) nopreempt: Option<Span>,
+    pub(super) preempt_delay: Said<Duration>,
+    pub(super) source: Said<IpAddr>,
+    pub(super) authentication: Said<Item<'a>>,
+    pub(super) addresses: Vec<Item<'a>>,
+    pub(super) excluded: Vec<Item<'a>>,
+    pub(super) track_scripts: Vec<Item<'a>>,
+    pub(super) track_interfaces: Vec<Item<'a>>,
+    pub(super) garp: Garp,
+    pub(super) dont_track_primary: bool,
+    pub(super) form: ChecksumForm,
+    pub(super) lower_prio_no_advert: bool,
+    pub(super) higher_prio_send_advert: bool,
+    pub(super) notify: Notify,
+    pub(super) refusals: Vec<Refusal>,
+}
+
+impl<'a> Draft<'a> {
+    /// An empty block.
+    pub(super) fn new(defaults: &Defaults) -> Self {
+        Self {
+            master: None,
+            interface: None,
+            vrid: None,
+            priority: None,
+            advert_int: None,
+            version: None,
+            nopreempt: None,
+            preempt_delay: None,
+            source: None,
+            authentication: None,
+            addresses: Vec::new(),
+            excluded: Vec::new(),
+            track_scripts: Vec::new(),
+            track_interfaces: Vec::new(),
+            garp: Garp::default(),
+            dont_track_primary: false,
+            form: defaults.form,
+            lower_prio_no_advert: defaults.lower_prio_no_advert,
+            higher_prio_send_advert: defaults.higher_prio_send_advert,
+            notify: Notify::default(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Takes one statement.
+    pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'a>, lost: &str) {
+        if self.garp.take(ctx, item) || self.notify(ctx, item) || self.block(ctx, item) {
+            return;
+        }
+        if let Err(bad) = self.identity(ctx, item) {
+            self.refusals.push(ctx.lose(bad_value(item, bad).now(lost)));
+        }
+    }
+
+    /// What an instance is: a bad value here is never replaced.
+    fn identity(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> Result<(), Bad> {
+        let word = first(item);
+        match item.known.name {
+            "state" => self.state(ctx, item),
+            "interface" => set(ctx, &mut self.interface, interface(word)?, item),
+            "virtual_router_id" => {
+                let number = integer(word, 1..=255)?;
+                let vrid = u8::try_from(number).ok().and_then(Vrid::new);
+                let vrid = vrid.ok_or_else(|| Bad::new("there is no such VRID"))?;
+                set(ctx, &mut self.vrid, vrid, item);
+            }
+            "priority" => set(ctx, &mut self.priority, priority(integer(word, 0..=255)?)?, item),
+            "version" => set(ctx, &mut self.version, version(item)?, item),
+            "preempt_delay" => set(ctx, &mut self.preempt_delay, seconds(word, 1000)?, item),
+            "mcast_src_ip" => set(ctx, &mut self.source, address::ip(&word.text)?, item),
+            "advert_int" => set(ctx, &mut self.advert_int, *item, item),
+            "nopreempt" => self.nopreempt = Some(item.head()),
+            "preempt" => self.nopreempt = None,
+            "dont_track_primary" => self.dont_track_primary = true,
+            "lower_prio_no_advert" => flag(ctx, &mut self.lower_prio_no_advert, item),
+            "higher_prio_send_advert" => flag(ctx, &mut self.higher_prio_send_advert, item),
+            "v3_checksum_as_v2" => checksum_form(ctx, &mut self.form, item),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `state`: the first one counts, and what is not MASTER is BACKUP, both as in keepalived.
+    fn state(&mut self, ctx: &mut Ctx, item: &Item<'a>) {
+        let word = first(item);
+        if let Some((_, before)) = &self.master {
+            let diag = Diag::warning(Code::Twice, item.head(), "`state` is written twice");
+            let diag = diag.now("the first one counts, as in keepalived");
+            ctx.push(diag.also(before.clone(), "the first one"));
+            return;
+        }
+        let master = match word.text.as_str() {
+            "MASTER" => true,
+            "BACKUP" => false,
+            other => {
+                let hint = match other.to_ascii_uppercase().as_str() {
+                    "MASTER" | "ACTIVE" | "PRIMARY" | "LEADER" => "write `MASTER`, in capitals",
+                    "BACKUP" | "SLAVE" | "STANDBY" | "SECONDARY" => "write `BACKUP`, in capitals",
+                    _ => "write `MASTER` or `BACKUP`, or leave it out: the priority decides",
+                };
+                let message = format!("`{}` is no state", shown(other));
+                let diag = Diag::warning(Code::BadValue, word.span.clone(), message);
+                ctx.push(diag.now("it starts as BACKUP, as in keepalived").hint(hint));
+                false
+            }
+        };
+        self.master = Some((master, item.head()));
+    }
+
+    fn block(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> bool {
+        match item.known.name {
+            "authentication" => set(ctx, &mut self.authentication, *item, item),
+            "virtual_ipaddress" => self.addresses.push(*item),
+            "virtual_ipaddress_excluded" => self.excluded.push(*item),
+            "track_script" => self.track_scripts.push(*item),
+            "track_interface" => self.track_interfaces.push(*item),
+            _ => return false,
+        }
+        true
+    }
+
+    fn notify(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> bool {
+        let slot = match item.known.name {
+            "notify" => &mut self.notify.any,
+            "notify_master" => &mut self.notify.master,
+            "notify_backup" => &mut self.notify.backup,
+            "notify_fault" => &mut self.notify.fault,
+            "notify_stop" => &mut self.notify.stop,
+            _ => return false,
+        };
+        match command::notify(ctx, item.args) {
+            Ok(command) => {
+                let mut said: Said<Command> = slot.take().map(|old| (old.clone(), old.span));
+                set(ctx, &mut said, command, item);
+                *slot = said.map(|(command, _)| command);
+            }
+            Err(diag) => ctx.push(diag.now("no command is run for it")),
+        }
+        true
+    }
+}
+
+fn priority(number: i64) -> Result<Priority, Bad> {
+    match u8::try_from(number) {
+        Ok(0) => Err(Bad::new("0 is what a router sends when it gives up the addresses")
+            .hint("write a number from 1 to 254, or 255 for the owner of the addresses")),
+        Ok(number) => Ok(Priority::new(number)),
+        Err(_) => Err(Bad::new("there is no such priority")),
+    }
+}

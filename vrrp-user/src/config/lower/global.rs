@@ -1,0 +1,257 @@
+//! `global_defs`.
+
+use std::time::Duration;
+
+use vrrp_common::Version;
+use vrrp_common::wire::ChecksumForm;
+use vrrp_proto::settings::Announce;
+
+use super::super::ast::Statement;
+use super::super::model::{Datapath, Global, Mail};
+use super::super::suggest::{nearest, shown};
+use super::super::value::{Bad, integer, said, seconds, switch};
+use super::super::words::Place;
+use super::items::{Item, bad_value, first, items};
+use super::{Ctx, Refusal, command};
+
+/// The longest time keepalived takes, in seconds.
+const LONGEST: u64 = 4294;
+
+/// What instances start from.
+pub(super) struct Defaults {
+    /// The GARP keywords.
+    pub(super) garp: Garp,
+    /// `vrrp_lower_prio_no_advert`.
+    pub(super) lower_prio_no_advert: bool,
+    /// `vrrp_higher_prio_send_advert`.
+    pub(super) higher_prio_send_advert: bool,
+    /// `v3_checksum_as_v2`.
+    pub(super) form: ChecksumForm,
+    /// What costs every instance that does not say it for itself.
+    pub(super) lost: Vec<Refusal>,
+}
+
+/// The GARP keywords as far as they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Garp {
+    repeat: Option<u32>,
+    delay: Option<Duration>,
+    refresh: Option<Duration>,
+    refresh_repeat: Option<u32>,
+    lower_repeat: Option<u32>,
+    lower_delay: Option<Duration>,
+}
+
+impl Garp {
+    /// Takes a `garp_…` or `vrrp_garp_…` keyword; says whether it was one.
+    pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'_>) -> bool {
+        let name = item.known.name;
+        match name.strip_prefix("vrrp_").unwrap_or(name) {
+            "garp_master_repeat" => count(ctx, &mut self.repeat, item, 1),
+            "garp_master_refresh_repeat" => count(ctx, &mut self.refresh_repeat, item, 1),
+            "garp_lower_prio_repeat" => count(ctx, &mut self.lower_repeat, item, 0),
+            "garp_master_delay" => time(ctx, &mut self.delay, item),
+            "garp_master_refresh" => time(ctx, &mut self.refresh, item),
+            "garp_lower_prio_delay" => time(ctx, &mut self.lower_delay, item),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The values: written here, else in `global_defs`, else keepalived's. What is not said for
+    /// adverts of lower priority is as `global_defs` says for becoming master.
+    pub(super) fn resolve(&self, global: &Self) -> Announce {
+        let default = Announce::default();
+        let repeat = global.repeat.unwrap_or(default.repeat);
+        let delay = global.delay.unwrap_or(default.delay);
+        let refresh_repeat = global.refresh_repeat.unwrap_or(default.refresh_repeat);
+        Announce {
+            repeat: self.repeat.unwrap_or(repeat),
+            delay: self.delay.unwrap_or(delay),
+            refresh: self.refresh.or(global.refresh).unwrap_or(default.refresh),
+            refresh_repeat: self.refresh_repeat.unwrap_or(refresh_repeat),
+            lower_repeat: self.lower_repeat.or(global.lower_repeat).unwrap_or(repeat),
+            lower_delay: self.lower_delay.or(global.lower_delay).unwrap_or(delay),
+        }
+    }
+}
+
+/// Lowers all `global_defs` blocks as if they were one.
+pub(super) fn lower(ctx: &mut Ctx, blocks: &[&Statement]) -> (Global, Defaults) {
+    let mut draft = Draft::new();
+    for statement in blocks {
+        if let Some(extra) = statement.words.get(1..).filter(|extra| !extra.is_empty()) {
+            ctx.push(super::extra_words(extra, "the block is read"));
+        }
+        let statements = statement.block.as_ref().map_or(&[][..], |block| &block.items);
+        let lost = "no instance is run";
+        let (items, refusals) = items(ctx, Place::Global, lost, statements);
+        draft.defaults.lost.extend(refusals);
+        for item in &items {
+            draft.take(ctx, item);
+        }
+    }
+    if draft.min_garp {
+        let garp = &mut draft.defaults.garp;
+        garp.repeat = garp.repeat.or(Some(1));
+        garp.delay = garp.delay.or(Some(Duration::ZERO));
+    }
+    (draft.global, draft.defaults)
+}
+
+struct Draft {
+    global: Global,
+    defaults: Defaults,
+    min_garp: bool,
+}
+
+impl Draft {
+    fn new() -> Self {
+        let global = Global {
+            router_id: None,
+            version: Version::V2,
+            script_user: None,
+            script_security: false,
+            startup_delay: Duration::ZERO,
+            garp_interval: Duration::ZERO,
+            gna_interval: Duration::ZERO,
+            datapath: None,
+            mail: Mail::default(),
+        };
+        let defaults = Defaults {
+            garp: Garp::default(),
+            lower_prio_no_advert: false,
+            higher_prio_send_advert: false,
+            form: ChecksumForm::PseudoHeader,
+            lost: Vec::new(),
+        };
+        Self { global, defaults, min_garp: false }
+    }
+
+    fn take(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
+        if self.defaults.garp.take(ctx, item) || self.mail(ctx, item) {
+            return;
+        }
+        let global = &mut self.global;
+        match item.known.name {
+            "router_id" => global.router_id = Some(first(item).text.clone()),
+            "vrrp_version" => self.version(ctx, item),
+            "script_user" => global.script_user = command::user(item.args),
+            "enable_script_security" => flag(ctx, &mut global.script_security, item),
+            "vrrp_startup_delay" => plain_time(ctx, &mut global.startup_delay, item),
+            "vrrp_garp_interval" => plain_time(ctx, &mut global.garp_interval, item),
+            "vrrp_gna_interval" => plain_time(ctx, &mut global.gna_interval, item),
+            "vrrp_min_garp" => flag(ctx, &mut self.min_garp, item),
+            "vrrp_lower_prio_no_advert" => flag(ctx, &mut self.defaults.lower_prio_no_advert, item),
+            "vrrp_higher_prio_send_advert" => {
+                flag(ctx, &mut self.defaults.higher_prio_send_advert, item);
+            }
+            "v3_checksum_as_v2" => checksum_form(ctx, &mut self.defaults.form, item),
+            "vrrp_datapath" => self.datapath(ctx, item),
+            _ => {}
+        }
+    }
+
+    fn version(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
+        match version(item) {
+            Ok(version) => self.global.version = version,
+            Err(bad) => {
+                let now = "only instances with a `version` of their own are run";
+                let mut refusal = ctx.lose(bad_value(item, bad).now(now));
+                refusal.word = item.known.name;
+                self.defaults.lost.push(refusal);
+            }
+        }
+    }
+
+    fn datapath(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
+        const WORDS: [(&str, Datapath); 4] = [
+            ("auto", Datapath::Auto),
+            ("xdp", Datapath::Xdp),
+            ("generic", Datapath::Generic),
+            ("socket", Datapath::Socket),
+        ];
+        let text = first(item).text.as_str();
+        match WORDS.iter().find(|(word, _)| *word == text) {
+            Some((_, datapath)) => self.global.datapath = Some(*datapath),
+            None => {
+                let bad = Bad::new(format!("`{}` is no data path", shown(text)));
+                let near = nearest(text, WORDS.iter().map(|(word, _)| *word));
+                let hint = near.map_or_else(
+                    || "write `auto`, `xdp`, `generic` or `socket`".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                ctx.push(bad_value(item, bad.hint(hint)).now("`auto` is used"));
+            }
+        }
+    }
+
+    /// Mail is not sent yet: its words are read and kept, so that a file with them is not faulty.
+    fn mail(&mut self, ctx: &mut Ctx, item: &Item<'_>) -> bool {
+        let mail = &mut self.global.mail;
+        match item.known.name {
+            "notification_email" => {
+                let words = item.statements().iter().flat_map(|line| &line.words);
+                mail.to.extend(words.map(|word| word.text.clone()));
+            }
+            "notification_email_from" => mail.from = Some(first(item).text.clone()),
+            "smtp_server" => {
+                let port = item.args.get(1).map_or(Ok(25), |word| integer(word, 1..=65_535));
+                match port.map(u16::try_from) {
+                    Ok(Ok(port)) => mail.server = Some((first(item).text.clone(), port)),
+                    Ok(Err(_)) => {}
+                    Err(bad) => ctx.push(bad_value(item, bad).now("mail is not sent yet anyway")),
+                }
+            }
+            "smtp_connect_timeout" => time(ctx, &mut mail.timeout, item),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// `2` or `3`.
+pub(super) fn version(item: &Item<'_>) -> Result<Version, Bad> {
+    let number = integer(first(item), 2..=3).map_err(|bad| bad.hint("write `2` or `3`"))?;
+    let version = u8::try_from(number).ok().and_then(Version::new);
+    version.ok_or_else(|| Bad::new("there is no such version"))
+}
+
+/// A switch, bare meaning on. One that is neither keeps what was said before.
+pub(super) fn flag(ctx: &mut Ctx, slot: &mut bool, item: &Item<'_>) {
+    match switch(item.args.first()) {
+        Ok(on) => *slot = on,
+        Err(bad) => {
+            let now = format!("it stays {}", if *slot { "on" } else { "off" });
+            ctx.push(bad_value(item, bad).now(now));
+        }
+    }
+}
+
+/// `v3_checksum_as_v2`: a checksum over the message alone.
+pub(super) fn checksum_form(ctx: &mut Ctx, slot: &mut ChecksumForm, item: &Item<'_>) {
+    let mut message_only = *slot == ChecksumForm::Message;
+    flag(ctx, &mut message_only, item);
+    *slot = if message_only { ChecksumForm::Message } else { ChecksumForm::PseudoHeader };
+}
+
+fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {
+    match integer(first(item), 0..=i64::from(i32::MAX)) {
+        Ok(number) => *slot = Some((number.unsigned_abs() as u32).max(least)),
+        Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
+    }
+}
+
+fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
+    match seconds(first(item), LONGEST) {
+        Ok(time) => *slot = Some(time),
+        Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
+    }
+}
+
+fn plain_time(ctx: &mut Ctx, slot: &mut Duration, item: &Item<'_>) {
+    match seconds(first(item), LONGEST) {
+        Ok(time) => *slot = time,
+        Err(bad) => ctx.push(bad_value(item, bad).now(format!("it stays {}", said(*slot)))),
+    }
+}

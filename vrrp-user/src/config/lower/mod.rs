@@ -1,0 +1,215 @@
+//! From statements to the configuration the daemon uses.
+//!
+//! A fault never stops the reading. What it costs is decided where it is found: a default, a
+//! warning, or the instance. The rule for the last: an instance that would send or hold something
+//! else than was written is not run.
+
+mod address;
+mod auth;
+mod command;
+mod cross;
+mod draft;
+mod global;
+mod instance;
+mod items;
+mod script;
+mod track;
+mod unknown;
+
+use std::collections::BTreeMap;
+
+use super::ast::{Statement, Word, span_of};
+use super::diag::{Code, Diag, Lines};
+use super::model::{Config, Refused, Span};
+use super::suggest::{nearest, shown};
+use super::words::{self, Class, Place};
+use instance::Lowered;
+use items::Item;
+
+/// What all lowering needs: a place for messages, and the lines of the file.
+pub(super) struct Ctx {
+    /// The messages so far.
+    pub(super) diags: Vec<Diag>,
+    lines: Lines,
+}
+
+impl Ctx {
+    /// For a file with these lines.
+    pub(super) const fn new(lines: Lines) -> Self {
+        Self { diags: Vec::new(), lines }
+    }
+
+    fn push(&mut self, diag: Diag) {
+        self.diags.push(diag);
+    }
+
+    /// Reports an error that costs an instance, and returns the reason.
+    fn lose(&mut self, diag: Diag) -> Refusal {
+        let line = self.lines.line(diag.span.start);
+        let refusal = Refusal { word: "", reason: format!("line {line}: {}", diag.message) };
+        self.push(diag);
+        refusal
+    }
+}
+
+/// Why an instance is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The keyword of `global_defs` it comes from; empty for others.
+    word: &'static str,
+    /// In one line.
+    reason: String,
+}
+
+/// The result for a whole file.
+pub(super) struct Lowering {
+    /// What can be run.
+    pub(super) config: Config,
+    /// What is to be said about it.
+    pub(super) diags: Vec<Diag>,
+}
+
+/// Lowers a file.
+pub(super) fn lower(mut ctx: Ctx, statements: &[Statement]) -> Lowering {
+    let mut root = Root::default();
+    root.sort(&mut ctx, statements);
+    let (global, defaults) = global::lower(&mut ctx, &root.globals);
+    root.lost.extend(defaults.lost.iter().cloned());
+    let scripts = script::lower(&mut ctx, &root.scripts);
+    let groups = sync_members(&mut ctx, &root.groups);
+    let mut lowered: Vec<Lowered> = Vec::new();
+    for statement in &root.instances {
+        let mut one = instance::lower(&mut ctx, statement, &global, &defaults, &scripts);
+        one.refuse_for_file(&root.lost);
+        one.refusals.extend(groups.get(&one.name).cloned());
+        lowered.push(one);
+    }
+    cross::check(&mut ctx, &mut lowered);
+    let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
+    let mut config =
+        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: root.refused };
+    for one in lowered {
+        one.settle(&mut config);
+    }
+    Lowering { config, diags: ctx.diags }
+}
+
+/// The statements outside all blocks, by kind.
+#[derive(Default)]
+struct Root<'a> {
+    globals: Vec<&'a Statement>,
+    scripts: Vec<Item<'a>>,
+    instances: Vec<Item<'a>>,
+    groups: Vec<Item<'a>>,
+    /// What costs every instance.
+    lost: Vec<Refusal>,
+    /// Instances that could not even be read.
+    refused: Vec<Refused>,
+}
+
+impl<'a> Root<'a> {
+    fn sort(&mut self, ctx: &mut Ctx, statements: &'a [Statement]) {
+        for statement in statements {
+            let key = &statement.words[0];
+            if words::is_lvs(&key.text) {
+                ctx.push(lvs(statement));
+                continue;
+            }
+            let lost = "no instance is run";
+            match words::lookup(Place::Root, &key.text).filter(|known| known.class == Class::Served)
+            {
+                Some(known) => {
+                    let block = statement.block.as_ref();
+                    let item = Item { known, key, args: &statement.words[1..], block };
+                    match known.name {
+                        "global_defs" => self.globals.push(statement),
+                        "vrrp_script" => self.scripts.push(item),
+                        "vrrp_sync_group" => self.groups.push(item),
+                        _ => self.instances.push(item),
+                    }
+                }
+                None => self.other(ctx, statement, lost),
+            }
+        }
+    }
+
+    /// A word that is not served out here; one that was to be `vrrp_instance` names an instance.
+    fn other(&mut self, ctx: &mut Ctx, statement: &'a Statement, lost: &str) {
+        let key = &statement.words[0];
+        let candidates = words::in_place(Place::Root).map(|known| known.name);
+        let unknown = words::anywhere(&key.text).is_none();
+        let meant = nearest(&key.text, candidates).filter(|_| unknown);
+        if let (Some("vrrp_instance"), Some(name)) = (meant, statement.words.get(1)) {
+            let now = format!("{} is not run", shown(&name.text));
+            let message = format!("`{}` is not a keyword", shown(&key.text));
+            let diag = Diag::error(Code::UnknownWord, key.span.clone(), message).now(now);
+            let refusal = ctx.lose(diag.hint("did you mean `vrrp_instance`?"));
+            self.refused.push(Refused { name: name.text.clone(), reason: refusal.reason });
+            return;
+        }
+        // A misspelled `vrrp_script` costs only those who track it: they find no such script.
+        let script = meant == Some("vrrp_script");
+        let lost = if script { "the script does not exist" } else { lost };
+        let list = std::slice::from_ref(statement);
+        let (_, refusals) = items::items(ctx, Place::Root, lost, list);
+        if !script {
+            self.lost.extend(refusals);
+        }
+    }
+}
+
+fn lvs(statement: &Statement) -> Diag {
+    let key = &statement.words[0];
+    Diag::notice(Code::Lvs, statement.head(), format!("`{}` is about LVS", shown(&key.text)))
+        .now("the block is skipped: xvrrp does VRRP, and keepalived (`keepalived -C`) can do LVS beside it")
+}
+
+/// The members of sync groups. Moving alone what was to move together is worse than not moving.
+fn sync_members(ctx: &mut Ctx, groups: &[Item<'_>]) -> BTreeMap<String, Refusal> {
+    let mut members = BTreeMap::new();
+    for group in groups {
+        let name = group.args.first().map_or("", |word| word.text.as_str());
+        let message = format!("sync groups are not served yet: `{}`", shown(name));
+        let span = group.head();
+        let diag =
+            Diag::error(Code::NotServed, span, message).now("the group's members are not run");
+        let refusal = ctx.lose(diag);
+        for statement in group.statements() {
+            if statement.words[0].text != "group" {
+                continue;
+            }
+            let lines = statement.block.iter().flat_map(|block| &block.items);
+            let names = lines.flat_map(|line| &line.words).chain(&statement.words[1..]);
+            members.extend(names.map(|word| (word.text.clone(), refusal.clone())));
+        }
+    }
+    members
+}
+
+/// The name of a named block, with the faults it can have.
+fn block_name(ctx: &mut Ctx, item: &Item<'_>) -> Option<(String, Span)> {
+    let Some(name) = item.args.first().filter(|word| !word.text.is_empty()) else {
+        let message = format!("`{}` has no name", item.known.name);
+        let hint = format!("write `{} NAME {{`", item.known.name);
+        let diag = Diag::error(Code::NoValue, item.head(), message);
+        ctx.push(diag.now("the block can't be used").hint(hint));
+        return None;
+    };
+    if let Some(extra) = item.args.get(1..).filter(|extra| !extra.is_empty()) {
+        ctx.push(extra_words(extra, &format!("the name is `{}`", shown(&name.text))));
+    }
+    Some((name.text.clone(), name.span.clone()))
+}
+
+/// Words where none are expected. What begins with `//` was meant as a comment.
+fn extra_words(extra: &[Word], now: &str) -> Diag {
+    let first = &extra[0];
+    if first.text.starts_with("//") && !first.quoted {
+        return Diag::warning(Code::SlashComment, span_of(extra), "`//` does not start a comment")
+            .now(format!("the rest of the line is skipped; {now}"))
+            .hint("comments start with `#` or `!`");
+    }
+    let message = format!("nothing is expected here, but `{}` follows", shown(&first.text));
+    Diag::warning(Code::ExtraWords, span_of(extra), message)
+        .now(format!("it is ignored, as in keepalived; {now}"))
+}

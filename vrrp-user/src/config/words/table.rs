@@ -1,0 +1,429 @@
+//! The table of keepalived's words (keepalived.conf(5) and its parser, up to 2.4).
+
+use super::Class::{Ignored, Later, Refused, Served};
+use super::Takes::{Anything, Block, Bool, Flag, Line, Named, Values};
+use super::{Class, Known, Place, Takes};
+
+/// All words, by place.
+pub(super) static ALL: &[&[Known]] = &[
+    ROOT,
+    GLOBAL,
+    GLOBAL_LATER,
+    GLOBAL_IGNORED,
+    SCRIPT,
+    INSTANCE,
+    INSTANCE_LATER,
+    AUTHENTICATION,
+    SYNC_GROUP,
+];
+
+const ONE: Takes = Values(1, 1);
+
+const fn known(place: Place, name: &'static str, class: Class, takes: Takes) -> Known {
+    Known { name, place, class, takes, vital: false, neutral: None }
+}
+
+impl Known {
+    const fn vital(self) -> Self {
+        Self { vital: true, ..self }
+    }
+
+    const fn unless(self, neutral: &'static str) -> Self {
+        Self { neutral: Some(neutral), ..self }
+    }
+}
+
+const fn root(name: &'static str, class: Class, takes: Takes) -> Known {
+    known(Place::Root, name, class, takes)
+}
+
+const fn global(name: &'static str, class: Class, takes: Takes) -> Known {
+    known(Place::Global, name, class, takes)
+}
+
+const fn script(name: &'static str, takes: Takes) -> Known {
+    known(Place::Script, name, Served, takes)
+}
+
+const fn served(name: &'static str, takes: Takes) -> Known {
+    known(Place::Instance, name, Served, takes)
+}
+
+const fn ignored(name: &'static str, takes: Takes) -> Known {
+    known(Place::Instance, name, Ignored, takes)
+}
+
+const fn later(name: &'static str, takes: Takes, effect: &'static str) -> Known {
+    known(Place::Instance, name, Later(effect), takes)
+}
+
+const fn refused(name: &'static str, takes: Takes, what: &'static str) -> Known {
+    known(Place::Instance, name, Refused(what), takes).vital()
+}
+
+const STATICS: &str = "it is not set: set it where the host's network is configured";
+const LINKS: &str = "carrier is learned from the kernel's messages";
+
+const ROOT: &[Known] = &[
+    root("global_defs", Served, Block).vital(),
+    root("vrrp_script", Served, Named).vital(),
+    root("vrrp_instance", Served, Named).vital(),
+    root("vrrp_sync_group", Served, Named).vital(),
+    root("track_file", Later("it is read over"), Named),
+    root("vrrp_track_file", Later("it is read over"), Named),
+    root("vrrp_track_process", Later("it is read over"), Named),
+    root("bfd_instance", Later("it is read over"), Named),
+    root("garp_group", Later("announcements go out without a common pace"), Anything),
+    root("interface_up_down_delays", Later("link changes count at once"), Anything),
+    root("linkbeat_interfaces", Later(LINKS), Anything),
+    root("static_ipaddress", Later(STATICS), Anything),
+    root("static_routes", Later(STATICS), Anything),
+    root("static_rules", Later(STATICS), Anything),
+    root("track_group", Later("a lost static object is no fault"), Named),
+    root("net_namespace", Refused("running in another network namespace"), Anything).vital(),
+    root("net_namespace_ipvs", Ignored, Anything),
+    root("namespace_with_ipsets", Ignored, Anything),
+    root("instance", Ignored, Anything),
+    root("use_pid_dir", Ignored, Anything),
+    root("child_wait_time", Ignored, Anything),
+    root("linkbeat_use_polling", Ignored, Anything),
+];
+
+const DELAY: &str = "instances start as soon as their interface is up";
+const FIFO: &str = "nothing is written to the pipe; `notify` commands are run";
+const SNMP: &str = "no SNMP agent is fed";
+const DBUS: &str = "nothing is sent over D-Bus";
+const DUMP: &str = "`xvrrp status --json` has what a dump holds";
+
+const GLOBAL: &[Known] = &[
+    global("router_id", Served, ONE),
+    global("vrrp_version", Served, ONE).vital(),
+    global("script_user", Served, Values(1, 3)),
+    global("enable_script_security", Served, Bool),
+    global("vrrp_startup_delay", Served, ONE),
+    global("vrrp_garp_master_delay", Served, ONE),
+    global("vrrp_garp_master_repeat", Served, ONE),
+    global("vrrp_garp_master_refresh", Served, ONE),
+    global("vrrp_garp_master_refresh_repeat", Served, ONE),
+    global("vrrp_garp_lower_prio_delay", Served, ONE),
+    global("vrrp_garp_lower_prio_repeat", Served, ONE),
+    global("vrrp_garp_interval", Served, ONE),
+    global("vrrp_gna_interval", Served, ONE),
+    global("vrrp_min_garp", Served, Bool),
+    global("vrrp_lower_prio_no_advert", Served, Bool),
+    global("vrrp_higher_prio_send_advert", Served, Bool),
+    global("v3_checksum_as_v2", Served, Bool),
+    global("vrrp_datapath", Served, ONE),
+    global("notification_email", Served, Block),
+    global("notification_email_from", Served, ONE),
+    global("smtp_server", Served, Values(1, 2)),
+    global("smtp_connect_timeout", Served, ONE),
+    global("vrrp_strict", Refused("strict mode"), Bool).vital(),
+    global("vrrp_mcast_group4", Refused("another multicast group"), ONE)
+        .vital()
+        .unless("224.0.0.18"),
+    global("vrrp_mcast_group6", Later("IPv6 is not served yet"), ONE).unless("ff02::12"),
+    global("vrrp_down_timer_adverts", Refused("another number of missed adverts"), ONE)
+        .vital()
+        .unless("3"),
+    global("vrrp_owner_ignore_adverts", Refused("an owner that ignores adverts"), Bool).vital(),
+    global("net_namespace", Refused("running in another network namespace"), ONE).vital(),
+];
+
+const GLOBAL_LATER: &[Known] = &[
+    global("vrrp_garp_extra_if", Later("announcements leave on each address's own link"), Anything),
+    global("vrrp_delay_after_boot", Later(DELAY), Anything),
+    global("smtp_alert", Later("no mail is sent"), Bool),
+    global("smtp_alert_vrrp", Later("no mail is sent"), Bool),
+    global("smtp_helo_name", Ignored, Anything),
+    global("no_email_faults", Ignored, Anything),
+    global("notify_fifo", Later(FIFO), Anything),
+    global("notify_fifo_script", Later(FIFO), Anything),
+    global("vrrp_notify_fifo", Later(FIFO), Anything),
+    global("vrrp_notify_fifo_script", Later(FIFO), Anything),
+    global("vrrp_notify_priority_changes", Later(FIFO), Bool),
+    global("fifo_write_vrrp_states_on_reload", Later(FIFO), Anything),
+    global("startup_script", Later("it is not run"), Anything),
+    global("startup_script_timeout", Ignored, Anything),
+    global("shutdown_script", Later("it is not run"), Anything),
+    global("shutdown_script_timeout", Ignored, Anything),
+    global("enable_snmp_vrrp", Later(SNMP), Anything),
+    global("enable_snmp_rfc", Later(SNMP), Anything),
+    global("enable_snmp_rfcv2", Later(SNMP), Anything),
+    global("enable_snmp_rfcv3", Later(SNMP), Anything),
+    global("enable_snmp_keepalived", Later(SNMP), Anything),
+    global("enable_traps", Later(SNMP), Anything),
+    global("snmp_socket", Ignored, Anything),
+    global("enable_dbus", Later(DBUS), Anything),
+    global("dbus_service_name", Ignored, Anything),
+    global("dbus_no_interface_name", Ignored, Anything),
+    global("reload_time_file", Later("reload with SIGHUP"), Anything),
+    global("reload_repeat", Ignored, Anything),
+    global("reload_file", Later("no such file is written"), Anything),
+    global("state_dump_file", Later(DUMP), Anything),
+    global("stats_dump_file", Later(DUMP), Anything),
+    global("json_dump_file", Later(DUMP), Anything),
+    global("json_version", Ignored, Anything),
+    global("use_symlink_paths", Ignored, Anything),
+    global("set_supplementary_groups", Later("scripts run without further groups"), Bool),
+    global("umask", Later("files are made with the mask the daemon was started with"), Anything),
+    global("dynamic_interfaces", Ignored, Anything),
+    global("include_check", Ignored, Anything),
+];
+
+/// Without effect here, for LVS, or about a process that xvrrp hasn't got.
+const GLOBAL_IGNORED: &[Known] = &{
+    const NAMES: &[&str] = &[
+        "bfd_cpu_affinity",
+        "bfd_no_swap",
+        "bfd_priority",
+        "bfd_process_name",
+        "bfd_rlimit_rttime",
+        "bfd_rt_priority",
+        "checker_cpu_affinity",
+        "checker_log_all_failures",
+        "checker_no_swap",
+        "checker_priority",
+        "checker_process_name",
+        "checker_rlimit_rttime",
+        "checker_rt_priority",
+        "child_wait_time",
+        "config_save_dir",
+        "data_use_instance",
+        "default_interface",
+        "disable_local_igmp",
+        "enable_snmp_checker",
+        "instance",
+        "iproute_etc_dir",
+        "iproute_usr_dir",
+        "linkbeat_use_polling",
+        "log_unknown_vrids",
+        "lvs_flush",
+        "lvs_flush_on_stop",
+        "lvs_flush_onstop",
+        "lvs_netlink_cmd_rcv_bufs",
+        "lvs_netlink_cmd_rcv_bufs_force",
+        "lvs_netlink_monitor_rcv_bufs",
+        "lvs_netlink_monitor_rcv_bufs_force",
+        "lvs_notify_fifo",
+        "lvs_notify_fifo_script",
+        "lvs_process_name",
+        "lvs_sync_daemon",
+        "lvs_timeouts",
+        "max_auto_priority",
+        "min_auto_priority_delay",
+        "namespace_with_ipsets",
+        "net_namespace_ipvs",
+        "nftables",
+        "nftables_counters",
+        "nftables_ifindex",
+        "nftables_ipvs",
+        "nftables_ipvs_priority",
+        "nftables_ipvs_start_fwmark",
+        "nftables_priority",
+        "no_checker_emails",
+        "process_monitor_rcv_bufs",
+        "process_monitor_rcv_bufs_force",
+        "process_name",
+        "process_names",
+        "random_seed",
+        "reload_check_config",
+        "rs_init_notifies",
+        "smtp_alert_checker",
+        "snmp_rs_stats_update_interval",
+        "snmp_vs_stats_update_interval",
+        "tmp_config_directory",
+        "use_pid_dir",
+        "vmac_addr_prefix",
+        "vmac_prefix",
+        "vrrp_check_unicast_src",
+        "vrrp_cpu_affinity",
+        "vrrp_ipsets",
+        "vrrp_iptables",
+        "vrrp_netlink_cmd_rcv_bufs",
+        "vrrp_netlink_cmd_rcv_bufs_force",
+        "vrrp_netlink_monitor_rcv_bufs",
+        "vrrp_netlink_monitor_rcv_bufs_force",
+        "vrrp_no_swap",
+        "vrrp_priority",
+        "vrrp_process_name",
+        "vrrp_rlimit_rtime",
+        "vrrp_rlimit_rttime",
+        "vrrp_rt_priority",
+        "vrrp_rx_bufs_multiplier",
+        "vrrp_rx_bufs_policy",
+        "vrrp_skip_check_adv_addr",
+        "vrrp_vmac_garp_intvl",
+    ];
+    let mut all = [global("", Ignored, Anything); NAMES.len()];
+    let mut at = 0;
+    while at < NAMES.len() {
+        all[at] = global(NAMES[at], Ignored, Anything);
+        at += 1;
+    }
+    all
+};
+
+const SCRIPT: &[Known] = &[
+    script("script", Line).vital(),
+    script("interval", ONE),
+    script("timeout", ONE),
+    script("weight", Values(1, 2)).vital(),
+    script("rise", ONE),
+    script("fall", ONE),
+    script("user", Values(1, 3)),
+    script("init_fail", Flag),
+];
+
+const INSTANCE: &[Known] = &[
+    served("state", ONE),
+    served("interface", ONE).vital(),
+    served("virtual_router_id", ONE).vital(),
+    served("priority", ONE).vital(),
+    served("advert_int", ONE).vital(),
+    served("version", ONE).vital(),
+    served("nopreempt", Flag).vital(),
+    served("preempt", Flag),
+    served("preempt_delay", ONE).vital(),
+    served("authentication", Block).vital(),
+    served("virtual_ipaddress", Block).vital(),
+    served("virtual_ipaddress_excluded", Block).vital(),
+    served("mcast_src_ip", ONE).vital(),
+    served("garp_master_delay", ONE),
+    served("garp_master_repeat", ONE),
+    served("garp_master_refresh", ONE),
+    served("garp_master_refresh_repeat", ONE),
+    served("garp_lower_prio_delay", ONE),
+    served("garp_lower_prio_repeat", ONE),
+    served("track_script", Block).vital(),
+    served("track_interface", Block).vital(),
+    served("dont_track_primary", Flag),
+    served("v3_checksum_as_v2", Bool),
+    served("lower_prio_no_advert", Bool),
+    served("higher_prio_send_advert", Bool),
+    served("notify", Line),
+    served("notify_master", Line),
+    served("notify_backup", Line),
+    served("notify_fault", Line),
+    served("notify_stop", Line),
+];
+
+const MAIL: &str = "no mail is sent";
+const VMAC: &str = "a virtual MAC address";
+const UNICAST: &str = "unicast";
+
+const INSTANCE_LATER: &[Known] = &[
+    ignored("accept", Flag),
+    ignored("native_ipv6", Flag),
+    ignored("debug", Anything),
+    ignored("linkbeat_use_polling", Anything),
+    ignored("lvs_sync_daemon_interface", Anything),
+    ignored("lvs_sync_daemon_inteface", Anything),
+    ignored("skip_check_adv_addr", Anything),
+    ignored("check_unicast_src", Anything),
+    ignored("kernel_rx_buf_size", Anything),
+    ignored("promote_secondaries", Anything),
+    ignored("vmac_xmit_base", Flag),
+    ignored("unicast_ttl", ONE),
+    ignored("unicast_fault_no_peer", Flag),
+    ignored("old_unicast_checksum", Anything),
+    later("smtp_alert", Bool, MAIL),
+    later("garp_extra_if", Anything, "announcements leave on each address's own link"),
+    later("vmac_garp_intvl", Anything, "announcements leave on each address's own link"),
+    later("notify_deleted", Anything, "an instance that a reload removes reports STOP"),
+    later("notify_master_rx_lower_pri", Anything, "the command is not run"),
+    later("notify_priority_changes", Bool, FIFO),
+    later("timer_expired_backup", Anything, "a late wake-up always listens first"),
+    later("thread_timer_expired", Anything, "a late wake-up always listens first"),
+    later("proxy_arp", Anything, "the interface is left as it is"),
+    later("proxy_arp_pvlan", Anything, "the interface is left as it is"),
+    refused("unicast_src_ip", ONE, UNICAST),
+    refused("unicast_peer", Anything, UNICAST),
+    refused("use_vmac", Anything, VMAC),
+    refused("use_vmac_addr", Flag, VMAC),
+    refused("use_ipvlan", Anything, "an interface of its own"),
+    refused("strict_mode", Bool, "strict mode"),
+    refused("no_accept", Flag, "refusing traffic to the addresses"),
+    refused("owner_ignore_adverts", Bool, "an owner that ignores adverts"),
+    refused("down_timer_adverts", ONE, "another number of missed adverts").unless("3"),
+    refused("mcast_dst_ip", ONE, "another multicast group").unless("224.0.0.18"),
+    refused("track_src_ip", Flag, "tracking the source address"),
+    refused("vrf", ONE, "a VRF"),
+    refused("track_file", Anything, "tracking a file"),
+    refused("track_process", Anything, "tracking a process"),
+    refused("track_bfd", Anything, "tracking a BFD session"),
+    refused("virtual_routes", Anything, "routes that move with the address"),
+    refused("virtual_rules", Anything, "rules that move with the address"),
+    refused("no_virtual_ipaddress", Flag, "an instance without addresses"),
+];
+
+const AUTHENTICATION: &[Known] = &[
+    known(Place::Authentication, "auth_type", Served, ONE).vital(),
+    known(Place::Authentication, "auth_pass", Served, ONE).vital(),
+];
+
+/// Groups are not served yet: only `group` is looked at, to know the members.
+const SYNC_GROUP: &[Known] = &[
+    known(Place::SyncGroup, "group", Served, Anything),
+    known(Place::SyncGroup, "sync_group_tracking_weight", Ignored, Anything),
+    known(Place::SyncGroup, "global_tracking", Ignored, Anything),
+];
+
+/// Words that begin a block, and only outside all others.
+pub(super) static FILE_BLOCKS: &[&str] = &[
+    "global_defs",
+    "vrrp_script",
+    "vrrp_instance",
+    "vrrp_sync_group",
+    "vrrp_track_process",
+    "vrrp_track_file",
+    "static_ipaddress",
+    "static_routes",
+    "static_rules",
+    "bfd_instance",
+    "garp_group",
+    "virtual_server",
+    "virtual_server_group",
+];
+
+/// Blocks of keepalived's other half.
+pub(super) static LVS: &[&str] =
+    &["virtual_server", "virtual_server_group", "SSL", "real_server", "sorry_server"];
+
+/// What people write, and what they mean.
+pub(super) static ALIASES: &[(Place, &str, &str)] = &[
+    (Place::Instance, "router_id", "virtual_router_id"),
+    (Place::Instance, "vrid", "virtual_router_id"),
+    (Place::Instance, "vr_id", "virtual_router_id"),
+    (Place::Instance, "vrouter_id", "virtual_router_id"),
+    (Place::Instance, "virtual_router", "virtual_router_id"),
+    (Place::Instance, "prio", "priority"),
+    (Place::Instance, "iface", "interface"),
+    (Place::Instance, "int", "interface"),
+    (Place::Instance, "dev", "interface"),
+    (Place::Instance, "nic", "interface"),
+    (Place::Instance, "interval", "advert_int"),
+    (Place::Instance, "advert_interval", "advert_int"),
+    (Place::Instance, "advertisement_interval", "advert_int"),
+    (Place::Instance, "adver_int", "advert_int"),
+    (Place::Instance, "vip", "virtual_ipaddress"),
+    (Place::Instance, "virtual_ip", "virtual_ipaddress"),
+    (Place::Instance, "virtual_ip_address", "virtual_ipaddress"),
+    (Place::Instance, "virtual_address", "virtual_ipaddress"),
+    (Place::Instance, "no_preempt", "nopreempt"),
+    (Place::Instance, "auth", "authentication"),
+    (Place::Instance, "vrrp_version", "version"),
+    (Place::Instance, "src_ip", "mcast_src_ip"),
+    (Place::Authentication, "password", "auth_pass"),
+    (Place::Authentication, "auth_password", "auth_pass"),
+    (Place::Authentication, "pass", "auth_pass"),
+    (Place::Authentication, "type", "auth_type"),
+    (Place::Script, "command", "script"),
+    (Place::Script, "path", "script"),
+    (Place::Global, "version", "vrrp_version"),
+    (Place::Global, "email", "notification_email"),
+    (Place::Root, "global", "global_defs"),
+    (Place::Root, "globals", "global_defs"),
+    (Place::Root, "instance_vrrp", "vrrp_instance"),
+    (Place::Root, "script", "vrrp_script"),
+];
