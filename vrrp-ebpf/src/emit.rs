@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use vrrp_common::abi::{self, Event, StrangerKey};
 use vrrp_common::check::{Agreement, Checked, Envelope};
 use vrrp_common::frame::Located;
-use vrrp_common::{Bytes, Family, Reject};
+use vrrp_common::{Bytes, Family, Reject, wire};
 
 use crate::maps;
 use crate::packet::Frame;
@@ -73,7 +73,8 @@ impl Arrival<'_> {
     }
 }
 
-/// Counts a packet that only the slow path takes apart, where it names an instance of ours.
+/// Counts a packet that only the slow path takes apart, where it names an instance of ours. The slow
+/// path takes what is sent to the group and nothing else.
 #[inline(always)]
 pub(crate) fn complex(frame: &Frame, ifindex: u32) {
     let Ok(located) = vrrp_common::frame::locate::<_, true>(frame) else {
@@ -82,6 +83,10 @@ pub(crate) fn complex(frame: &Frame, ifindex: u32) {
     let Some(vrid) = frame.byte(located.message + 1) else {
         return;
     };
+    // Anew: the compiler knows that the VRID lies behind the destination, the verifier does not.
+    if frame.read_anew(located.ip + 16) != Some(wire::GROUP_V4) {
+        return;
+    }
     let key = abi::RouterKey::new(ifindex, Family::V4, vrid);
     if let Some(router) = maps::router(&key) {
         maps::count(router.slot, abi::COUNTER_COMPLEX);

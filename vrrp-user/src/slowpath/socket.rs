@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use vrrp_common::Instant;
@@ -16,7 +17,7 @@ use crate::sys::link_address::link_address;
 
 /// `ETH_P_IP`, and not all protocols: the kernel shows those sockets what this host sends, too.
 const ETHERTYPE: u16 = 0x0800;
-/// Room for adverts that come while the protocol thread is busy: some 400 of them.
+/// Room for adverts that come while the protocol thread is busy: some 1,300 of them.
 const RECEIVE_BUFFER: usize = 512 * 1024;
 
 /// The socket through which one interface's adverts come up; readable when there are any.
@@ -26,6 +27,7 @@ pub struct SlowPath {
     batch: Batch,
     /// When the socket was last seen empty: nothing in it is older.
     empty_at: u64,
+    lost: u64,
 }
 
 impl SlowPath {
@@ -40,10 +42,12 @@ impl SlowPath {
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)))?;
         sys::attach_filter(socket.as_fd(), &filter.program())?;
         sys::stamp_arrivals(socket.as_fd())?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        // The second is bound by the host's limit, which the first, with CAP_NET_ADMIN, is not.
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
         let empty_at = monotonic()?;
         socket.bind(&link_address(ifindex, ETHERTYPE))?;
-        Ok(Self { socket, ifindex, batch: Batch::new(), empty_at })
+        Ok(Self { socket, ifindex, batch: Batch::new(), empty_at, lost: 0 })
     }
 
     /// Replaces the filter for frames that arrive from now on; those that wait stay.
@@ -57,6 +61,15 @@ impl SlowPath {
     /// The interface.
     pub fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// How many frames that passed the filter found no room in the socket, in its whole life.
+    ///
+    /// # Errors
+    /// The kernel's, which a packet socket does not give.
+    pub fn lost(&mut self) -> io::Result<u64> {
+        self.lost += u64::from(sys::take_lost(self.socket.as_fd())?);
+        Ok(self.lost)
     }
 
     /// Takes at most `budget` frames, has `table` judge and count them, and hands the records to
@@ -73,7 +86,6 @@ impl SlowPath {
     ) -> io::Result<usize> {
         let mut taken = 0;
         while taken < budget {
-            // Read before the frames are taken: no stamp may be later than now.
             let received = match self.batch.receive(self.socket.as_fd(), budget - taken) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

@@ -30,6 +30,23 @@ pub(super) fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SO_TIMESTAMPNS, &on)
 }
 
+/// How many frames found no room in the socket since the last time this was asked.
+pub(super) fn take_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    // SAFETY: the kernel writes as many bytes as it is told there are, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(statistics.tp_drops) }
+}
+
 fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads one `T`, which outlives the call.
     let result = unsafe {

@@ -1,0 +1,179 @@
+//! The kernel program comes to an interface, stays off one that is taken, and goes with its process.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::net::if_::if_nametoindex;
+use vrrp_tests::netns::{Netns, run};
+use vrrp_tests::wait_until;
+use xvrrp::config::model::Datapath;
+use xvrrp::fastpath::{Attached, FastPath};
+
+/// A namespace with a veth pair.
+struct Pair {
+    netns: Netns,
+    ifindex: u32,
+}
+
+impl Pair {
+    fn new(name: &str) -> Result<Self> {
+        let netns = Netns::new(&format!("bpf-{name}-{}", std::process::id()))?;
+        netns.ip("link add near type veth peer name far")?;
+        netns.ip("link set near up")?;
+        netns.ip("link set far up")?;
+        let ifindex = netns.enter(|| Ok(if_nametoindex("near")?))?;
+        Ok(Self { netns, ifindex })
+    }
+
+    fn attach(&self, fast: &mut FastPath, want: Datapath) -> Result<Attached> {
+        self.netns.enter(|| Ok(fast.attach("near", self.ifindex, want)))
+    }
+
+    /// The program's mode and number, as `ip link` tells them.
+    fn shown(&self) -> Result<Option<(String, u32)>> {
+        let text = self.netns.ip("-d link show dev near")?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let Some(at) = words.iter().position(|word| *word == "prog/xdp") else {
+            return Ok(None);
+        };
+        // In the flags' line stands the mode, in the program's line the number.
+        let mode = words.iter().find(|word| matches!(**word, "xdp" | "xdpgeneric"));
+        let id = words.get(at + 2).context("no number")?.parse()?;
+        Ok(Some((mode.context("no mode")?.to_string(), id)))
+    }
+}
+
+fn id(fast: &mut FastPath) -> Result<u32> {
+    Ok(fast.program()?.info()?.id())
+}
+
+#[test]
+fn native_on_veth_and_gone_when_dropped() -> Result<()> {
+    let pair = Pair::new("an")?;
+    let mut fast = FastPath::load(1)?;
+    for want in [Datapath::Auto, Datapath::Xdp] {
+        ensure!(pair.attach(&mut fast, want)? == Attached::Native);
+        let id = id(&mut fast)?;
+        ensure!(pair.shown()? == Some(("xdp".to_owned(), id)), "{:?}", pair.shown());
+        // Once more changes nothing.
+        ensure!(pair.attach(&mut fast, want)? == Attached::Native);
+        fast.detach(pair.ifindex);
+        ensure!(pair.shown()?.is_none());
+    }
+    pair.attach(&mut fast, Datapath::Auto)?;
+    ensure!(pair.shown()?.is_some());
+    drop(fast);
+    ensure!(pair.shown()?.is_none());
+    Ok(())
+}
+
+#[test]
+fn generic_when_asked_for() -> Result<()> {
+    let pair = Pair::new("ag")?;
+    let mut fast = FastPath::load(1)?;
+    let attached = pair.attach(&mut fast, Datapath::Generic)?;
+    ensure!(matches!(&attached, Attached::Generic { .. }), "{attached:?}");
+    let id = id(&mut fast)?;
+    ensure!(pair.shown()? == Some(("xdpgeneric".to_owned(), id)), "{:?}", pair.shown());
+    Ok(())
+}
+
+/// The loopback interface has no native mode.
+#[test]
+fn generic_where_the_driver_has_no_native_mode() -> Result<()> {
+    let pair = Pair::new("al")?;
+    let mut fast = FastPath::load(1)?;
+    let mut lo = |want| pair.netns.enter(|| Ok(fast.attach("lo", 1, want)));
+    let attached = lo(Datapath::Auto)?;
+    ensure!(
+        matches!(&attached, Attached::Generic { why } if why.contains("native XDP")),
+        "{attached:?}"
+    );
+    fast.detach(1);
+    let attached = pair.netns.enter(|| Ok(fast.attach("lo", 1, Datapath::Xdp)))?;
+    ensure!(
+        matches!(&attached, Attached::Socket { why } if why.contains("native XDP")),
+        "{attached:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_socket_when_asked_for_or_when_there_is_no_interface() -> Result<()> {
+    let pair = Pair::new("as")?;
+    let mut fast = FastPath::load(1)?;
+    let attached = pair.attach(&mut fast, Datapath::Socket)?;
+    ensure!(attached == Attached::Socket { why: "as configured".to_owned() }, "{attached:?}");
+    ensure!(pair.shown()?.is_none());
+    let nowhere = pair.netns.enter(|| Ok(fast.attach("gone", 999_999, Datapath::Auto)))?;
+    ensure!(matches!(&nowhere, Attached::Socket { .. }), "{nowhere:?}");
+    Ok(())
+}
+
+#[test]
+fn a_program_of_somebody_else_is_left_alone() -> Result<()> {
+    let pair = Pair::new("af")?;
+    let mut theirs = FastPath::load(1)?;
+    let mut ours = FastPath::load(1)?;
+    let their_id = id(&mut theirs)?;
+    for (mode, shown) in [(Datapath::Xdp, "xdp"), (Datapath::Generic, "xdpgeneric")] {
+        pair.attach(&mut theirs, mode)?;
+        left_alone(&pair, &mut ours, shown, their_id)?;
+        theirs.detach(pair.ifindex);
+    }
+    // Attached through netlink, as older tools do it, and without an owner.
+    for (mode, shown) in [("xdpdrv", "xdp"), ("xdpgeneric", "xdpgeneric")] {
+        let Ok(_) = run("bpftool", &["version"]) else {
+            eprintln!("no bpftool: programs attached through netlink are not tried");
+            return Ok(());
+        };
+        pair.netns.sh(&format!("bpftool net attach {mode} id {their_id} dev near"))?;
+        left_alone(&pair, &mut ours, shown, their_id)?;
+        pair.netns.sh(&format!("bpftool net detach {mode} dev near"))?;
+    }
+    ensure!(pair.attach(&mut ours, Datapath::Auto)? == Attached::Native);
+    Ok(())
+}
+
+fn left_alone(pair: &Pair, ours: &mut FastPath, shown: &str, their_id: u32) -> Result<()> {
+    for want in [Datapath::Auto, Datapath::Xdp, Datapath::Generic] {
+        let attached = pair.attach(ours, want)?;
+        let Attached::Socket { why } = &attached else { bail!("{want:?}: {attached:?}") };
+        ensure!(why.contains(&format!("vrrp_xdp, id {their_id}")), "{why}");
+        let found = pair.shown()?;
+        ensure!(found == Some((shown.to_owned(), their_id)), "{want:?}: {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn gone_after_kill_9() -> Result<()> {
+    let pair = Pair::new("ak")?;
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", pair.netns.name()])
+        .arg(std::env::current_exe()?)
+        .args(["--exact", "hold_the_interface", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = BufReader::new(child.stdout.take().context("no output")?);
+    let found = output.lines().map_while(Result::ok).any(|line| line.contains("holding Native"));
+    let shown = pair.shown();
+    child.kill()?;
+    child.wait()?;
+    ensure!(found && shown?.is_some(), "the child did not attach");
+    wait_until("the program is gone", Duration::from_secs(5), || matches!(pair.shown(), Ok(None)))?;
+    Ok(())
+}
+
+/// Not a test: the process that the one above kills.
+#[test]
+#[ignore = "run by gone_after_kill_9 in a process of its own"]
+fn hold_the_interface() -> Result<()> {
+    let mut fast = FastPath::load(1)?;
+    let attached = fast.attach("near", if_nametoindex("near")?, Datapath::Auto);
+    println!("\nholding {attached:?}");
+    std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
