@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod apt;
 mod build_ebpf;
 mod compiler;
+mod deny;
 mod linker;
 mod object;
 mod packages;

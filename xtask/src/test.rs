@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::object::target_dir;
-use crate::run::{cargo, is_root, output, root, run};
+use crate::run::{cargo, is_root, root, run};
 use crate::steps::Steps;
-use crate::{build_ebpf, packages, tidy};
+use crate::{build_ebpf, deny, packages, tidy};
 
 /// Which parts to run; without any: all.
 #[derive(clap::Args, Debug)]
@@ -72,13 +72,7 @@ fn lint(steps: &mut Steps) {
         run(cargo(["doc", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "-D warnings"))
     });
-    if output(&mut cargo(["deny", "--version"])).is_some() {
-        // Not the advisories: their list is fetched from outside and changes without us.
-        steps
-            .step("licences", || run(&mut cargo(["deny", "check", "bans", "licenses", "sources"])));
-    } else {
-        steps.leave_out("licences", "no cargo-deny here (`cargo install --locked cargo-deny`)");
-    }
+    deny::check(steps);
 }
 
 fn clippy(what: &[&str]) -> Result<()> {
