@@ -65,13 +65,38 @@ impl Daemon {
     /// # Errors
     /// It can't be started; whether it then lives is for the caller to see.
     pub fn start(lab: &Lab, kind: Kind, host: &str, conf: &str, more: &[&str]) -> Result<Self> {
+        Self::launch(lab, kind, host, conf, &[], more)
+    }
+
+    /// Starts a daemon by a command that ends in executing it, such as `setpriv`.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_through(
+        lab: &Lab,
+        kind: Kind,
+        host: &str,
+        conf: &str,
+        through: &[&str],
+    ) -> Result<Self> {
+        Self::launch(lab, kind, host, conf, through, &[])
+    }
+
+    fn launch(
+        lab: &Lab,
+        kind: Kind,
+        host: &str,
+        conf: &str,
+        through: &[&str],
+        more: &[&str],
+    ) -> Result<Self> {
         let run_dir = lab.dir().join(format!("{host}.run"));
         let conf = lab.write(&format!("{host}.conf"), conf)?;
         let log = fresh(lab.dir(), host, "log");
         let out = File::create(&log)?;
         let mut helper = None;
         let mut command = match kind {
-            Kind::Xvrrp => xvrrp_in(lab, host, &conf, &run_dir),
+            Kind::Xvrrp => xvrrp_in(lab, host, &conf, &run_dir, through),
             Kind::Keepalived => keepalived_in(lab, host, &conf),
             Kind::Frr => {
                 let (zebra, vrrpd) = frr::prepare(lab, host, &conf, &out)?;
@@ -128,10 +153,11 @@ impl Daemon {
             .with_context(|| format!("the log ends:\n{}", self.log_end()))
     }
 
-    /// The last lines of its log.
+    /// The last lines of its log, without a line for each gratuitous ARP.
     pub fn log_end(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        let telling = |line: &&str| !line.contains("Sending gratuitous ARP");
+        let lines: Vec<&str> = log.lines().filter(telling).collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
@@ -305,8 +331,11 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn xvrrp_in(lab: &Lab, host: &str, conf: &Path, run_dir: &Path) -> Command {
-    let mut command = lab.ns(host).command(&xvrrp_binary().display().to_string());
+fn xvrrp_in(lab: &Lab, host: &str, conf: &Path, run_dir: &Path, through: &[&str]) -> Command {
+    let binary = xvrrp_binary().display().to_string();
+    let mut words = through.iter().copied().chain([binary.as_str()]);
+    let mut command = lab.ns(host).command(words.next().unwrap_or_default());
+    command.args(words);
     command.arg("run").arg("-f").arg(conf).arg("--run-dir").arg(run_dir);
     command
 }

@@ -78,6 +78,8 @@ impl Lab {
         let switch = Netns::new(&format!("{name}sw"))?;
         switch.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0")?;
         switch.ip("link set br0 up")?;
+        // A bridge that filters would drop what a test breaks on purpose. Absent without the module.
+        let _ = switch.sysctl("net.bridge.bridge-nf-call-iptables", 0);
         let dir = tempfile::Builder::new().prefix(name).tempdir()?;
         // Scripts may run as another user.
         netns::run("chmod", &["755", &dir.path().display().to_string()])?;

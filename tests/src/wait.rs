@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// The time on the wall, the clock of the kernel's packet stamps.
 pub fn now() -> Duration {
@@ -33,4 +33,25 @@ pub fn wait_until(
 /// Sleeps so many milliseconds.
 pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// Runs scenarios beside each other, since they mostly wait.
+///
+/// # Errors
+/// The first one's that fails, with its name.
+///
+/// # Panics
+/// A scenario panics.
+pub fn together(scenarios: &[(&str, fn() -> Result<()>)]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let run = |&(name, play): &(&str, fn() -> Result<()>)| {
+            let name = name.to_owned();
+            scope.spawn(move || play().context(name))
+        };
+        let all: Vec<_> = scenarios.iter().map(run).collect();
+        all.into_iter().try_for_each(|one| match one.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
 }

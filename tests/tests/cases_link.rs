@@ -1,0 +1,228 @@
+//! The link: lost and back, shared with other daemons, unfit for native XDP.
+
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::Instance;
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, cases, now, packet, wait_until};
+
+const VIP: &str = "192.0.2.250";
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn b44_link_down_and_up() -> Result<()> {
+    together(&[
+        ("the cable is pulled", || link_lost(|lab, up| lab.carrier("r1", up))),
+        ("the link is set down", || {
+            link_lost(|lab, up| {
+                let state = if up { "up" } else { "down" };
+                lab.ns("r1").ip(&format!("link set eth0 {state}")).map(drop)
+            })
+        }),
+        ("dont_track_primary", untracked_link),
+    ])
+}
+
+fn link_lost(set: impl Fn(&Lab, bool) -> Result<()>) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let r1 = lab.run("r1", &Instance::new(150).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let _r2 = lab.run("r2", &Instance::new(100).alone(2))?;
+    pause(2000);
+    set(&lab, false)?;
+    r1.wait_log("Entering FAULT", Duration::from_millis(500))?;
+    wait_until("r1 lets go", Duration::from_millis(500), || !lab.holds("r1", VIP))?;
+    let last = wire.adverts_of("r1").pop().context("r1 never spoke")?.at;
+    wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP))?;
+    let spoke = wire.adverts_of("r2").first().context("r2 is silent")?.at;
+    let waited = spoke - last;
+    let window = Duration::from_millis(3600)..Duration::from_millis(3800);
+    ensure!(window.contains(&waited), "r2 MASTER after {waited:?}");
+    pause(1500);
+
+    let back = now();
+    set(&lab, true)?;
+    wait_until("r1 is MASTER again", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r1"])
+        .with_context(|| r1.log_end())?;
+    let first = wire.adverts_of("r1").into_iter().find(|seen| seen.at > back);
+    let waited = first.context("r1 is silent")?.at - back;
+    let window = Duration::from_millis(3350)..Duration::from_millis(5000);
+    ensure!(window.contains(&waited), "r1 spoke {waited:?} after its link was back");
+    let words = r1.log();
+    let order = ["Entering MASTER", "Entering FAULT", "Entering BACKUP", "Entering MASTER"];
+    let mut at = 0;
+    for word in order {
+        let found = words[at..].find(word).with_context(|| format!("no {word} in time"))?;
+        at += found + word.len();
+    }
+    Ok(())
+}
+
+fn untracked_link() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let r1 = lab.run("r1", &Instance::new(150).line("dont_track_primary").alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    lab.carrier("r1", false)?;
+    pause(3000);
+    ensure!(lab.holds("r1", VIP), "r1 let go");
+    ensure!(r1.count_log("FAULT") == 0, "FAULT in spite of dont_track_primary");
+    lab.carrier("r1", true)?;
+    let wire = lab.capture("client")?;
+    pause(2500);
+    ensure!(!wire.adverts_of("r1").is_empty(), "r1 is silent");
+    Ok(())
+}
+
+/// What is not for our VRID still reaches those whom it is for.
+#[test]
+fn b58_other_listeners_on_the_host() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "gen"])?;
+    let ours = lab.run("r1", &Instance::new(100).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let other =
+        |priority| Instance::new(priority).named("VI_2", 52).holding(&["192.0.2.251/24"]).alone(2);
+    let _peer = lab.start(Kind::Keepalived, "r2", &other(200))?;
+    wait_until("r2 is MASTER of 52", LIMIT, || lab.holds("r2", "192.0.2.251"))?;
+    // A second daemon on r1; its files must not be those of the first.
+    let conf = lab.write("second.conf", &other(100))?;
+    let mut command = lab.ns("r1").command("keepalived");
+    command.args(["-n", "-l", "-D", "-P", "--use-file"]).arg(conf);
+    command.arg("--pid").arg(lab.dir().join("second.pid"));
+    command.arg("--vrrp_pid").arg(lab.dir().join("second.vrrp.pid"));
+    let mut second = command.stderr(std::process::Stdio::null()).spawn()?;
+    let capture = lab.capture("r1")?;
+    pause(5000);
+    let stays = !lab.holds("r1", "192.0.2.251");
+    for pid in vrrp_tests::daemon::tree(second.id()) {
+        vrrp_tests::daemon::signal(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+    second.wait()?;
+    ensure!(stays, "the second daemon did not hear r2");
+    let seen = capture.adverts_of("r2").len();
+    ensure!(seen >= 4, "a capture on r1 saw {seen} adverts of r2");
+    let told = ours.log().lines().filter(|line| line.contains("52")).count();
+    ensure!(told <= 1, "{told} lines about an unknown VRID");
+
+    ospf_passes(&lab)?;
+    neighbour_discovery_passes(&lab)
+}
+
+/// A frame to OSPF's group, protocol 89, arrives unharmed.
+fn ospf_passes(lab: &Lab) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let socket = lab.ns("r1").enter(|| packet::open("eth0"))?;
+    let mut frame = cases::frame("P01-v2-header", "good");
+    frame[5] = 5;
+    (frame[23], frame[33]) = (89, 5);
+    lab.inject("gen", &frame)?;
+    pause(200);
+    let mut buffer = [0; 2048];
+    let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+    while let Ok(length) = nix::sys::socket::recv(socket.as_raw_fd(), &mut buffer, flags) {
+        if buffer[..length].starts_with(&frame) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the frame to 224.0.0.5 did not arrive")
+}
+
+/// gen finds r1's hardware address by IPv6 neighbour discovery.
+fn neighbour_discovery_passes(lab: &Lab) -> Result<()> {
+    let to: Ipv6Addr = "fe80::ff:fe00:b".parse()?;
+    let asked = lab.ns("gen").enter(|| {
+        let index = nix::net::if_::if_nametoindex("eth0")?;
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        Ok(socket.send_to(b"?", SocketAddrV6::new(to, 9, 0, index))?)
+    });
+    asked.context("ask by IPv6")?;
+    let found = || {
+        let neighbours = lab.ns("gen").ip("-6 neigh show dev eth0").unwrap_or_default();
+        neighbours.lines().any(|line| line.contains(&to.to_string()) && line.contains("lladdr"))
+    };
+    wait_until("r1 is found", Duration::from_secs(3), found).map(drop)
+}
+
+/// Where native XDP can't be had, the same verdicts come by another way.
+#[test]
+fn b59_no_native_xdp() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("on a macvlan", on_a_macvlan),
+        ("beside a foreign program", beside_a_foreign_program),
+        ("without the capabilities", without_capabilities),
+    ])
+}
+
+/// The data path, its reason, and that good and bad frames are told apart on it.
+fn same_verdicts(lab: &Lab, daemon: &Daemon, device: &str, paths: &[&str]) -> Result<()> {
+    let status = daemon.status()?;
+    let (path, why) = status.datapath(device)?;
+    ensure!(paths.contains(&path), "{path} on {device}");
+    ensure!(!why.is_empty(), "no word why {device} is on {path}");
+    let before = status.instance("VI_1")?;
+    for name in ["good", "ttl-254", "checksum-plus-one", "version-1"] {
+        lab.inject("gen", &cases::frame("P01-v2-header", name))?;
+        pause(100);
+    }
+    let after = daemon.status()?;
+    let after = after.instance("VI_1")?;
+    let refused = |reason| after.refused(reason) - before.refused(reason);
+    let got = (refused("ttl"), refused("checksum"), refused("version"));
+    ensure!(got == (1, 1, 1), "on {path}: {}", after.json());
+    ensure!(after.counter("accepted") == before.counter("accepted") + 1, "{}", after.json());
+    Ok(())
+}
+
+fn on_a_macvlan() -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    lab.ns("r1").ip("link add mv0 link eth0 type macvlan mode bridge")?;
+    lab.ns("r1").ip("addr add 192.0.2.21/24 dev mv0")?;
+    lab.ns("r1").ip("link set mv0 up")?;
+    let daemon = lab.run("r1", &Instance::new(100).on("mv0").alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    same_verdicts(&lab, &daemon, "mv0", &["generic", "socket"])
+}
+
+fn beside_a_foreign_program() -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    // Another xvrrp's program is as foreign as any.
+    let first = Instance::new(100).named("VI_2", 52).holding(&["192.0.2.251/24"]).alone(2);
+    let conf = lab.write("first.conf", &first)?;
+    let run_dir = lab.dir().join("first.run");
+    let binary = vrrp_tests::daemon::xvrrp_binary().display().to_string();
+    let mut command = lab.ns("r1").command(&binary);
+    command.args(["run", "-f"]).arg(conf).arg("--run-dir").arg(run_dir);
+    let mut foreign = command.stderr(std::process::Stdio::null()).spawn()?;
+    let program = || lab.ns("r1").sh("ip -d link show eth0 | grep -o 'xdp.* id [0-9]*'");
+    wait_until("a program is attached", LIMIT, || program().is_ok())?;
+    let before = program()?;
+    let mut daemon = lab.run("r1", &Instance::new(100).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let verdicts = same_verdicts(&lab, &daemon, "eth0", &["socket"]);
+    let during = program()?;
+    daemon.stop()?;
+    let after = program()?;
+    for pid in vrrp_tests::daemon::tree(foreign.id()) {
+        vrrp_tests::daemon::signal(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+    foreign.wait()?;
+    verdicts?;
+    ensure!(before == during && before == after, "replaced: {before} {during} {after}");
+    let told = daemon.log().lines().filter(|l| l.contains("eth0") && l.contains("XDP")).count();
+    ensure!(told == 1, "{told} lines about it");
+    Ok(())
+}
+
+fn without_capabilities() -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let bound = ["setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"];
+    let conf = Instance::new(100).alone(2);
+    let daemon = Daemon::start_through(&lab, Kind::under_test(), "r1", &conf, &bound)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| daemon.log_end())?;
+    same_verdicts(&lab, &daemon, "eth0", &["socket"])
+}

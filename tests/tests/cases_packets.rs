@@ -1,0 +1,364 @@
+//! The handed packets against the running daemon, on every data path.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use vrrp_tests::cases::{self, Case};
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+
+const VIP: &str = "192.0.2.250";
+
+/// The data paths, by the words of `--datapath`.
+const PATHS: [&str; 3] = ["xdp", "generic", "socket"];
+
+/// What status calls the path that `--datapath` names.
+fn path_name(path: &str) -> &str {
+    if path == "xdp" { "native" } else { path }
+}
+
+/// What is to become of a frame; several reasons where the message has several faults.
+enum Verdict {
+    Accepted,
+    Refused(&'static [&'static str]),
+    /// No effect; whether it is counted as refused is open.
+    WithoutEffect,
+    /// Not ours: counted nowhere.
+    Ignored,
+}
+
+fn verdict(name: &str) -> Verdict {
+    use Verdict::{Ignored, Refused, WithoutEffect};
+    match name {
+        "ttl-254" | "ttl-1" => Refused(&["ttl"]),
+        "version-1" | "version-3-on-v2-instance" | "v2-message-on-v3-instance" => {
+            Refused(&["version"])
+        }
+        "version-2-nibble-in-v3-message" => Refused(&["length", "checksum"]),
+        "type-2" | "type-0" => Refused(&["type"]),
+        "checksum-plus-one"
+        | "checksum-byte-swapped"
+        | "pass-right-checksum-wrong"
+        | "neither-sum"
+        | "pseudo-sum-of-other-source"
+        | "router-alert-and-bad-vrrp-sum" => Refused(&["checksum"]),
+        "interval-2" | "interval-0" | "interval-255" | "interval-100-as-centiseconds" => {
+            Refused(&["interval"])
+        }
+        "pass-wrong" | "type-1-empty-data" | "pass-prefix-only" => Refused(&["auth_data"]),
+        "type-0-no-data"
+        | "type-0-but-right-data"
+        | "type-2-ah-without-ah-header"
+        | "type-3-unknown" => Refused(&["auth_type"]),
+        "unicast-to-us-on-multicast-instance" => Refused(&["destination"]),
+        "theirs-higher-prio" | "theirs-two-addresses" => Refused(&["foreign_cluster"]),
+        "to-224.0.0.1" => WithoutEffect,
+        "vrid-52-not-configured" | "vlan-100-on-the-parent-device" => Ignored,
+        _ => Verdict::Accepted,
+    }
+}
+
+fn start(lab: &Lab, conf: &str, path: &str) -> Result<Daemon> {
+    let conf = cases::configuration(conf);
+    let more: &[&str] = if Kind::ours_under_test() { &["--datapath", path] } else { &[] };
+    Daemon::start(lab, Kind::under_test(), "r1", &conf, more)
+}
+
+/// Every frame of a file gets its verdict and its counter, on every data path.
+fn counted(file: &str, conf: &str) -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    for path in PATHS {
+        let lab = Lab::new(&["r1", "gen"])?;
+        let daemon = start(&lab, conf, path)?;
+        wait_until("it answers status", Duration::from_secs(5), || daemon.status().is_ok())?;
+        let (used, why) = daemon.status()?.datapath("eth0").map(own_both)?;
+        ensure!(used == path_name(path), "{used} in place of {path}: {why}");
+        for case in cases::packets(file) {
+            judge(&lab, &daemon, &case)
+                .with_context(|| format!("{file} {} on {path}", case.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn own_both(both: (&str, &str)) -> (String, String) {
+    (both.0.to_owned(), both.1.to_owned())
+}
+
+fn judge(lab: &Lab, daemon: &Daemon, case: &Case) -> Result<()> {
+    let before = daemon.status()?;
+    let before = before.instance("VI_1")?;
+    let changed = || -> Result<bool> {
+        let after = daemon.status()?;
+        let after = after.instance("VI_1")?;
+        Ok(after.counter("accepted") != before.counter("accepted")
+            || after.refused_at_all() != before.refused_at_all())
+    };
+    lab.inject("gen", &case.bytes)?;
+    let limit = match verdict(&case.name) {
+        Verdict::Accepted | Verdict::Refused(_) => 2000,
+        Verdict::WithoutEffect | Verdict::Ignored => 300,
+    };
+    let _ =
+        wait_until("a counter moves", Duration::from_millis(limit), || changed().unwrap_or(false));
+    let after = daemon.status()?;
+    let after = after.instance("VI_1")?;
+    let accepted = after.counter("accepted") - before.counter("accepted");
+    let refused = after.refused_at_all() - before.refused_at_all();
+    let right = match verdict(&case.name) {
+        Verdict::Accepted => (accepted, refused) == (1, 0),
+        Verdict::Ignored => (accepted, refused) == (0, 0),
+        Verdict::WithoutEffect => accepted == 0,
+        Verdict::Refused(reasons) => {
+            let named = |reason: &&str| after.refused(reason) == before.refused(reason) + 1;
+            (accepted, refused) == (0, 1) && reasons.iter().any(named)
+        }
+    };
+    ensure!(
+        right,
+        "accepted {accepted}, refused {refused}\nbefore {}\nafter  {}",
+        before.json(),
+        after.json()
+    );
+    if let Verdict::Refused(reasons) = verdict(&case.name) {
+        let (reason, source, detail) = after.last_refused().context("no last refused advert")?;
+        ensure!(reasons.contains(&reason), "last refused for {reason}: {}", after.json());
+        ensure!(source.starts_with("192.0.2."), "last refused from {source:?}");
+        ensure!(!detail.is_empty() || reasons.len() > 1, "no detail: {}", after.json());
+    }
+    Ok(())
+}
+
+/// A frame that is believed keeps the daemon BACKUP; sent alone, any other lets it become MASTER.
+fn obeyed(file: &str, conf: &str) -> Result<()> {
+    let cases = cases::packets(file);
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = obeyed_alone(case, conf) {
+                        let text = format!("{file} {}: {error:#}", case.name);
+                        failed.lock().expect("no panic while held").push(text);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic while held");
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+}
+
+fn obeyed_alone(case: &Case, conf: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen", "client"])?;
+    let wire = lab.capture("client")?;
+    lab.inject("gen", &case.bytes)?;
+    let _daemon = start(&lab, conf, "auto")?;
+    // Twice the wait of 3.6 s less a moment: a first second of start-up does no harm.
+    let mut master = false;
+    for _ in 0..12 {
+        pause(500);
+        lab.inject("gen", &case.bytes)?;
+        master = master || !wire.adverts_of("r1").is_empty() && lab.holds("r1", VIP);
+    }
+    let believed = matches!(verdict(&case.name), Verdict::Accepted);
+    ensure!(master != believed, "{}", if master { "MASTER" } else { "never MASTER" });
+    Ok(())
+}
+
+#[test]
+fn b01_one_header_fault_at_a_time_v2() -> Result<()> {
+    counted("P01-v2-header", "DUT-v2")?;
+    obeyed("P01-v2-header", "DUT-v2")
+}
+
+#[test]
+fn b03_interval_mismatch_v2() -> Result<()> {
+    counted("P03-v2-advert-interval", "DUT-v2")?;
+    obeyed("P03-v2-advert-interval", "DUT-v2")
+}
+
+#[test]
+fn b05_password() -> Result<()> {
+    counted("P05-v2-auth", "DUT-v2-pass")?;
+    obeyed("P05-v2-auth", "DUT-v2-pass")
+}
+
+#[test]
+fn b07_v3_header_and_both_checksums() -> Result<()> {
+    counted("P07-v3-header", "DUT-v3")?;
+    if Kind::ours_under_test() { obeyed("P07-v3-header", "DUT-v3") } else { Ok(()) }
+}
+
+#[test]
+fn b09_filled_frames_priority_tag_foreign_vlan() -> Result<()> {
+    counted("P09-link-plain", "DUT-v3")?;
+    obeyed("P09-link-plain", "DUT-v3")
+}
+
+#[test]
+fn b11_ip_header_variations() -> Result<()> {
+    counted("P11-ip-header", "DUT-v2")?;
+    obeyed("P11-ip-header", "DUT-v2")
+}
+
+/// Faulty adverts are told once for a cause, not once a packet.
+#[test]
+fn b03_a_mismatch_is_told_once() -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let daemon = start(&lab, "DUT-v2", "auto")?;
+    let frame = cases::frame("P03-v2-advert-interval", "interval-2");
+    for _ in 0..20 {
+        pause(250);
+        lab.inject("gen", &frame)?;
+    }
+    ensure!(lab.holds("r1", VIP), "not MASTER");
+    let told = daemon.count_log("192.0.2.101");
+    ensure!(told <= 3, "{told} lines name the sender");
+    if Kind::ours_under_test() {
+        ensure!(told >= 1, "no line names the sender");
+    }
+    Ok(())
+}
+
+/// Another cluster with our VRID: refused, told once with all that one needs to mend it.
+#[test]
+fn b18_another_cluster_with_our_vrid() -> Result<()> {
+    counted("P18-other-group-same-vrid", "DUT-v2")?;
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    for path in PATHS {
+        let lab = Lab::new(&["r1", "gen"])?;
+        let daemon = start(&lab, "DUT-v2", path)?;
+        let frame = cases::frame("P18-other-group-same-vrid", "theirs-higher-prio");
+        for _ in 0..7 {
+            pause(1000);
+            lab.inject("gen", &frame)?;
+        }
+        ensure!(lab.holds("r1", VIP), "{path}: kept BACKUP by a foreign cluster");
+        let log = daemon.log();
+        let about: Vec<&str> = log.lines().filter(|l| l.contains("192.0.2.66")).collect();
+        ensure!(about.len() == 1, "{path}: {} lines: {about:?}", about.len());
+        for word in ["192.0.2.66", VIP, "51", "free"] {
+            ensure!(about[0].contains(word), "{path}: no {word} in {:?}", about[0]);
+        }
+    }
+    Ok(())
+}
+
+/// What a MASTER does with each priority.
+#[test]
+fn b19_a_master_hears_each_priority() -> Result<()> {
+    let paths: &[&str] = if Kind::ours_under_test() { &PATHS } else { &["auto"] };
+    for path in paths {
+        master_hears(path).with_context(|| format!("on {path}"))?;
+    }
+    Ok(())
+}
+
+fn master_hears(path: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen", "client"])?;
+    let daemon = start(&lab, "DUT-v2", path)?;
+    let limit = Duration::from_secs(8);
+    for case in cases::packets("P19-master-hears") {
+        let wire = lab.capture("client")?;
+        let spoken = || wire.adverts_of("r1").len();
+        wait_until("r1 is MASTER", limit, || lab.holds("r1", VIP) && spoken() > 0)
+            .with_context(|| daemon.log_end())?;
+        // In the middle between two adverts, so that one sent at once stands out.
+        let last = wire.adverts_of("r1").pop().context("no advert")?;
+        let middle = last.at + Duration::from_millis(1400);
+        std::thread::sleep(middle.saturating_sub(vrrp_tests::now()));
+        lab.inject("gen", &case.bytes)?;
+        let gone = wait_until("", Duration::from_millis(400), || !lab.holds("r1", VIP)).ok();
+        pause(150);
+        // The frame itself is seen too; it has no number of a host for two of the sources.
+        let heard = middle - Duration::from_millis(50);
+        let answers: Vec<u8> = wire
+            .adverts_of("r1")
+            .into_iter()
+            .filter(|seen| seen.at > heard && seen.at < heard + Duration::from_millis(450))
+            .map(|seen| seen.advert.priority)
+            .collect();
+        let announced = wire.announcements("192.0.2.250".parse()?);
+        let announced = announced.iter().filter(|(at, _)| *at > heard).count();
+        let gives_way =
+            matches!(case.name.as_str(), "equal-higher-address" | "higher-150" | "owner-255");
+        let what = format!("{}: gone {gone:?}, sent {answers:?}, announced {announced}", case.name);
+        if gives_way {
+            ensure!(gone.is_some_and(|gone| gone < Duration::from_millis(100)), "{what}");
+            ensure!(answers.is_empty(), "{what}");
+        } else {
+            ensure!(gone.is_none() && answers == [100], "{what}");
+            ensure!(case.name == "zero" || announced > 0, "{what}");
+        }
+    }
+    Ok(())
+}
+
+/// VRRPv3 follows the interval of whom it hears, and speaks in its own.
+#[test]
+fn b27_learned_interval() -> Result<()> {
+    let paths: &[&str] = if Kind::ours_under_test() { &PATHS } else { &["auto"] };
+    std::thread::scope(|scope| {
+        let run = |path| scope.spawn(move || learns(path).with_context(|| format!("on {path}")));
+        let all: Vec<_> = paths.iter().map(|path| run(*path)).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("it returns its errors"))
+    })
+}
+
+fn learns(path: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen", "client"])?;
+    let wire = lab.capture("client")?;
+    let frame = |name| cases::frame("P23-learned-interval", name);
+    let fast = frame("interval-10cs-prio-150");
+    let slow = frame("interval-300cs-prio-150");
+    let lower = frame("interval-300cs-prio-50-lower");
+    let mut daemon = start(&lab, "DUT-v3", path)?;
+    pause(500);
+    for _ in 0..10 {
+        lab.inject("gen", &fast)?;
+        pause(100);
+    }
+    takes_after(&lab, &wire, 361)?;
+    lab.inject("gen", &slow)?;
+    pause(300);
+    takes_after(&lab, &wire, 10_828)?;
+    // Its own interval again, in the field and on the clock.
+    pause(3200);
+    let own: Vec<_> = wire.adverts_of("r1");
+    let [.., before, last] = own.as_slice() else { bail!("{} adverts", own.len()) };
+    let apart = last.at.saturating_sub(before.at).as_millis();
+    ensure!((900..1150).contains(&apart), "{apart} ms apart");
+    ensure!(last.advert.interval_ms == 1000, "says {} ms", last.advert.interval_ms);
+    daemon.stop()?;
+    // A losing advert changes neither the wait nor the interval.
+    let wire = lab.capture("client")?;
+    let daemon = start(&lab, "DUT-v3", path)?;
+    let begin = vrrp_tests::now();
+    pause(1000);
+    lab.inject("gen", &lower)?;
+    wait_until("r1 speaks", Duration::from_secs(12), || !wire.adverts_of("r1").is_empty())
+        .with_context(|| daemon.log_end())?;
+    let waited = wire.adverts_of("r1")[0].at.saturating_sub(begin).as_millis();
+    ensure!((3400..5000).contains(&waited), "{waited} ms after a losing advert");
+    Ok(())
+}
+
+/// After the last injected advert r1 stays silent so long and then speaks.
+fn takes_after(lab: &Lab, wire: &vrrp_tests::Capture, milliseconds: u128) -> Result<()> {
+    let heard = wire.adverts_of("gen").pop().context("the injected advert is not seen")?.at;
+    let after = || wire.adverts_of("r1").into_iter().find(|seen| seen.at > heard);
+    wait_until("r1 speaks", Duration::from_secs(14), || after().is_some())?;
+    let waited = after().context("silent")?.at.saturating_sub(heard).as_millis();
+    ensure!(
+        waited + 5 >= milliseconds && waited < milliseconds + 200,
+        "spoke after {waited} ms, not {milliseconds}"
+    );
+    wait_until("r1 has the address", Duration::from_secs(1), || lab.holds("r1", VIP)).map(drop)
+}

@@ -1,0 +1,277 @@
+//! Check scripts and notify commands, as seen from the wire and by what they write.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::xvrrp;
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Capture, Kind, Lab, now, wait_until};
+
+const VIP: &str = "192.0.2.250";
+const LIMIT: Duration = Duration::from_secs(12);
+
+/// A configuration with a script `chk`, tracked by the instance.
+fn watched(priority: u8, script: &[&str]) -> Conf {
+    Conf::new(2)
+        .global("script_user root")
+        .script("chk", script)
+        .with(Instance::new(priority).track("track_script", &["chk"]))
+}
+
+/// The priority of the host's last advert.
+fn said(wire: &Capture, host: &str) -> Option<u8> {
+    wire.adverts_of(host).last().map(|seen| seen.advert.priority)
+}
+
+/// Waits until the host says this priority.
+fn says(wire: &Capture, host: &str, priority: u8) -> Result<()> {
+    let what = format!("{host} says {priority}");
+    wait_until(&what, LIMIT, || said(wire, host) == Some(priority))
+        .map(drop)
+        .with_context(|| format!("it says {:?}", said(wire, host)))
+}
+
+/// A script that a reload adds does not disturb a MASTER before it has a result.
+#[test]
+fn b43_script_added_by_reload() -> Result<()> {
+    together(&[("it succeeds", || added(0)), ("it fails", || added(1))])
+}
+
+fn added(exit: u8) -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let slow = lab.write("slow.sh", &format!("#!/bin/sh\nsleep 5\nexit {exit}\n"))?;
+    let r1 = lab.run("r1", &Instance::new(100).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    pause(1500);
+    let script = format!("script \"{}\"", slow.display());
+    r1.reload(&watched(100, &[&script, "interval 8", "timeout 7"]).text())?;
+    pause(3500);
+    ensure!(lab.holds("r1", VIP), "let go before the first result: {}", r1.log_end());
+    ensure!(r1.count_log("Entering MASTER") == 1, "changed before the first result");
+    if exit == 0 {
+        pause(5000);
+        ensure!(lab.holds("r1", VIP), "let go after a success");
+        ensure!(r1.count_log("Entering MASTER") == 1, "it changed its state");
+    } else {
+        r1.wait_log("Entering FAULT", Duration::from_secs(5))?;
+        wait_until("it lets go", LIMIT, || !lab.holds("r1", VIP))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn b47_weight_arithmetic() -> Result<()> {
+    together(&[("weight -20", minus_twenty), ("weight 20", plus_twenty), ("weight -5", minus_five)])
+}
+
+/// A laboratory with the service's file there, r1 at 100 watching it, r2 at 90.
+fn service(
+    weight: &str,
+    first: u8,
+    play: impl FnOnce(&Lab, &Capture, &Path) -> Result<()>,
+) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let file = lab.write("service", "up")?;
+    let script = format!("script \"/usr/bin/test -e {}\"", file.display());
+    let lines = [&script, "interval 1", "fall 3", "rise 2", weight];
+    let r1 = lab.run("r1", &watched(100, &lines).text())?;
+    says(&wire, "r1", first).with_context(|| r1.log_end())?;
+    let _r2 = lab.run("r2", &Instance::new(90).alone(2))?;
+    pause(2500);
+    play(&lab, &wire, &file).with_context(|| r1.log_end())
+}
+
+fn minus_twenty() -> Result<()> {
+    service("weight -20", 100, |lab, wire, file| {
+        std::fs::remove_file(file)?;
+        let gone = now();
+        says(wire, "r1", 80)?;
+        let fell = wire.adverts_of("r1").pop().context("silent")?.at - gone;
+        ensure!(fell > Duration::from_millis(1900), "80 after {fell:?}: before three failures");
+        ensure!(fell < Duration::from_millis(4600), "80 after {fell:?}");
+        wait_until("r2 takes over", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r2"])?;
+        std::fs::write(file, "up")?;
+        wait_until("r1 takes it back", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r1"])?;
+        says(wire, "r1", 100)
+    })
+}
+
+fn plus_twenty() -> Result<()> {
+    service("weight 20", 120, |lab, wire, file| {
+        std::fs::remove_file(file)?;
+        says(wire, "r1", 100)?;
+        pause(5000);
+        ensure!(lab.holders(&["r1", "r2"], VIP) == ["r1"], "not r1 alone");
+        ensure!(said(wire, "r1") == Some(100), "it says {:?}", said(wire, "r1"));
+        Ok(())
+    })
+}
+
+fn minus_five() -> Result<()> {
+    service("weight -5", 100, |lab, wire, file| {
+        std::fs::remove_file(file)?;
+        says(wire, "r1", 95)?;
+        pause(5000);
+        ensure!(lab.holders(&["r1", "r2"], VIP) == ["r1"], "not r1 alone");
+        Ok(())
+    })
+}
+
+/// A script that can't run is a failed check, said by `check` and by the log.
+#[test]
+fn b49_script_missing_or_not_executable() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("there is no such file", || unwatched("/no/such/script.sh", None)),
+        ("it is not executable", || unwatched("plain.sh", None)),
+        ("there is no such user", || unwatched("/bin/true", Some("nosuchuser"))),
+    ])
+}
+
+fn unwatched(script: &str, user: Option<&str>) -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let plain = lab.write("plain.sh", "exit 0\n")?.display().to_string();
+    let script = if script == "plain.sh" { &plain } else { script };
+    let line = format!("script \"{script}\"");
+    let user_line = user.map(|user| format!("user {user}"));
+    let mut lines = vec![line.as_str(), "interval 1"];
+    lines.extend(user_line.as_deref());
+    let text = watched(100, &lines).text();
+    let file = lab.write("checked.conf", &text)?.display().to_string();
+    let checked = xvrrp(&["check", "-f", &file])?;
+    ensure!(!checked.status.success(), "check finds nothing");
+    let words = [checked.stdout, checked.stderr].concat();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    ensure!(words.contains("chk") || words.contains(script), "check does not name it: {words}");
+    if let Some(user) = user {
+        ensure!(words.contains(user), "check does not name the user: {words}");
+    }
+
+    let mut r1 = lab.run("r1", &text)?;
+    pause(6000);
+    ensure!(!lab.holds("r1", VIP), "MASTER unwatched: {}", r1.log_end());
+    let log = r1.log();
+    ensure!(log.contains("chk") || log.contains(script), "the log does not name it:\n{log}");
+    if r1.exited()?.is_none() {
+        ensure!(r1.status()?.instance("VI_1")?.state() == "FAULT", "{}", r1.log_end());
+    }
+    Ok(())
+}
+
+#[test]
+fn b52_before_the_first_result() -> Result<()> {
+    together(&[
+        ("waits for it", waits_for_the_first_result),
+        ("init_fail", init_fail),
+        ("the link comes up meanwhile", link_up_meanwhile),
+    ])
+}
+
+fn slow_script(lab: &Lab) -> Result<String> {
+    let slow = lab.write("slow.sh", "#!/bin/sh\nsleep 6\nexit 0\n")?;
+    Ok(format!("script \"{}\"", slow.display()))
+}
+
+fn waits_for_the_first_result() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let script = slow_script(&lab)?;
+    let r1 = lab.run("r1", &watched(100, &[&script, "interval 10", "timeout 9"]).text())?;
+    pause(5500);
+    ensure!(!lab.holds("r1", VIP), "MASTER before the first result: {}", r1.log_end());
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    let log = r1.log();
+    let backup = log.find("Entering BACKUP").context("never BACKUP")?;
+    let master = log.find("Entering MASTER").context("never MASTER")?;
+    ensure!(backup < master, "MASTER before BACKUP");
+    Ok(())
+}
+
+fn init_fail() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let lines = ["script \"/bin/true\"", "interval 2", "rise 3", "init_fail"];
+    let r1 = lab.run("r1", &watched(100, &lines).text())?;
+    pause(3500);
+    if Kind::ours_under_test() {
+        let status = r1.status()?;
+        let instance = status.instance("VI_1")?;
+        ensure!(instance.state() == "FAULT", "not failed at first: {}", instance.json());
+    }
+    ensure!(!lab.holds("r1", VIP), "MASTER before three successes");
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+fn link_up_meanwhile() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let script = slow_script(&lab)?;
+    lab.carrier("r1", false)?;
+    let r1 = lab.run("r1", &watched(100, &[&script, "interval 10", "timeout 9"]).text())?;
+    pause(2000);
+    lab.carrier("r1", true)?;
+    pause(3000);
+    ensure!(!lab.holds("r1", VIP), "MASTER before the first result: {}", r1.log_end());
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+/// The specific command with its own arguments, then the general one with its own and keepalived's
+/// four words behind them.
+#[test]
+fn b55_notify_arguments() -> Result<()> {
+    let lab = Lab::new(&["r1", "gen", "client"])?;
+    let told = lab.dir().join("told");
+    let blank = lab.dir().join("with blank");
+    std::fs::create_dir(&blank)?;
+    let text = format!("#!/bin/sh\necho \"$(basename \"$0\")|$*\" >> {}\n", told.display());
+    lab.write("with blank/one.sh", &text)?;
+    lab.write("any.sh", &text)?;
+    let (one, any) = (blank.join("one.sh"), lab.dir().join("any.sh"));
+    let specific = |state: &str| format!("notify_{state} \"'{}' my {state}\"", one.display());
+    let mut instance = Instance::new(100).line(&format!("notify \"{} all\"", any.display()));
+    for state in ["master", "backup", "fault", "stop"] {
+        instance = instance.line(&specific(state));
+    }
+    let conf = Conf::new(2).global("script_user root").with(instance);
+    let mut r1 = lab.run("r1", &conf.text())?;
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let reached =
+        |count: usize| wait_until(&format!("{count} calls"), LIMIT, || lines().len() >= count);
+    reached(4).with_context(|| format!("{:?}\n{}", lines(), r1.log_end()))?;
+    let higher = vrrp_tests::cases::frame("P19-master-hears", "higher-150");
+    lab.inject("gen", &higher)?;
+    reached(6)?;
+    lab.carrier("r1", false)?;
+    reached(8)?;
+    r1.stop()?;
+    reached(10).with_context(|| format!("{:?}\n{}", lines(), r1.log_end()))?;
+    pause(500);
+    let state = |state: &str, capital: &str| {
+        [format!("one.sh|my {state}"), format!("any.sh|all INSTANCE VI_1 {capital} 100")]
+    };
+    let mut want: Vec<String> = Vec::new();
+    for (lower, capital) in [
+        ("backup", "BACKUP"),
+        ("master", "MASTER"),
+        ("backup", "BACKUP"),
+        ("fault", "FAULT"),
+        ("stop", "STOP"),
+    ] {
+        want.extend(state(lower, capital));
+    }
+    let mut got = lines();
+    if !Kind::ours_under_test() {
+        // keepalived starts them all at once: which one writes first is left to the scheduler.
+        want.sort();
+        got.sort();
+    }
+    ensure!(got == want, "calls {got:#?}");
+    Ok(())
+}

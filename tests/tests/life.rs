@@ -1,0 +1,228 @@
+//! The daemon's life: start, reload, stop, and what stays behind.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::conf::Instance;
+use vrrp_tests::daemon::xvrrp_binary;
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, cases, now, wait_until};
+
+const VIP: &str = "192.0.2.250";
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn master(lab: &Lab) -> Result<Daemon> {
+    let daemon = lab.run("r1", &Instance::new(100).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| daemon.log_end())?;
+    Ok(daemon)
+}
+
+#[test]
+fn b38_orderly_stop() -> Result<()> {
+    together(&[
+        ("SIGTERM as MASTER", || stopped_as_master(Signal::SIGTERM)),
+        ("SIGINT as MASTER", || stopped_as_master(Signal::SIGINT)),
+        ("as BACKUP", stopped_as_backup),
+        ("with the link down", stopped_with_the_link_down),
+    ])
+}
+
+/// Sends the signal and demands exit status 0 within a second.
+fn ends_well(daemon: &mut Daemon, signal: Signal) -> Result<()> {
+    let begin = Instant::now();
+    daemon.signal(signal);
+    let status = daemon.wait(LIMIT)?;
+    let took = begin.elapsed();
+    ensure!(status.success(), "exit {status}: {}", daemon.log_end());
+    if Kind::ours_under_test() {
+        ensure!(took < Duration::from_secs(1), "it took {took:?} to end");
+    }
+    Ok(())
+}
+
+fn stopped_as_master(signal: Signal) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let mut r1 = lab.run("r1", &Instance::new(150).alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let _r2 = lab.run("r2", &Instance::new(100).alone(2))?;
+    pause(2500);
+    let begin = now();
+    ends_well(&mut r1, signal)?;
+    ensure!(!lab.holds("r1", VIP), "the address stays behind");
+    let last: Vec<_> = wire.adverts_of("r1").into_iter().filter(|s| s.at > begin).collect();
+    let zeros = last.iter().filter(|seen| seen.advert.priority == 0).count();
+    ensure!(zeros == 1, "{zeros} adverts of priority 0");
+    wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP))?;
+    let released = last.iter().find(|s| s.advert.priority == 0).context("no priority 0")?.at;
+    let first = wire.adverts_of("r2").first().context("r2 is silent")?.at;
+    let waited = first - released;
+    let window = Duration::from_millis(600)..Duration::from_millis(800);
+    ensure!(window.contains(&waited), "r2 spoke {waited:?} after priority 0");
+    Ok(())
+}
+
+fn stopped_as_backup() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let _r2 = lab.run("r2", &Instance::new(150).alone(2))?;
+    wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP))?;
+    let mut r1 = lab.run("r1", &Instance::new(100).alone(2))?;
+    pause(2500);
+    ends_well(&mut r1, Signal::SIGTERM)?;
+    pause(200);
+    ensure!(wire.adverts_of("r1").is_empty(), "a BACKUP spoke");
+    Ok(())
+}
+
+fn stopped_with_the_link_down() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let mut r1 = master(&lab)?;
+    lab.ns("r1").ip("link set eth0 down")?;
+    pause(2500);
+    let lines = r1.log().lines().count();
+    ends_well(&mut r1, Signal::SIGTERM)?;
+    let more = r1.log().lines().count() - lines;
+    ensure!(more < 15, "{more} lines while it ended: {}", r1.log_end());
+    ensure!(!lab.holds("r1", VIP), "the address stays behind");
+    Ok(())
+}
+
+/// A changed instance changes, at once and without a gap.
+#[test]
+fn reload_takes_a_change() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let r1 = master(&lab)?;
+    pause(1500);
+    let begin = now();
+    r1.reload(&Instance::new(120).alone(2))?;
+    pause(2500);
+    let after: Vec<_> = wire.adverts_of("r1").into_iter().filter(|s| s.at > begin).collect();
+    let said = after.last().context("silent")?.advert.priority;
+    ensure!(said == 120, "it says {said}");
+    ensure!(after.iter().all(|seen| seen.advert.priority != 0), "it released");
+    ensure!(lab.holds("r1", VIP), "it let go");
+    ensure!(r1.count_log("Entering MASTER") == 1, "it changed its state");
+    Ok(())
+}
+
+/// An instance comes and another goes; the third one does not notice.
+#[test]
+fn reload_adds_and_removes_instances() -> Result<()> {
+    use vrrp_tests::conf::Conf;
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let other =
+        |name: &str, vrid, address: &str| Instance::new(100).named(name, vrid).holding(&[address]);
+    let second = other("VI_2", 52, "192.0.2.251/24");
+    let third = other("VI_3", 53, "192.0.2.252/24");
+    let r1 = lab.run("r1", &Conf::new(2).with(Instance::new(100)).with(second).text())?;
+    wait_until("r1 has both", LIMIT, || lab.holds("r1", VIP) && lab.holds("r1", "192.0.2.251"))?;
+    pause(1500);
+    r1.reload(&Conf::new(2).with(Instance::new(100)).with(third).text())?;
+    wait_until("the second is gone", LIMIT, || !lab.holds("r1", "192.0.2.251"))?;
+    wait_until("the third is there", LIMIT, || lab.holds("r1", "192.0.2.252"))
+        .with_context(|| r1.log_end())?;
+    let adverts = wire.adverts_of("r1");
+    let of = |vrid| adverts.iter().filter(move |seen| seen.advert.vrid == vrid);
+    ensure!(of(51).all(|seen| seen.advert.priority == 100), "the first released");
+    ensure!(of(52).next_back().is_some_and(|s| s.advert.priority == 0), "the second did not");
+    let at: Vec<_> = of(51).map(|seen| seen.at).collect();
+    let gap = at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    ensure!(gap < Duration::from_millis(1200), "{gap:?} between two adverts of the first");
+    Ok(())
+}
+
+/// A file that can't be used leaves everything as it was, and the log says where it is wrong.
+#[test]
+fn reload_refuses_a_bad_file() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let mut r1 = master(&lab)?;
+    pause(1500);
+    let begin = now();
+    for bad in ["C48-value-missing", "C05-eof-without-brace"] {
+        let lines = r1.log().lines().count();
+        r1.reload(&cases::configuration(bad))?;
+        pause(1500);
+        ensure!(r1.exited()?.is_none(), "{bad}: it ended: {}", r1.log_end());
+        ensure!(lab.holds("r1", VIP), "{bad}: it let go");
+        ensure!(r1.log().lines().count() > lines, "{bad}: not a word");
+    }
+    let adverts: Vec<_> = wire.adverts_of("r1").into_iter().filter(|s| s.at > begin).collect();
+    ensure!(adverts.iter().all(|s| s.advert.vrid == 51 && s.advert.priority == 100), "changed");
+    ensure!(adverts.len() >= 2, "{} adverts", adverts.len());
+    ensure!(r1.status()?.names() == ["VI_1"], "{:?}", r1.status()?.names());
+    // And a good one after it is taken.
+    r1.reload(&Instance::new(110).alone(2))?;
+    wait_until("it says 110", LIMIT, || {
+        wire.adverts_of("r1").last().is_some_and(|seen| seen.advert.priority == 110)
+    })
+    .map(drop)
+}
+
+/// The program is in the driver while the daemon runs, and gone however the daemon ended.
+#[test]
+fn the_kernel_program_goes_with_the_daemon() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let link = || lab.ns("r1").ip("-d link show eth0").unwrap_or_default();
+    for (path, mode, way) in [
+        ("xdp", "xdp", "stop"),
+        ("xdp", "xdp", "kill"),
+        ("generic", "xdpgeneric", "stop"),
+        ("generic", "xdpgeneric", "kill"),
+    ] {
+        let conf = Instance::new(100).alone(2);
+        let mut r1 = Daemon::start(&lab, Kind::Xvrrp, "r1", &conf, &["--datapath", path])?;
+        let attached = || {
+            link().split_whitespace().any(|word| word == format!("prog/{mode}"))
+                || link().contains(&format!(" {mode} "))
+        };
+        wait_until(&format!("{mode} is attached"), LIMIT, attached)
+            .with_context(|| format!("{}\n{}", link(), r1.log_end()))?;
+        if way == "stop" {
+            r1.stop().map(drop)?
+        } else {
+            r1.kill()?
+        }
+        wait_until("it is detached", Duration::from_secs(2), || !link().contains("xdp"))
+            .with_context(|| format!("after {way} on {path}: {}", link()))?;
+    }
+    Ok(())
+}
+
+/// Two daemons in one run directory would fight for the same files.
+#[test]
+fn a_second_start_is_refused() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let r1 = master(&lab)?;
+    let conf = lab.write("second.conf", &Instance::new(100).alone(2))?;
+    let second = lab
+        .ns("r1")
+        .command(&xvrrp_binary().display().to_string())
+        .args(["run", "-f"])
+        .arg(conf)
+        .arg("--run-dir")
+        .arg(r1.run_dir())
+        .output()?;
+    ensure!(!second.status.success(), "a second one ran and ended well");
+    let words = String::from_utf8_lossy(&second.stderr).to_lowercase();
+    ensure!(words.contains("already") || words.contains("runs"), "unclear: {words}");
+    pause(1500);
+    ensure!(lab.holds("r1", VIP), "the first one lost its address");
+    ensure!(r1.status()?.instance("VI_1")?.state() == "MASTER", "the first one is not MASTER");
+    ensure!(wire.adverts_of("r1").iter().all(|s| s.advert.priority == 100), "it released");
+    Ok(())
+}
