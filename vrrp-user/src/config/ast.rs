@@ -66,6 +66,8 @@ pub(super) enum Fault {
         head: Span,
         /// Its name, as written.
         name: String,
+        /// What belongs inside stands on the same line.
+        list: bool,
     },
     /// A block that has no `}`.
     NoClose {

@@ -77,8 +77,13 @@ impl Reader<'_> {
             block = Some(self.block(input, &words, depth));
         } else if words::opens_block(&words[0].text) && !words[0].quoted {
             let head = super::ast::span_of(&words);
-            self.faults.push(Fault::NoOpen { head, name: name_of(&words) });
-            block = Some(self.block(input, &words, depth));
+            let list = words.len() > 1 && !words::names_block(&words[0].text);
+            self.faults.push(Fault::NoOpen { head, name: name_of(&words), list });
+            // `virtual_ipaddress 192.0.2.1/24` is complete but for its braces; what follows
+            // `vrrp_instance VI_1` belongs inside.
+            if !list && !close_follows(input) {
+                block = Some(self.block(input, &words, depth));
+            }
         }
         Some(Statement { words, block })
     }
@@ -180,8 +185,18 @@ fn close(input: &mut Tokens<'_>) -> Parsed<Span> {
 }
 
 fn open_follows(input: &mut Tokens<'_>) -> bool {
+    follows(input, &Kind::Open)
+}
+
+fn close_follows(input: &mut Tokens<'_>) -> bool {
+    follows(input, &Kind::Close)
+}
+
+/// Looks at the next token that is no line end.
+fn follows(input: &mut Tokens<'_>, which: &Kind) -> bool {
     let before = input.checkpoint();
-    let follows = preceded(newlines_before, open).parse_next(input).is_ok();
+    newlines(input);
+    let follows = brace(input, which).is_ok();
     input.reset(&before);
     follows
 }

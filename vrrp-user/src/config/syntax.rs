@@ -24,9 +24,12 @@ pub(super) fn diag(fault: &Fault, lines: &Lines) -> Diag {
                 .now(unused)
                 .hint("the block's keyword is missing, or this `{` is too many")
         }
-        Fault::NoOpen { head, name } => {
+        Fault::NoOpen { head, name, list } => {
             let message = format!("`{}` has no `{{`", shown(name));
-            let hint = format!("write `{} {{`", shown(name));
+            let hint = match name.split_once(' ').filter(|_| *list) {
+                Some((word, rest)) => format!("write `{word} {{ {} }}`", shown(rest)),
+                None => format!("write `{} {{`", shown(name)),
+            };
             Diag::error(Code::Brace, head.clone(), message).now(unused).hint(hint)
         }
         Fault::NoClose { head, name, before, suspect } => {

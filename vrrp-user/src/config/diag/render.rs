@@ -63,7 +63,8 @@ fn report<'d>(name: &str, text: &str, diag: &'d Diag, color: bool) -> Report<'d,
     let main = Label::new(place(&diag.span)).with_color(tint);
     let main = match &diag.suggestion {
         Some(suggestion) => main.with_message(suggestion),
-        None => main,
+        // The renderer underlines nothing that has no text.
+        None => main.with_message("here"),
     };
     let other = diag
         .also

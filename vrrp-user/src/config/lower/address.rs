@@ -92,7 +92,10 @@ impl Reader<'_> {
         }
         let (ip, prefix) = match parse(&words[0].text) {
             Ok(parsed) => parsed,
-            Err(bad) => {
+            Err(mut bad) => {
+                if OPTIONS.contains(&words[0].text.as_str()) {
+                    bad = bad.hint("the address comes first, its options behind it");
+                }
                 let diag = Diag::error(Code::Address, words[0].span.clone(), bad.message);
                 self.lose(diag.hint_if(bad.hint));
                 return (None, &[]);
@@ -176,11 +179,14 @@ impl Reader<'_> {
             }
             other => {
                 let message = format!("`{}` is no option of an address", shown(other));
+                let device =
+                    interface(option).is_ok() && other.ends_with(|c: char| c.is_ascii_digit());
                 let near = nearest(other, OPTIONS.into_iter());
-                let hint = near.map_or_else(
-                    || "an address may be followed by dev, brd, label, scope, no_track, noprefixroute".to_owned(),
-                    |near| format!("did you mean `{near}`?"),
-                );
+                let hint =
+                    if device { Some(format!("write `dev {}`", shown(other))) } else { None };
+                let hint = hint.or(near.map(|near| format!("did you mean `{near}`?")));
+                let all = "behind an address stand dev, brd, label, scope, no_track, noprefixroute";
+                let hint = hint.unwrap_or_else(|| all.to_owned());
                 self.lose(Diag::error(Code::Address, option.span.clone(), message).hint(hint));
                 return &[];
             }

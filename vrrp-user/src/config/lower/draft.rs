@@ -7,7 +7,7 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Priority, Version, Vrid};
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{Command, Notify, Span};
+use super::super::model::{Notify, Span};
 use super::super::suggest::shown;
 use super::super::value::{Bad, integer, interface, seconds};
 use super::global::{Defaults, Garp, checksum_form, flag, version};
@@ -157,11 +157,15 @@ impl<'a> Draft<'a> {
             _ => return false,
         };
         match command::notify(ctx, item.args) {
-            Ok(command) => {
-                let mut said: Said<Command> = slot.take().map(|old| (old.clone(), old.span));
-                set(ctx, &mut said, command, item);
-                *slot = said.map(|(command, _)| command);
-            }
+            Ok(command) => match slot {
+                Some(first) => {
+                    let message = format!("`{}` is written twice", item.known.name);
+                    let diag = Diag::warning(Code::Twice, item.head(), message);
+                    let diag = diag.now("the first one counts, as in keepalived");
+                    ctx.push(diag.also(first.span.clone(), "the first one"));
+                }
+                None => *slot = Some(command),
+            },
             Err(diag) => ctx.push(diag.now("no command is run for it")),
         }
         true

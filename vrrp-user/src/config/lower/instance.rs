@@ -6,11 +6,12 @@ use std::time::Duration;
 use vrrp_common::time::CENTISECOND;
 use vrrp_common::{Family, Priority, Version};
 
+use super::super::ast::Statement;
 use super::super::diag::{Code, Diag};
 use super::super::model::{Config, Global, Instance, Refused, Span};
-use super::super::suggest::shown;
+use super::super::suggest::{nearest, shown};
 use super::super::value::{Bad, said, seconds};
-use super::super::words::{OWN_WORDS, Place};
+use super::super::words::{self, OWN_WORDS, Place};
 use super::address::{self, Written};
 use super::draft::Draft;
 use super::global::Defaults;
@@ -87,7 +88,8 @@ pub(super) fn lower(
         block.statements().iter().any(|line| line.words.first().is_some_and(|key| key.text == word))
     };
     let own = OWN_WORDS.iter().filter(|(_, own)| said(own)).map(|(word, _)| *word).collect();
-    let maker = Maker { ctx, name, span, lost, global, defaults, scripts };
+    let statements = block.statements();
+    let maker = Maker { ctx, name, span, lost, statements, global, defaults, scripts };
     maker.make(draft, own)
 }
 
@@ -97,6 +99,7 @@ struct Maker<'c> {
     name: String,
     span: Span,
     lost: String,
+    statements: &'c [Statement],
     global: &'c Global,
     defaults: &'c Defaults,
     scripts: &'c Scripts,
@@ -159,18 +162,13 @@ impl Maker<'_> {
         draft.refusals.push(refusal);
     }
 
-    /// What an instance can't be without. A word that was there and faulty has had its message.
+    /// What an instance can't be without. A word that is there and faulty has had its message.
     fn require(&mut self, draft: &mut Draft<'_>) {
-        if !draft.refusals.is_empty() {
-            return;
-        }
+        let router_id =
+            "write `virtual_router_id` and a number from 1 to 255, the same on all routers";
         let missing = [
             ("interface", draft.interface.is_none(), "write `interface` and the link's name"),
-            (
-                "virtual_router_id",
-                draft.vrid.is_none(),
-                "write `virtual_router_id`, 1 to 255, the same on all peers",
-            ),
+            ("virtual_router_id", draft.vrid.is_none(), router_id),
             (
                 "virtual_ipaddress",
                 draft.addresses.is_empty(),
@@ -178,7 +176,7 @@ impl Maker<'_> {
             ),
         ];
         for (word, is_missing, hint) in missing {
-            if is_missing {
+            if is_missing && !self.mentions(word) {
                 let message = format!("{} has no `{word}`", shown(&self.name));
                 let diag = Diag::error(Code::Missing, self.span.clone(), message).hint(hint);
                 self.lose(draft, diag);
@@ -186,7 +184,19 @@ impl Maker<'_> {
         }
     }
 
+    /// Says whether the block has this word, or something that was to be it.
+    fn mentions(&self, word: &str) -> bool {
+        let keys = self.statements.iter().filter_map(|line| line.words.first());
+        let mut keys = keys.map(|key| key.text.split(['=', ':', ';']).next().unwrap_or_default());
+        keys.any(|key| {
+            key == word
+                || nearest(key, [word].into_iter()).is_some()
+                || words::alias(Place::Instance, key).is_some_and(|known| known.name == word)
+        })
+    }
+
     fn addresses(&mut self, draft: &mut Draft<'_>, device: &str) -> (Vec<Written>, Vec<Written>) {
+        let before = draft.refusals.len();
         let mut lists = [Vec::new(), Vec::new()];
         let blocks = [std::mem::take(&mut draft.addresses), std::mem::take(&mut draft.excluded)];
         for (list, blocks) in lists.iter_mut().zip(&blocks) {
@@ -197,17 +207,18 @@ impl Maker<'_> {
             }
         }
         let [addresses, excluded] = lists;
-        if addresses.is_empty() && draft.refusals.is_empty() {
-            let span = blocks[0].first().map_or(self.span.clone(), Item::head);
+        let empty = addresses.is_empty() && draft.refusals.len() == before;
+        if let Some(block) = blocks[0].first().filter(|_| empty) {
+            let span = block.head();
             let message = format!("the `virtual_ipaddress` of {} is empty", shown(&self.name));
             let diag = Diag::error(Code::Missing, span, message);
             self.lose(draft, diag.hint("write an address into it, `192.0.2.1/24` say"));
         }
         let all = addresses.into_iter().chain(excluded).collect();
-        let before: Vec<Span> = blocks[0].iter().map(|b| block_span(b)).collect();
+        let inside: Vec<Span> = blocks[0].iter().map(block_span).collect();
         let (all, lost) = address::without_twins(self.ctx, all, &self.lost);
         draft.refusals.extend(lost);
-        let inside = |one: &Written| before.iter().any(|b| b.contains(&one.span.start));
+        let inside = |one: &Written| inside.iter().any(|span| span.contains(&one.span.start));
         let (mut addresses, mut excluded): (Vec<_>, Vec<_>) = all.into_iter().partition(inside);
         if addresses.len() > MOST {
             let rest = addresses.split_off(MOST);

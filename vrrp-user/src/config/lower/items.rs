@@ -111,6 +111,10 @@ fn sift<'a>(
         return refusal.map_or(Sifted::Nothing, Sifted::Lost);
     };
     let item = Item { known, key, args, block };
+    if known.takes == Takes::Block && block.is_none() {
+        // The missing brace has had its message, and the file is not used.
+        return Sifted::Nothing;
+    }
     let fault = match known.class {
         Class::Ignored => return Sifted::Nothing,
         Class::Later(effect) => {

@@ -209,7 +209,41 @@ fn extra_words(extra: &[Word], now: &str) -> Diag {
             .now(format!("the rest of the line is skipped; {now}"))
             .hint("comments start with `#` or `!`");
     }
-    let message = format!("nothing is expected here, but `{}` follows", shown(&first.text));
-    Diag::warning(Code::ExtraWords, span_of(extra), message)
+    Diag::warning(Code::ExtraWords, span_of(extra), "nothing is expected here")
         .now(format!("it is ignored, as in keepalived; {now}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use vrrp_common::{Family, Version};
+
+    use super::*;
+    use crate::config::{lexer, parser};
+
+    /// C21: IPv6 instances are not run yet, but read as they will be.
+    #[test]
+    fn ipv6_is_read_whole() {
+        let text = include_str!("../../../tests/config/C21-ipv6-good.conf");
+        let tree = parser::parse(text, &lexer::tokens(text).tokens);
+        let mut ctx = Ctx::new(Lines::new(text));
+        let mut root = Root::default();
+        root.sort(&mut ctx, &tree.items);
+        let (global, defaults) = global::lower(&mut ctx, &root.globals);
+        let scripts = script::Scripts::new();
+        let one = instance::lower(&mut ctx, &root.instances[0], &global, &defaults, &scripts);
+        let instance = one.instance.expect("an instance");
+        assert_eq!((instance.version, instance.family), (Version::V3, Family::V6));
+        let list = |list: &[vrrp_proto::settings::VirtualAddress]| {
+            let one = |a: &vrrp_proto::settings::VirtualAddress| {
+                format!("{}/{} {}", a.ip, a.prefix, a.deprecated)
+            };
+            list.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            list(&instance.addresses),
+            ["fe80::5e00:250/64 false", "2001:db8::250/64 false", "2001:db8::251/128 true"]
+        );
+        assert_eq!(list(&instance.excluded), ["192.0.2.250/24 false"]);
+        assert_eq!(one.refusals.len(), 1);
+    }
 }

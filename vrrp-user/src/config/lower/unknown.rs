@@ -44,7 +44,9 @@ struct Guess {
 fn guess(place: Place, words: &[Word], block: Option<&Block>) -> Guess {
     let key = words[0].text.as_str();
     let of = if place == Place::Root { "" } else { "of " };
-    let message = format!("`{}` is not a keyword {of}{place}", shown(key));
+    // What stands in `authentication` may be a password, and is not for the log.
+    let word = if place == Place::Authentication { "this" } else { &format!("`{}`", shown(key)) };
+    let message = format!("{word} is not a keyword {of}{place}");
     let did = |known: &'static Known, hint: String| Guess {
         code: Code::UnknownWord,
         message: message.clone(),
@@ -57,7 +59,10 @@ fn guess(place: Place, words: &[Word], block: Option<&Block>) -> Guess {
         let value = if right.is_empty() { rest_of(words) } else { right.to_owned() };
         let value = if known.name == "auth_pass" { "…".to_owned() } else { shown(&value) };
         let line = format!("{} {value}", known.name);
-        return did(known, format!("write it without `{sign}`: `{}`", line.trim_end()));
+        return Guess {
+            message: format!("`{}{sign}` is not a keyword {of}{place}", shown(left)),
+            ..did(known, format!("write it without `{sign}`: `{}`", line.trim_end()))
+        };
     }
     if let Some(known) = words::lookup(place, &key.to_ascii_lowercase()) {
         return did(known, format!("keywords are case-sensitive: `{}`", known.name));
@@ -129,9 +134,11 @@ fn near(place: Place, text: &str) -> Option<&'static Known> {
 
 /// `vrrp_garp_master_delay` in an instance, `garp_master_delay` in `global_defs`.
 fn counterpart(place: Place, key: &str) -> Option<&'static Known> {
-    match place {
+    let known = match place {
         Place::Instance => words::lookup(place, key.strip_prefix("vrrp_")?),
         Place::Global => words::lookup(place, &format!("vrrp_{key}")),
         Place::Root | Place::Script | Place::Authentication | Place::SyncGroup => None,
-    }
+    };
+    // `vrrp_priority` is the process's: not what a `priority` in `global_defs` is about.
+    known.filter(|known| known.class != Class::Ignored)
 }

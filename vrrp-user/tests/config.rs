@@ -1,0 +1,12 @@
+//! The configuration: what files mean, and what is said about those that are wrong.
+
+#[path = "config/cases.rs"]
+mod cases;
+#[path = "config/common.rs"]
+mod common;
+#[path = "config/grammar.rs"]
+mod grammar;
+#[path = "config/mistakes.rs"]
+mod mistakes;
+#[path = "config/never_panics.rs"]
+mod never_panics;
