@@ -134,7 +134,7 @@ fn accounts(want: Datapath, name: &str) -> Result<()> {
         Ok((attached, slow))
     })?;
     ensure!(!matches!(attached, Attached::Socket { .. }), "{attached:?}");
-    let frames = vec![
+    let frames = [
         cases::frame("P01-v2-header", "good"),
         cases::frame("P01-v2-header", "checksum-plus-one"),
         cases::frame("P11-ip-header", "router-alert-option-ihl-6"),
@@ -221,5 +221,5 @@ fn the_socket_alone_takes_everything() -> Result<()> {
 }
 
 fn monotonic() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap().into()
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock").into()
 }

@@ -54,12 +54,16 @@ fn program_id(ifindex: u32) -> Option<u32> {
             |attribute| if let LinkAttribute::Xdp(xdp) = attribute { Some(xdp) } else { None },
         )
         .flatten()
-        .find_map(|xdp| match xdp {
-            LinkXdp::ProgId(id)
+        .find_map(|xdp| {
+            if let LinkXdp::ProgId(id)
             | LinkXdp::DrvProgId(id)
             | LinkXdp::SkbProgId(id)
-            | LinkXdp::HwProgId(id) => Some(id),
-            _ => None,
+            | LinkXdp::HwProgId(id) = xdp
+            {
+                Some(id)
+            } else {
+                None
+            }
         })
 }
 
@@ -101,13 +105,18 @@ fn ask(request: LinkMessage, flags: u16) -> io::Result<Vec<LinkMessage>> {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             rest = &rest[length..];
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    links.push(link)
-                }
-                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                NetlinkPayload::Done(_) => return Ok(links),
-                _ => {}
+            if let NetlinkPayload::Error(error) = &message.payload
+                && error.code.is_some()
+            {
+                return Err(error.to_io());
+            }
+            if let NetlinkPayload::Done(_) = message.payload {
+                return Ok(links);
+            }
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) =
+                message.payload
+            {
+                links.push(link);
             }
         }
         if flags & NLM_F_DUMP == 0 {

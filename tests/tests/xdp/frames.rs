@@ -1,0 +1,115 @@
+//! Adverts in frames, whole and damaged.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use vrrp_common::checksum::Sum;
+use vrrp_common::wire::{self, Advert, ChecksumForm};
+use vrrp_common::{Priority, Version, Vrid};
+
+use crate::bench::{PEER, VRID};
+
+/// That many addresses, the handed one first.
+pub(crate) fn vips(count: u8) -> Vec<IpAddr> {
+    (0..count)
+        .map(|i| IpAddr::V4(Ipv4Addr::new(192, 0, 2, 250_u8.wrapping_add(i.wrapping_mul(7)))))
+        .collect()
+}
+
+/// A frame with an advert of our router.
+pub(crate) fn advert(
+    version: Version,
+    form: ChecksumForm,
+    addresses: &[IpAddr],
+    options: &[u8],
+) -> Vec<u8> {
+    let message = Advert {
+        version,
+        vrid: Vrid::new(VRID).expect("not zero"),
+        priority: Priority::new(150),
+        interval: if version == Version::V2 { 1 } else { 100 },
+        addresses,
+        password: None,
+        form,
+        source: PEER.into(),
+        destination: Ipv4Addr::from(wire::GROUP_V4).into(),
+    };
+    let header = 20 + options.len();
+    let mut frame = b"\x01\x00\x5e\x00\x00\x12\x02\x00\x00\x00\x00\x65\x08\x00".to_vec();
+    frame.resize(14 + header + message.len(), 0);
+    message.emit(&mut frame[14 + header..]).expect("there is room for it");
+    frame[14] = 0x40 | (header / 4) as u8;
+    frame[15] = 0xc0;
+    let total = (header + message.len()) as u16;
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    frame[22] = 255;
+    frame[23] = wire::PROTOCOL;
+    frame[26..30].copy_from_slice(&PEER.octets());
+    frame[30..34].copy_from_slice(&wire::GROUP_V4);
+    frame[34..34 + options.len()].copy_from_slice(options);
+    sum_header(&mut frame);
+    frame
+}
+
+/// Makes the IPv4 header's checksum right, where there is such a header.
+pub(crate) fn sum_header(frame: &mut [u8]) {
+    let Some(header) = frame.get(14).map(|first| usize::from(first & 15) * 4) else { return };
+    if let Some(header) = frame.get_mut(14..14 + header)
+        && header.len() >= 20
+    {
+        header[10..12].fill(0);
+        let sum = Sum::new().slice(header).checksum();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Makes the message's checksum right in the form without a pseudo-header.
+pub(crate) fn sum_message(frame: &mut [u8]) {
+    let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    if let Some(message) = frame.get_mut(34..end)
+        && message.len() >= 8
+    {
+        message[6..8].fill(0);
+        let sum = Sum::new().slice(message).checksum();
+        message[6..8].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// A generator of numbers that are the same in each run (xorshift64).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+/// Damages a frame in one or more ways, and sometimes makes the sums right again, so that the damage
+/// is seen by the checks behind them.
+pub(crate) fn damage(frame: &mut Vec<u8>, numbers: &mut Numbers) {
+    for _ in 0..=numbers.below(3) {
+        let at = numbers.below(frame.len());
+        match numbers.below(8) {
+            0 => frame[at] = numbers.below(256) as u8,
+            1 => frame[at] ^= 1 << numbers.below(8),
+            2 => frame.truncate(at.max(14)),
+            3 => frame.extend(std::iter::repeat_n(0x55, numbers.below(40))),
+            // The fields that decide: count, length, version and type, options, fragment.
+            4 if frame.len() > 38 => frame[37] = numbers.below(70) as u8,
+            5 if frame.len() > 38 => frame[17] = numbers.below(256) as u8,
+            6 if frame.len() > 38 => frame[34] = [0x21, 0x31, 0x22, 0x11][numbers.below(4)],
+            7 if frame.len() > 38 => {
+                frame[[14, 20, 22, 30][numbers.below(4)]] = numbers.below(256) as u8;
+            }
+            _ => {}
+        }
+    }
+    if frame.len() > 38 && numbers.below(4) > 0 {
+        if numbers.below(2) > 0 {
+            sum_message(frame);
+        }
+        sum_header(frame);
+    }
+}

@@ -1,0 +1,172 @@
+//! What holds for all adverts.
+
+use std::net::Ipv4Addr;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vrrp_common::check::{Agreement, Judgement};
+use vrrp_common::wire::{self, ChecksumForm};
+use vrrp_common::{Reject, Version};
+
+use crate::support::{Frame, IP, MESSAGE, OURS, SLOT, Settings, addresses, sum_header};
+
+/// Adverts for a router, and its settings.
+fn adverts() -> impl Strategy<Value = (Settings, Frame)> {
+    let version = prop_oneof![Just(Version::V2), Just(Version::V3)];
+    let form = prop_oneof![Just(ChecksumForm::Message), Just(ChecksumForm::PseudoHeader)];
+    let source = (1_u8..224, any::<[u8; 3]>())
+        .prop_map(|(first, [a, b, c])| Ipv4Addr::new(first, a, b, c))
+        .prop_filter("a host's", |source| !source.is_loopback() && *source != OURS);
+    let password = proptest::option::of(any::<[u8; 8]>());
+    let fields = (version, form, source, password, any::<u8>(), 1_u16..4096, 1_u8..60);
+    fields.prop_map(|(version, form, source, password, priority, interval, count)| {
+        let v2 = version == Version::V2;
+        let mut frame = Frame {
+            form,
+            source,
+            priority,
+            interval: if v2 { interval & 0xff } else { interval },
+            password: password.filter(|_| v2),
+            ..Frame::new(version, &addresses(count))
+        };
+        frame.addresses.reverse();
+        let mut settings = Settings::new(version, &addresses(count));
+        settings.router.interval = frame.interval;
+        if let Some(password) = frame.password {
+            settings = settings.with_password(password);
+        }
+        (settings, frame)
+    })
+}
+
+fn form_of(frame: &Frame) -> ChecksumForm {
+    match frame.version {
+        Version::V2 => ChecksumForm::Message,
+        Version::V3 => frame.form,
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.router.fmt(f)
+    }
+}
+
+/// Bytes of the IPv4 header that nothing here looks at: type of service, identification, and of the
+/// third word the reserved bit and "don't fragment".
+fn is_unchecked(at: usize, change: u8) -> bool {
+    at < 12 || at == IP + 1 || at == IP + 4 || at == IP + 5 || (at == IP + 6 && change & 0x3f == 0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_emitted_is_accepted((settings, frame) in adverts(), fill in vec(any::<u8>(), 0..30)) {
+        let mut bytes = frame.bytes();
+        bytes.extend(fill);
+        let checked = settings.verdict(&bytes);
+        prop_assert!(checked.is_ok(), "{checked:?}");
+        let checked = checked.unwrap();
+        prop_assert_eq!(checked.priority, frame.priority);
+        prop_assert_eq!(checked.interval, frame.interval);
+        prop_assert_eq!(checked.form, form_of(&frame));
+        prop_assert_eq!(checked.agreement, Agreement::Exact);
+        let fast = settings.judge_fast(&bytes);
+        if frame.addresses.len() <= 32 {
+            prop_assert_eq!(fast, settings.judge(&bytes));
+        } else {
+            prop_assert_eq!(fast, Some(Judgement::TooLong { slot: SLOT }));
+        }
+    }
+
+    /// One byte of an accepted advert changed, and the IP header's sum made right again, as a router
+    /// on the way would.
+    #[test]
+    fn one_wrong_byte_is_noticed(
+        (settings, frame) in adverts(),
+        at in any::<prop::sample::Index>(),
+        change in 1_u8..,
+    ) {
+        let good = frame.bytes();
+        let at = at.index(good.len());
+        let mut bad = good.clone();
+        bad[at] ^= change;
+        sum_header(&mut bad);
+        let before = settings.verdict(&good).unwrap();
+        let judgement = settings.judge(&bad);
+        let Some(Judgement::Ours { verdict, .. }) = judgement else {
+            // No longer VRRP, no longer to the group, or another virtual router's.
+            let other = match judgement {
+                None => at < MESSAGE,
+                Some(Judgement::NotOurs) => (IP + 16..MESSAGE).contains(&at),
+                Some(Judgement::Stranger(_)) => at == MESSAGE + 1 || at == IP,
+                Some(_) => false,
+            };
+            prop_assert!(other, "byte {at}: {judgement:?}");
+            return Ok(());
+        };
+        if let Ok(after) = verdict {
+            if is_unchecked(at, change) {
+                prop_assert_eq!(after, before);
+            } else if (IP + 12..IP + 16).contains(&at) {
+                // Another sender: the sum over the message alone does not cover it.
+                prop_assert!(after.form == ChecksumForm::Message, "byte {at}");
+            } else if (IP + 10..IP + 12).contains(&at) {
+                // The header's sum itself, which was made right.
+                prop_assert_eq!(&bad, &good);
+            } else {
+                // The price of two sums: the change happens to be the pseudo-header.
+                prop_assert!(after.form != form_of(&frame), "byte {at}: {after:?}");
+            }
+        } else if at >= MESSAGE {
+            let reason = verdict.unwrap_err();
+            let early = matches!(reason, Reject::Version | Reject::Type | Reject::Length);
+            prop_assert!(reason == Reject::Checksum || early, "byte {at}: {reason}");
+        }
+    }
+
+    /// The short loop of the kernel program and the long one agree on anything at all.
+    #[test]
+    fn both_loops_agree_on_anything(
+        (settings, frame) in adverts(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+        right in any::<bool>(),
+    ) {
+        let mut bytes = frame.bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if right {
+            sum_header(&mut bytes);
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        match settings.judge_fast(&bytes) {
+            None => {}
+            Some(Judgement::TooLong { .. }) => {
+                prop_assert!(bytes[MESSAGE + 3..].first().is_some_and(|count| *count > 32)
+                    || bytes[12..14] != [8, 0]);
+            }
+            fast @ Some(_) => prop_assert_eq!(fast, settings.judge(&bytes)),
+        }
+    }
+
+    #[test]
+    fn nothing_panics(bytes in vec(any::<u8>(), 0..200), vrid in any::<bool>()) {
+        let mut bytes = bytes;
+        if vrid && bytes.len() > 40 {
+            bytes[12..14].copy_from_slice(&[8, 0]);
+            bytes[IP] = 0x40 | (bytes[IP] & 15);
+            bytes[IP + 9] = wire::PROTOCOL;
+        }
+        for version in [Version::V2, Version::V3] {
+            let settings = Settings::new(version, &addresses(3));
+            settings.judge(&bytes);
+            settings.judge_fast(&bytes);
+        }
+    }
+}
