@@ -121,6 +121,14 @@ async fn a_script_runs_as_its_user_with_all_its_groups_and_no_other() {
     let status = bench.proc("status", Some(user("xvuser", None)), &global).await;
     assert_eq!(identity(&status), (vec![4242; 4], vec![4243; 4], vec![4243, 4300, 4301]));
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    // The script shared our memory for a moment: that must not cost us our core dumps.
+    let dumpable = || async {
+        while !nix::sys::prctl::get_dumpable().unwrap() {
+            // Perhaps another test is just starting one.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, dumpable()).await.expect("the daemon can leave a core dump");
 }
 
 #[tokio::test]

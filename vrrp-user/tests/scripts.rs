@@ -460,6 +460,16 @@ fn a_script_ends_with_the_thread_that_started_it() {
 }
 
 #[tokio::test]
+async fn a_signal_is_a_failure_real_time_ones_too() {
+    let mut bench = Bench::new();
+    bench.apply(&[&shell("chk", "kill -KILL $$")]);
+    assert_eq!(bench.report().await.detail, "due to signal 9");
+    let mut bench = Bench::new();
+    bench.apply(&[&shell("chk", "kill -40 $$")]);
+    assert_eq!(bench.report().await.detail, "due to signal 40");
+}
+
+#[tokio::test]
 async fn a_file_without_interpreter_line_is_the_shells() {
     let mut bench = Bench::new();
     let path = bench.path("with blank");

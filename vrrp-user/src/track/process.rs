@@ -1,17 +1,18 @@
 //! A script as a process group of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 
-use super::child::{self, Identity};
+use super::child::{self, Identity, Image};
 use crate::users::Account;
 
 /// What is taken out of a script's environment besides everything that begins with `LD_`: what
@@ -54,7 +55,6 @@ pub(crate) enum End {
 /// become another's while signals are sent to the group.
 #[derive(Debug)]
 pub(crate) struct ProcessGroup {
-    child: Child,
     pid: Pid,
     ended: AsyncFd<OwnedFd>,
     reaped: bool,
@@ -70,27 +70,13 @@ impl ProcessGroup {
     /// As the kernel gives them: the program is missing, not executable, or its user may not be
     /// taken.
     pub(crate) fn start(launch: &Launch, on_drop: Signal) -> io::Result<Self> {
-        let child = match command(launch, &launch.program, None).spawn() {
-            // A file without `#!`: a script for the shell, as execvp(3) has it.
-            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                command(launch, Path::new("/bin/sh"), Some(&launch.program)).spawn()
-            }
-            other => other,
-        };
-        Self::watch(child?, on_drop)
-    }
-
-    fn watch(mut child: Child, on_drop: Signal) -> io::Result<Self> {
-        let watched = i32::try_from(child.id())
-            .map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))
-            .map(Pid::from_raw)
-            .and_then(|pid| Ok((pid, child::pidfd(pid)?)));
-        match watched {
-            Ok((pid, ended)) => Ok(Self { child, pid, ended, reaped: false, on_drop }),
+        let pid = child::spawn(&image(launch)?)?;
+        match child::pidfd(pid) {
+            Ok(ended) => Ok(Self { pid, ended, reaped: false, on_drop }),
             Err(error) => {
                 // Out of descriptors: a process that can't be watched must not stay.
-                child.kill()?;
-                child.wait()?;
+                killpg(pid, Signal::SIGKILL)?;
+                waitpid(pid, None)?;
                 Err(error)
             }
         }
@@ -120,9 +106,12 @@ impl ProcessGroup {
     /// # Errors
     /// If the leader has not ended, or somebody else waited for it.
     pub(crate) fn reap(&mut self) -> io::Result<End> {
-        let status = self.child.try_wait()?.ok_or(io::ErrorKind::WouldBlock)?;
+        let status = child::try_wait(self.pid)?.ok_or(io::ErrorKind::WouldBlock)?;
         self.reaped = true;
-        Ok(End::from(status))
+        Ok(match (status.code(), status.signal()) {
+            (Some(status), _) => End::Exited(status),
+            (None, signal) => End::Signaled(signal.unwrap_or(0)),
+        })
     }
 }
 
@@ -131,41 +120,34 @@ impl Drop for ProcessGroup {
         self.signal(self.on_drop);
         if !self.reaped {
             // Not waited for: that could block. What is left is waited for by init.
-            drop(self.child.try_wait());
+            drop(self.reap());
         }
     }
 }
 
-impl From<ExitStatus> for End {
-    fn from(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Exited(code),
-            (None, Some(signal)) => Self::Signaled(signal),
-            (None, None) => Self::Exited(status.into_raw()),
-        }
-    }
-}
-
-fn command(launch: &Launch, program: &Path, script: Option<&PathBuf>) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(script)
-        .args(&launch.arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_dropped(name)) {
-        command.env_remove(name);
-    }
+fn image(launch: &Launch) -> io::Result<Image> {
+    let environment = std::env::vars_os().filter(|(name, _)| !is_dropped(name));
     let account = &launch.account;
-    let identity = (!account.is_ours()).then(|| Identity {
-        uid: account.uid,
-        gid: account.gid,
-        groups: account.groups.clone(),
-    });
-    child::start_clean(&mut command, identity);
-    command
+    Ok(Image {
+        program: text(launch.program.as_os_str().as_bytes())?,
+        arguments: launch
+            .arguments
+            .iter()
+            .map(|it| text(it.as_bytes()))
+            .collect::<Result<_, _>>()?,
+        environment: environment
+            .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect::<Result<_, _>>()?,
+        identity: (!account.is_ours()).then(|| Identity {
+            uid: account.uid.as_raw(),
+            gid: account.gid.as_raw(),
+            groups: account.groups.iter().map(|group| group.as_raw()).collect(),
+        }),
+    })
+}
+
+fn text(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 fn is_dropped(name: &OsStr) -> bool {
@@ -186,5 +168,10 @@ mod tests {
         for name in ["PATH", "HOME", "LANG", "OLD_PRELOAD", "LDAP_HOST"] {
             assert!(!is_dropped(OsStr::new(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn an_argument_with_nul_is_refused_and_not_cut() {
+        assert_eq!(text(b"a\0b").unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 }
