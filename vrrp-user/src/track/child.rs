@@ -1,9 +1,9 @@
 //! Starts a process without copying the daemon's memory.
 //!
 //! `fork` would hold the lock on the address space while it copies the page tables, and the
-//! protocol thread waits for that lock whenever it touches a page: adverts were seen 6 ms late on
-//! a busy host. So the child borrows the memory until it calls `exec`, as in `posix_spawn`, which
-//! itself can't change the user.
+//! protocol thread waits for that lock whenever it touches a page: on a busy host, a real-time
+//! thread woke up to 6 ms late. So the child borrows the memory until it calls `exec`, as in
+//! `posix_spawn`, which itself can't change the user.
 #![expect(unsafe_code, reason = "clone, and what a child may call before exec, have no safe form")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
