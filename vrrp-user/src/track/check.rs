@@ -44,10 +44,16 @@ fn suggestion(problem: &ScriptProblem) -> Option<String> {
         ScriptProblem::NotExecutable { path, .. } => {
             Some(format!("`chmod a+x '{}'`", path.display()))
         }
-        ScriptProblem::Insecure { element, .. } => Some(format!(
+        ScriptProblem::Insecure { script, element, .. } if script == element => Some(format!(
             "`chown root:root '{0}' && chmod go-w '{0}'`, or run it as another user (`user NAME`)",
-            element.display()
+            script.display()
         )),
+        // Perhaps a directory that is open on purpose, as /tmp is.
+        ScriptProblem::Insecure { .. } => Some(
+            "move it below directories that only root can change, or run it as another user \
+             (`user NAME`)"
+                .to_owned(),
+        ),
         ScriptProblem::Empty
         | ScriptProblem::User(UserError::GroupNeeded(_) | UserError::Lookup { .. })
         | ScriptProblem::NotInPath(_)
@@ -108,6 +114,9 @@ mod tests {
             assert!(fault.security);
             fault.consequence
         });
+        let [fault] = check(&path, "root", true).try_into().unwrap();
+        // The directory above is open to others, or is not root's: not to be changed for this.
+        assert!(fault.suggestion.is_some_and(|it| it.starts_with("move it")), "{said:?}");
         assert!(said[0].starts_with("it is run all the same"), "{said:?}");
         assert!(said[1].starts_with("it is not run"), "{said:?}");
     }
