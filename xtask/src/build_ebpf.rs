@@ -133,3 +133,91 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(&new, bytes)?;
     fs::rename(new, file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::SOURCES;
+
+    /// A workspace of the two packages alone, removed at the end.
+    struct Workspace(std::path::PathBuf);
+
+    impl Workspace {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+            for package in SOURCES {
+                fs::create_dir_all(root.join(package).join("src/deep")).unwrap();
+                fs::write(root.join(package).join("Cargo.toml"), "[package]").unwrap();
+            }
+            let workspace = Self(root);
+            workspace.write("vrrp-ebpf/src/main.rs", "ab");
+            workspace.write("vrrp-common/src/deep/wire.rs", "c");
+            workspace
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            fs::write(self.0.join(file), text).unwrap();
+        }
+
+        fn hash(&self) -> String {
+            sources_hash(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for Workspace {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_source_changes_the_hash_and_nothing_else_does() {
+        let workspace = Workspace::new("hash");
+        let first = workspace.hash();
+        workspace.write("vrrp-common/README.md", "not compiled");
+        assert_eq!(workspace.hash(), first);
+        workspace.write("vrrp-common/src/deep/wire.rs", "d");
+        let second = workspace.hash();
+        assert_ne!(second, first);
+        workspace.write("vrrp-ebpf/Cargo.toml", "[package] # other");
+        assert_ne!(workspace.hash(), second);
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let hash = |parts: [&[u8]; 2]| {
+            let mut hash = Fnv::new();
+            parts.into_iter().for_each(|part| hash.add(part));
+            hash.hex()
+        };
+        assert_ne!(hash([b"ab", b"c"]), hash([b"a", b"bc"]));
+    }
+
+    #[test]
+    fn the_reason_to_build_is_told_from_the_note() {
+        let workspace = Workspace::new("note");
+        let object = Object { object: workspace.0.join("xvrrp.o"), note: workspace.0.join("note") };
+        let note = "sources 1\ncompiler rustc 1.96.0 (2026)\nfeatures \n";
+        assert_eq!(why(&object, note), "not built yet");
+        workspace.write("xvrrp.o", "ELF");
+        workspace.write("note", note);
+        assert_eq!(object.noted("compiler").as_deref(), Some("rustc 1.96.0 (2026)"));
+        assert_eq!(why(&object, &note.replace("1.96", "1.97")), "changed: compiler");
+        let other = "sources 2\ncompiler rustc 1.96.0 (2026)\nfeatures log\n";
+        assert_eq!(why(&object, other), "changed: sources, features");
+    }
+
+    #[test]
+    fn a_file_with_the_same_bytes_is_left_untouched() {
+        let workspace = Workspace::new("replace");
+        let file = workspace.0.join("xvrrp.o");
+        replace(&file, b"one").unwrap();
+        let old = fs::File::open(&file).unwrap();
+        replace(&file, b"one").unwrap();
+        let inode = |meta: fs::Metadata| std::os::unix::fs::MetadataExt::ino(&meta);
+        assert_eq!(inode(old.metadata().unwrap()), inode(file.metadata().unwrap()));
+        replace(&file, b"two").unwrap();
+        assert_ne!(inode(old.metadata().unwrap()), inode(file.metadata().unwrap()));
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+    }
+}
