@@ -116,9 +116,12 @@ async fn converse(stream: UnixStream, asked: mpsc::UnboundedSender<Asked>) {
 /// [`AskError`] says whether there is no daemon, or the caller may not ask it, or it is silent.
 pub fn ask_status(dir: &Path) -> Result<(Status, String), AskError> {
     let path = run_dir::socket(dir);
-    let mut stream = BlockingStream::connect(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => AskError::NotPermitted { path: path.clone() },
-        _ => AskError::NotRunning { path: dir.to_owned(), error },
+    let mut stream = BlockingStream::connect(&path).map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            AskError::NotPermitted { path: path.clone() }
+        } else {
+            AskError::NotRunning { path: dir.to_owned(), error }
+        }
     })?;
     let text = exchange(&mut stream).map_err(AskError::Silent)?;
     Ok((serde_json::from_str(&text)?, text))

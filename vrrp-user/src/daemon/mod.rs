@@ -4,7 +4,9 @@
 //! ([`service`]) runs on the thread that called [`run`]: configuration, interfaces, scripts, notify
 //! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
 
+mod apply;
 mod clock;
+mod hear;
 mod host;
 mod plan;
 mod ports;
@@ -13,6 +15,7 @@ mod refusals;
 mod repeats;
 mod report;
 mod service;
+mod trackers;
 mod words;
 
 use std::path::PathBuf;
@@ -78,9 +81,12 @@ impl RunError {
     }
 
     fn from_io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Self::Permission { what, error },
-            _ => Self::System { what, error },
+        move |error| {
+            if error.kind() == std::io::ErrorKind::PermissionDenied {
+                Self::Permission { what, error }
+            } else {
+                Self::System { what, error }
+            }
         }
     }
 }

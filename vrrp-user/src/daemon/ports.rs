@@ -35,6 +35,17 @@ impl Ports {
         Self { want, open: BTreeMap::new(), orders }
     }
 
+    /// Takes another data path from now on: what is open is closed, and opened anew by the next
+    /// [`Ports::apply`].
+    pub(crate) fn choose(&mut self, want: Datapath, fast: &mut Option<FastPath>) {
+        if want != self.want {
+            self.want = want;
+            for ifindex in self.open.keys().copied().collect::<Vec<_>>() {
+                self.close(ifindex, fast);
+            }
+        }
+    }
+
     /// Opens, changes and closes, so that exactly the interfaces in `wanted`, with the VRIDs used on
     /// them, are listened to where they exist.
     pub(crate) fn apply(
@@ -134,7 +145,7 @@ fn listen(orders: &UnboundedSender<Order>, ifindex: u32, name: &str, vrids: Opti
     match SlowPath::open(ifindex, &filter) {
         Ok(socket) => {
             // As above.
-            let _ = orders.send(Order::Listen(ifindex, socket));
+            let _ = orders.send(Order::Listen(ifindex, Box::new(socket)));
         }
         Err(error) => warn!("{name}: no socket for adverts: {error}"),
     }

@@ -40,7 +40,7 @@ pub(crate) enum Order {
     /// A router has no interface at present.
     Unroute(Slot),
     /// Adverts of an interface that come up the slow path.
-    Listen(u32, SlowPath),
+    Listen(u32, Box<SlowPath>),
     /// The interface is gone.
     Unlisten(u32),
     /// Tell how everything is.
@@ -278,10 +278,11 @@ impl Protocol {
             Order::Unroute(slot) => {
                 if let Some(old) = self.routes.remove(&slot) {
                     self.table.remove(old.route.key);
+                    self.table.reset(slot.0);
                 }
             }
             Order::Listen(ifindex, slow) => {
-                self.slow.insert(ifindex, Watched::new(slow)?);
+                self.slow.insert(ifindex, Watched::new(*slow)?);
             }
             Order::Unlisten(ifindex) => {
                 self.slow.remove(&ifindex);

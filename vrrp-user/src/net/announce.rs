@@ -55,6 +55,17 @@ impl Announcer {
         Self { garp_interval, gna_interval, lanes: BTreeMap::new() }
     }
 
+    /// Changes the least times between two announcements, for lanes that wait too.
+    pub(super) fn set_pace(&mut self, garp_interval: Duration, gna_interval: Duration) {
+        (self.garp_interval, self.gna_interval) = (garp_interval, gna_interval);
+        for ((_, family), lane) in &mut self.lanes {
+            lane.interval = match family {
+                Family::V4 => garp_interval,
+                Family::V6 => gna_interval,
+            };
+        }
+    }
+
     /// Adds `repeat` announcements of an address. Where some of it still wait, the larger number counts
     /// and not the sum, so that refreshing faster than the pace allows fills no memory.
     pub(super) fn push(&mut self, now: Instant, slot: Slot, address: &VirtualAddress, repeat: u32) {

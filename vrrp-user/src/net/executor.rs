@@ -44,6 +44,7 @@ pub struct Executor {
 enum Message {
     Effect(Effect),
     Protect(BTreeSet<OwnAddress>),
+    Pace(Config),
     Flush(SyncSender<()>),
 }
 
@@ -75,6 +76,11 @@ impl Executor {
     /// Hands over an effect; never blocks.
     pub fn send(&self, effect: Effect) {
         self.post(Message::Effect(effect));
+    }
+
+    /// Lets announcements go out at another pace from now on.
+    pub fn set_pace(&self, config: Config) {
+        self.post(Message::Pace(config));
     }
 
     /// Names the addresses that are the host's own: from here on none of them is ever removed.
@@ -121,6 +127,9 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
             match self.next() {
                 Next::Message(Message::Effect(effect)) => self.carry_out(&effect),
                 Next::Message(Message::Protect(own)) => self.own = own,
+                Next::Message(Message::Pace(pace)) => {
+                    self.announcer.set_pace(pace.garp_interval, pace.gna_interval);
+                }
                 Next::Message(Message::Flush(done)) => {
                     self.announce(usize::MAX);
                     // Whoever asked may have stopped waiting.

@@ -1,0 +1,291 @@
+//! Making a configuration and the host as it is the ones in use: the one route for start, reload, and an
+//! interface that comes, goes or changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, info, warn};
+use vrrp_common::{abi, time};
+use vrrp_proto::{Effect, Health, Input, Link, Slot, StateName, TrackerId};
+
+use super::plan::{self, Place};
+use super::protocol::Order;
+use super::service::{Running, Service};
+use super::{host, words};
+use crate::config::model::{Config, Instance};
+use crate::fastpath::FastPath;
+use crate::net::executor;
+use crate::net::leftover::{self, Wanted};
+use crate::net::monitor::Change;
+use crate::net::routes;
+use crate::track::{Policy, script};
+
+/// How fast a configuration lets announcements go out.
+pub(super) fn pace(config: &Config) -> executor::Config {
+    executor::Config {
+        garp_interval: config.global.garp_interval,
+        gna_interval: config.global.gna_interval,
+    }
+}
+
+impl Service {
+    /// Makes a configuration the one in use: start and reload alike.
+    pub(super) fn apply(&mut self, config: Config, starting: bool) {
+        let policy = Policy::of(&config.global);
+        self.notifier.set_policy(policy.clone());
+        self.executor.set_pace(pace(&config));
+        if !starting {
+            self.clear_leftovers(&config);
+            self.choose_datapath(&config);
+        }
+        let staying = self.running.iter().filter(|(_, running)| !running.ending);
+        let mut old: BTreeMap<Place, Slot> =
+            staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();
+        let hold = if starting { config.global.startup_delay } else { Duration::ZERO };
+        for instance in &config.instances {
+            match old.remove(&Place::of(instance)) {
+                Some(slot) => self.change(slot, instance),
+                None => self.add(instance, hold),
+            }
+        }
+        for slot in old.into_values() {
+            self.remove(slot);
+        }
+        self.scripts.apply(script::tracked(&config), &policy);
+        self.config = config;
+        self.reconcile();
+    }
+
+    fn add(&mut self, instance: &Instance, hold: Duration) {
+        let slot = self.free_slot();
+        if let Some(fast) = &mut self.fast
+            && let Err(error) = fast.reset(slot.0)
+        {
+            warn!("({}) its counters start from an earlier value: {error}", instance.name);
+        }
+        let settings = plan::settings(instance, |watched| self.trackers.id(watched));
+        info!("{}", introduce(instance));
+        let running = Running {
+            instance: instance.clone(),
+            settings: settings.clone(),
+            state: StateName::Initialize,
+            last_refused: None,
+            ending: false,
+            route: None,
+            link: None,
+        };
+        self.running.insert(slot, running);
+        self.tell(Input::Add { slot, settings: Box::new(settings), hold });
+    }
+
+    fn change(&mut self, slot: Slot, instance: &Instance) {
+        let settings = plan::settings(instance, |watched| self.trackers.id(watched));
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        // Where it was written may have moved without a change of meaning.
+        let same = running.settings == settings
+            && (running.instance.source, running.instance.password)
+                == (instance.source, instance.password);
+        running.instance = instance.clone();
+        if same {
+            return;
+        }
+        info!("({}) changed by reload", instance.name);
+        running.settings = settings.clone();
+        running.route = None;
+        self.repeats.forget(slot.0);
+        self.tell(Input::Change { slot, settings: Box::new(settings) });
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        // The instance stays known until the engine has ended it: its last words need its name.
+        if let Some(running) = self.running.get_mut(&slot) {
+            running.ending = true;
+        }
+        self.tell(Input::Remove { slot });
+    }
+
+    fn free_slot(&mut self) -> Slot {
+        loop {
+            let slot = Slot(self.next_slot % abi::MAX_SLOTS);
+            self.next_slot += 1;
+            if !self.running.contains_key(&slot) {
+                return slot;
+            }
+        }
+    }
+
+    /// Brings what the kernel, the sockets and the engine know in line with the host as it is: the one
+    /// route for start, reload, and an interface that comes, goes or changes.
+    pub(super) fn reconcile(&mut self) {
+        let mut wanted: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
+        let mut vips = BTreeSet::new();
+        for running in self.running.values() {
+            let instance = &running.instance;
+            wanted.entry(instance.interface.clone()).or_default().insert(instance.vrid.get());
+            vips.extend(running.settings.held().map(|address| address.ip));
+        }
+        // The owner's virtual address is its own, and the source of its adverts.
+        for own in &self.own {
+            vips.remove(&own.ip);
+        }
+        self.ports.apply(&wanted, &self.host, &mut self.fast);
+        let slots: Vec<Slot> = self.running.keys().copied().collect();
+        for slot in slots {
+            self.reconcile_one(slot, &vips);
+        }
+        self.watch_interfaces();
+    }
+
+    fn reconcile_one(&mut self, slot: Slot, vips: &BTreeSet<IpAddr>) {
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let interface = self.host.by_name(&running.instance.interface);
+        let source = running
+            .instance
+            .source
+            .or_else(|| interface.and_then(|interface| interface.primary_v4(vips)).map(IpAddr::V4));
+        let route = interface.and_then(|interface| {
+            // An interface without a MAC address carries no adverts.
+            Some((interface.ifindex, interface.mac?, source?))
+        });
+        let link = match (interface, route) {
+            (Some(interface), Some((_, _, source))) if host::is_up(interface) => Link::Up(source),
+            (Some(interface), None) if host::is_up(interface) => Link::NoSource,
+            (Some(_) | None, _) => Link::Down,
+        };
+        // While an interface is down its address may be gone for a moment; the old route does no harm.
+        if route != running.route && (route.is_some() || interface.is_none()) {
+            running.route = route;
+            set_route(slot, running, &mut self.fast, &self.orders);
+        }
+        if running.link != Some(link) {
+            running.link = Some(link);
+            self.tell(Input::Link { slot, link });
+        }
+    }
+
+    fn watch_interfaces(&mut self) {
+        let now: Vec<(TrackerId, Health)> = self
+            .trackers
+            .interfaces()
+            .map(|(id, name)| {
+                let up = self.host.by_name(name).is_some_and(host::is_up);
+                (id, if up { Health::Good } else { Health::Bad })
+            })
+            .collect();
+        for (id, health) in now {
+            if self.watched.insert(id, health) != Some(health) {
+                self.tell(Input::Track { id, health });
+            }
+        }
+    }
+
+    pub(super) fn host_changed(&mut self, change: &Change) {
+        if let Change::Link(interface) = change {
+            let before = self.host.by_name(&interface.name).map(host::is_up);
+            let now = host::is_up(interface);
+            if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
+                info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
+            }
+        }
+        for (slot, running) in &self.running {
+            for address in host::lost(change, running) {
+                self.tell(Input::AddressLost { slot: *slot, address: address.clone() });
+            }
+        }
+        self.host.follow(change);
+        self.reconcile();
+    }
+
+    /// Takes addresses off that an earlier life left, and learns which are the host's own: of all that
+    /// are new in a configuration, before anybody may put them on.
+    pub(super) fn clear_leftovers(&mut self, config: &Config) {
+        let held = self.running.values().flat_map(|running| running.settings.held());
+        let known: BTreeSet<(String, IpAddr)> =
+            held.map(|address| (address.device.clone(), address.ip)).collect();
+        let wanted: Vec<Wanted<'_>> = config
+            .instances
+            .iter()
+            .flat_map(|instance| {
+                let at_once = instance.priority.is_owner();
+                let held = instance.addresses.iter().chain(&instance.excluded);
+                held.map(move |address| Wanted { address, at_once })
+            })
+            .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
+            .collect();
+        let host = &self.host;
+        let found = leftover::judge(host, &wanted, || {
+            let mut sources = routes::sources(host)
+                .inspect_err(|error| warn!("The host's routes can't be read: {error}"))
+                .unwrap_or_default();
+            sources.extend(config.instances.iter().filter_map(|instance| instance.source));
+            sources
+        });
+        for one in &found {
+            warn!("{one}");
+        }
+        self.own.extend(leftover::own(&found));
+        self.executor.protect(self.own.clone());
+        let removed: Arc<[_]> =
+            found.iter().filter(|found| found.remove).map(leftover::Found::to_virtual).collect();
+        if !removed.is_empty() {
+            // The slot matters to announcements that wait, and none does for these addresses.
+            let slot = Slot(abi::MAX_SLOTS);
+            self.executor.send(Effect::RemoveAddresses { slot, addresses: removed });
+        }
+    }
+
+    /// Opens the interfaces anew where the file wants another data path; the command line overrides it.
+    fn choose_datapath(&mut self, config: &Config) {
+        let want = self.options.datapath.or(config.global.datapath).unwrap_or_default();
+        self.ports.choose(want, &mut self.fast);
+    }
+
+    fn concerns(&self, interface: &str) -> bool {
+        self.running.values().any(|running| running.instance.interface == interface)
+            || self.trackers.interfaces().any(|(_, name)| name == interface)
+    }
+}
+
+/// Tells the kernel and the protocol thread how an instance sends and what it listens to.
+fn set_route(
+    slot: Slot,
+    running: &Running,
+    fast: &mut Option<FastPath>,
+    orders: &UnboundedSender<Order>,
+) {
+    let Some((ifindex, mac, source)) = running.route else {
+        let _ = orders.send(Order::Unroute(slot));
+        return;
+    };
+    let route = match plan::route(&running.instance, slot, ifindex, mac, source) {
+        Ok(route) => route,
+        Err(error) => {
+            error!("({}) no advert can be built: {error}", running.instance.name);
+            return;
+        }
+    };
+    if let Some(fast) = fast
+        && let Err(error) = fast.set_router(route.key, route.rule, &route.addresses)
+    {
+        error!("({}) the kernel program was not told: {error}", running.instance.name);
+    }
+    let _ = orders.send(Order::Route(slot, Box::new(route)));
+}
+
+/// What an instance will do, in one line.
+fn introduce(instance: &Instance) -> String {
+    let down = time::master_down(instance.version, instance.priority, instance.interval);
+    format!(
+        "({}) VRRP version {}, VRID {} on {}, priority {}, one advert each {}; a silent MASTER is replaced after {}",
+        instance.name,
+        instance.version,
+        instance.vrid,
+        instance.interface,
+        instance.priority,
+        words::span(instance.interval),
+        words::span(down)
+    )
+}

@@ -1,0 +1,150 @@
+//! What the protocol thread tells: to the log, to notify commands, to `status`.
+
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
+use vrrp_common::{Instant, Reject, abi, wire};
+use vrrp_proto::{Event, Slot, StateName};
+
+use super::protocol::{Notice, Order};
+use super::repeats::Say;
+use super::service::{End, LastRefused, Service};
+use super::{refusals, words};
+use crate::fastpath::FastPath;
+use crate::notify::{Kind, Word};
+
+impl Service {
+    pub(super) async fn noticed(&mut self, notice: Notice) -> Option<End> {
+        match notice {
+            Notice::Event(now, event) => self.happened(now, &event),
+            Notice::Record(record) => self.recorded(&record).await,
+            Notice::SendFailed(slot, error) => {
+                warn!("({}) advert can't be sent: {error}", self.name(slot));
+            }
+            Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),
+            Notice::Broken(why) => return Some(End::Broken(why)),
+        }
+        None
+    }
+
+    fn happened(&mut self, now: Instant, event: &Event) {
+        match event {
+            Event::Transition { slot, to, from, priority, .. } => {
+                self.log(*slot, event);
+                let Some(running) = self.running.get_mut(slot) else { return };
+                running.state = *to;
+                let word = match (from, to) {
+                    (_, StateName::Active) => Word::Master,
+                    (_, StateName::Backup) => Word::Backup,
+                    (_, StateName::Fault) => Word::Fault,
+                    (_, StateName::Initialize) => Word::Stop,
+                };
+                let instance = &running.instance;
+                let notify = &instance.notify;
+                self.notifier.push(Kind::Instance, &instance.name, word, *priority, notify);
+            }
+            Event::LowerAdvert { slot, from, theirs, .. } => {
+                let cause = format!("lower {from} {theirs}");
+                if self.repeats.note(now, slot.0, &cause, 1) != Say::Nothing {
+                    self.log(*slot, event);
+                }
+            }
+            Event::AddressRestored { slot, address } => {
+                let cause = format!("restored {}", address.ip);
+                if self.repeats.note(now, slot.0, &cause, 1) != Say::Nothing {
+                    self.log(*slot, event);
+                }
+            }
+            Event::PriorityChanged { slot, .. }
+            | Event::Following { slot, .. }
+            | Event::PriorityZero { slot, .. }
+            | Event::PreemptDelayed { slot, .. }
+            | Event::AddressFailed { slot, .. } => self.log(*slot, event),
+            Event::Ended { slot } => self.ended(*slot),
+        }
+    }
+
+    fn ended(&mut self, slot: Slot) {
+        if let Some(running) = self.running.remove(&slot) {
+            if let (Some(fast), Some((ifindex, _, _))) = (&mut self.fast, running.route) {
+                let instance = &running.instance;
+                let key = abi::RouterKey::new(ifindex, instance.family, instance.vrid.get());
+                fast.remove_router(key);
+            }
+            self.repeats.forget(slot.0);
+            let _ = self.orders.send(Order::Unroute(slot));
+            self.reconcile();
+        }
+    }
+
+    fn log(&self, slot: Slot, event: &Event) {
+        let name = self.name(slot);
+        for line in words::lines(&name, event, |id| self.trackers.name(id)) {
+            info!("{line}");
+        }
+    }
+
+    fn name(&self, slot: Slot) -> String {
+        let running = self.running.get(&slot);
+        running.map_or_else(|| format!("#{}", slot.0), |r| r.instance.name.clone())
+    }
+
+    /// A refused advert, or one with other addresses than ours.
+    async fn recorded(&mut self, record: &abi::Event) {
+        let slot = Slot(record.slot);
+        let now = Instant::from_nanos(record.at);
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let name = running.instance.name.clone();
+        let reason = Reject::from_index(record.reason);
+        let Some(reason) = reason.filter(|_| record.kind == abi::Event::REFUSED) else {
+            let source = wire::address(running.instance.family, record.source);
+            let detail = refusals::difference(record, &running.instance);
+            let line = format!("advert from {source} accepted, but {detail}");
+            self.say(now, slot, &format!("({name}) {line}"), &line);
+            return;
+        };
+        let explained = refusals::explain(record, reason, &running.instance);
+        let refusals::Explained { source, detail } = explained;
+        let last = LastRefused { at: now, reason, source, detail: detail.clone() };
+        running.last_refused = Some(last);
+        let cause = format!("{reason} {source} {detail}");
+        let mut line = format!("({name}) refused advert from {source} ({reason}): {detail}");
+        if reason == Reject::ForeignCluster {
+            let (interface, vrid) = (running.instance.interface.clone(), running.instance.vrid);
+            let free = self.free_vrids(record.ifindex).await;
+            line.push_str(&format!(
+                "; another cluster uses VRID {vrid} on {interface}, free there: {free}"
+            ));
+        }
+        self.say(now, slot, &line, &cause);
+    }
+
+    fn say(&mut self, now: Instant, slot: Slot, line: &str, cause: &str) {
+        match self.repeats.note(now, slot.0, cause, 1) {
+            Say::Line(0) => warn!("{line}"),
+            Say::Line(more) => warn!("{line} ({more} more in the last minute)"),
+            Say::TooMany => warn!(
+                "({}) more causes of refusal are left out for a minute; see `xvrrp status`",
+                self.name(slot)
+            ),
+            Say::Nothing => {}
+        }
+    }
+
+    /// VRIDs nobody was heard using on an interface, ours and other clusters' left out.
+    async fn free_vrids(&self, ifindex: u32) -> String {
+        let inspection = self.inspect().await;
+        let mut used: BTreeSet<u8> = self
+            .running
+            .values()
+            .filter(|running| running.route.is_some_and(|(index, _, _)| index == ifindex))
+            .map(|running| running.instance.vrid.get())
+            .collect();
+        let fast = self.fast.iter().flat_map(FastPath::strangers);
+        let slow = inspection.into_iter().flat_map(|inspection| inspection.strangers);
+        used.extend(
+            fast.chain(slow).filter(|(key, _)| key.ifindex == ifindex).map(|(key, _)| key.vrid),
+        );
+        refusals::free_vrids(&used)
+    }
+}
