@@ -129,7 +129,8 @@ fn parse_text(path: &Path, text: String) -> Loaded {
     let mut ctx = lower::Ctx::new(Lines::new(&text));
     ctx.diags.extend(lexed.odd_spaces.into_iter().map(|span| syntax::odd_space(&text, span)));
     let unread = unread::take_out(&mut tree.items);
-    let broken = !unread.is_empty() || tree.faults.iter().any(syntax::breaks);
+    let partial = !unread.is_empty();
+    let broken = partial || tree.faults.iter().any(syntax::breaks);
     ctx.diags.extend(unread);
     let lines = Lines::new(&text);
     ctx.diags.extend(tree.faults.iter().map(|fault| syntax::diag(fault, &lines)));
@@ -138,6 +139,8 @@ fn parse_text(path: &Path, text: String) -> Loaded {
         let diag = Diag::error(Code::NothingToRun, 0..0, "the file has no `vrrp_instance`");
         diags.push(diag.now("there is nothing to run"));
     }
+    // What is missing may stand in the part that was not read.
+    diags.retain(|diag| !(partial && diag.code == Code::Missing));
     diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     Loaded { config: Some(config), diags, source: Source { path: path.to_owned(), text }, broken }
 }

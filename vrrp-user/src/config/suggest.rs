@@ -6,21 +6,22 @@ pub(super) fn nearest<'c>(
     candidates: impl Iterator<Item = &'c str>,
 ) -> Option<&'c str> {
     let word: Vec<char> = word.chars().take(65).flat_map(char::to_lowercase).collect();
-    if word.len() > 64 {
+    if !(3..=64).contains(&word.len()) {
         return None;
     }
     candidates
         .filter_map(|candidate| {
-            let chars: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
-            let allowed = match word.len().min(chars.len()) {
+            let length = candidate.chars().count();
+            let allowed = match word.len().min(length) {
                 0..=2 => return None,
                 3..=5 => 1,
                 6..=8 => 2,
-                length => length / 3,
+                shorter => shorter / 3,
             };
-            if word.len().abs_diff(chars.len()) > allowed {
+            if word.len().abs_diff(length) > allowed {
                 return None;
             }
+            let chars: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
             let steps = distance(&word, &chars);
             (steps <= allowed).then_some((steps, candidate))
         })

@@ -206,13 +206,9 @@ fn a_dollar_alone_is_a_character() {
 #[test]
 fn a_log_line_has_it_all() {
     let loaded = instance("prioritty 150");
-    assert_eq!(
-        loaded.log_lines(),
-        [
-            "test.conf:5:1: `prioritty` is not a keyword of `vrrp_instance` (did you mean `priority`?); \
-          VI_1 is not run"
-        ]
-    );
+    let line = "test.conf:5:1: `prioritty` is not a keyword of `vrrp_instance`; VI_1 is not run \
+                (did you mean `priority`?)";
+    assert_eq!(loaded.log_lines(), [line]);
 }
 
 #[test]

@@ -183,7 +183,7 @@ proptest! {
 #[test]
 fn every_beginning_of_every_file() {
     for file in files() {
-        for end in (0..file.len()).step_by(7) {
+        for end in (0..file.len()).step_by(19) {
             check(&file[..end]);
         }
     }
@@ -193,20 +193,20 @@ fn every_beginning_of_every_file() {
 fn large_files_take_no_time() {
     let start = std::time::Instant::now();
     let files = [
-        "a\n".repeat(20_000),
+        "a\n".repeat(4_000),
         "{".repeat(100_000),
         "\"".repeat(100_001),
         "x".repeat(1_000_000),
         "vrrp_instance A {\n".repeat(5_000),
-        format!("vrrp_instance A {{\nvirtual_ipaddress {{\n{}}}\n}}", "192.0.2.1\n".repeat(20_000)),
-        format!("priority 1 {}", "priority 1 ".repeat(20_000)),
-        format!("vrrp_instance A {{\n{}}}\n", "priority 1 ".repeat(20_000)),
+        format!("vrrp_instance A {{\nvirtual_ipaddress {{\n{}}}\n}}", "192.0.2.1\n".repeat(4_000)),
+        format!("priority 1 {}", "priority 1 ".repeat(4_000)),
+        format!("vrrp_instance A {{\n{}}}\n", "priority 1 ".repeat(4_000)),
         "$A=1 $B $C\n".repeat(5_000),
     ];
     for file in files {
         let loaded = parse_str(Path::new("x.conf"), &file);
         assert!(loaded.startable().is_err());
         let seconds = start.elapsed().as_secs();
-        assert!(seconds < 60, "{seconds} s at {}", &file[..20]);
+        assert!(seconds < 30, "{seconds} s at {}", &file[..20]);
     }
 }

@@ -35,7 +35,7 @@ pub fn render(source: &Source, diags: &[Diag], color: bool) -> String {
     trimmed
 }
 
-/// The same in one line each, for the log: `FILE:LINE:COL: message; consequence`.
+/// The same in one line each, for the log: `FILE:LINE:COL: message; consequence (suggestion)`.
 ///
 /// No line quotes a value of `auth_pass`.
 pub fn log_lines(source: &Source, diags: &[Diag]) -> Vec<String> {
@@ -44,7 +44,7 @@ pub fn log_lines(source: &Source, diags: &[Diag]) -> Vec<String> {
     let one = |diag: &Diag| {
         let (line, column) = lines.position(&source.text, diag.span.start);
         let hint = diag.suggestion.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{name}:{line}:{column}: {}{hint}; {}", diag.message, diag.consequence)
+        format!("{name}:{line}:{column}: {}; {}{hint}", diag.message, diag.consequence)
     };
     diags.iter().map(one).collect()
 }
