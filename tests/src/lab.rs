@@ -38,7 +38,7 @@ impl Lab {
     /// Makes the hosts named, on one LAN.
     ///
     /// # Errors
-    /// No root, or no iproute2.
+    /// No root, no iproute2 or no ethtool.
     pub fn new(hosts: &[&str]) -> Result<Self> {
         sweep_the_dead();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl Lab {
     /// The same with a second LAN: `eth1` with 198.51.100.N.
     ///
     /// # Errors
-    /// No root, or no iproute2.
+    /// No root, no iproute2 or no ethtool.
     pub fn with_two_lans(hosts: &[&str]) -> Result<Self> {
         let lab = Self::new(hosts)?;
         lab.switch.ip("link add br1 type bridge mcast_snooping 0 forward_delay 0")?;
@@ -107,6 +107,20 @@ impl Lab {
             self.switch.name()
         ))?;
         self.switch.ip(&format!("link set {port}-{host} master {bridge} up"))?;
+        // The tag of a VLAN stays in the frame, as on a cable, and does not travel beside it.
+        netns::run(
+            "ip",
+            &[
+                "netns",
+                "exec",
+                self.switch.name(),
+                "ethtool",
+                "-K",
+                &format!("{port}-{host}"),
+                "txvlan",
+                "off",
+            ],
+        )?;
         netns.ip(&format!("addr add {net}.{number}/24 brd + dev {device}"))?;
         netns.ip(&format!("link set {device} up"))?;
         Ok(())

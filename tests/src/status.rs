@@ -77,9 +77,9 @@ impl Instance<'_> {
     }
 
     /// The peer it follows: address and interval in milliseconds.
-    pub fn peer(&self) -> Option<(&str, u64)> {
+    pub fn peer(&self) -> Option<(&str, f64)> {
         let peer = self.0.get("peer").filter(|peer| !peer.is_null())?;
-        Some((peer["address"].as_str()?, peer["interval_ms"].as_u64()?))
+        Some((peer["address"].as_str()?, peer["interval_ms"].as_f64()?))
     }
 
     /// A counter: `accepted`, `sent`, `ring_full`, `complex`.

@@ -35,6 +35,9 @@ pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
+/// A scenario with its name.
+pub type Scenario<'a> = (&'a str, fn() -> Result<()>);
+
 /// Runs scenarios beside each other, since they mostly wait.
 ///
 /// # Errors
@@ -42,9 +45,9 @@ pub fn pause(milliseconds: u64) {
 ///
 /// # Panics
 /// A scenario panics.
-pub fn together(scenarios: &[(&str, fn() -> Result<()>)]) -> Result<()> {
+pub fn together(scenarios: &[Scenario<'_>]) -> Result<()> {
     std::thread::scope(|scope| {
-        let run = |&(name, play): &(&str, fn() -> Result<()>)| {
+        let run = |&(name, play): &Scenario<'_>| {
             let name = name.to_owned();
             scope.spawn(move || play().context(name))
         };
