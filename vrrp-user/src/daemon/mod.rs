@@ -100,5 +100,8 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::from_io("tokio runtime"))?;
-    runtime.block_on(service::run(options))
+    let result = runtime.block_on(service::run(options));
+    // A look-up of a user that hangs in a directory service must not hold up the end.
+    runtime.shutdown_background();
+    result
 }

@@ -21,6 +21,7 @@ use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
 use super::trackers::Trackers;
 use super::{Options, RunError, clock};
+use crate::config::diag::Severity;
 use crate::config::model::{Config, Datapath, Instance};
 use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
@@ -204,8 +205,12 @@ fn read_config(options: &Options) -> Result<Config, RunError> {
 }
 
 fn log_diagnostics(loaded: &Loaded) {
-    for line in loaded.log_lines() {
-        warn!("{line}");
+    for (diag, line) in loaded.diags.iter().zip(loaded.log_lines()) {
+        match diag.severity {
+            Severity::Error => error!("{line}"),
+            Severity::Warning => warn!("{line}"),
+            Severity::Notice => info!("{line}"),
+        }
     }
 }
 

@@ -271,7 +271,7 @@ mod tests {
         let first: Vec<_> = first.iter().map(|(d, n)| (d.as_str(), *n)).collect();
         assert_eq!(first, [("a", 1), ("a", 1), ("a", 1), ("b", 2)]);
         assert_eq!(announcer.next(), Some(now + GAP));
-        assert_eq!(lasts(&mut announcer, now + GAP - Duration::from_nanos(1)), []);
+        assert_eq!(lasts(&mut announcer, now + GAP - Duration::from_nanos(1)), Vec::<u8>::new());
         assert_eq!(lasts(&mut announcer, now + GAP), [1, 2]);
         assert_eq!(announcer.next(), None);
     }
