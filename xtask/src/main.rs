@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod apt;
 mod build_ebpf;
 mod compiler;
+mod demo;
 mod deny;
 mod linker;
 mod object;
@@ -28,6 +29,8 @@ struct Cli {
 enum Verb {
     /// Build the kernel program that xvrrp embeds, installing the toolchain for it if need be
     BuildEbpf(build_ebpf::Args),
+    /// Show in a minute, on two hosts and a client made of namespaces, what xvrrp does
+    Demo(demo::Args),
     /// Run all checks and tests, or the chosen parts, with all the set-up they need
     Test(test::Args),
     /// Check the repository's own rules
@@ -37,6 +40,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::BuildEbpf(args) => build_ebpf::build(&args),
+        Verb::Demo(args) => demo::demo(&args),
         Verb::Test(args) => test::test(&args),
         Verb::Tidy => tidy::tidy(),
     };

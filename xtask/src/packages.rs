@@ -37,6 +37,14 @@ pub(crate) const FOR_TESTS: [Needed; 8] = [
     service("/usr/lib/frr/vrrpd", "frr", "frr"),
 ];
 
+/// For `cargo xtask demo`.
+pub(crate) const FOR_DEMO: [Needed; 4] = [
+    tool("ip", "iproute2"),
+    tool("ss", "iproute2"),
+    tool("ethtool", "ethtool"),
+    service("nginx", "nginx-light", "nginx"),
+];
+
 /// Installs what is missing, and says what and `why`.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub(crate) fn test(args: &Args) -> Result<()> {
         lint(&mut steps);
     }
     if all || args.unit {
-        steps.step("unit tests", || run(&mut cargo(["test"])));
+        steps.step("unit tests", || run(&mut cargo(["test", "--no-fail-fast"])));
         if root().join("fuzz/Cargo.toml").is_file() {
             let manifest = ["test", "--manifest-path", "fuzz/Cargo.toml"];
             steps.step("fuzz corpus", || run(&mut cargo(manifest)));
@@ -88,7 +88,7 @@ fn root_tests(steps: &mut Steps) {
         let daemon = target_dir(&root()).join("release/xvrrp");
         // One at a time: they measure times, and own namespaces and peers of the same names.
         let mut tests: Command =
-            cargo(["test", "--package", "vrrp-tests", "--", "--test-threads=1"]);
+            cargo(["test", "--no-fail-fast", "--package", "vrrp-tests", "--", "--test-threads=1"]);
         run(tests.env("XVRRP", daemon))
     });
 }
