@@ -198,14 +198,26 @@ impl Loaded {
     pub fn check_scripts(&mut self, checker: &dyn ScriptChecker) {
         let Some(config) = &self.config else { return };
         let user = config.global.script_user.as_ref();
-        let scripts = config.scripts.values().map(|script| &script.command);
-        let notify = config.instances.iter().map(|instance| &instance.notify).flat_map(|notify| {
-            [&notify.master, &notify.backup, &notify.fault, &notify.stop, &notify.any]
+        let scripts = config
+            .scripts
+            .values()
+            .map(|script| (format!("script `{}`", script.name), &script.command));
+        let notify = config.instances.iter().flat_map(|instance| {
+            let notify = &instance.notify;
+            let named = [
+                ("notify_master", &notify.master),
+                ("notify_backup", &notify.backup),
+                ("notify_fault", &notify.fault),
+                ("notify_stop", &notify.stop),
+                ("notify", &notify.any),
+            ];
+            named.into_iter().filter_map(|(keyword, command)| {
+                Some((format!("`{keyword}` of {}", instance.name), command.as_ref()?))
+            })
         });
-        let commands = scripts.chain(notify.flatten());
-        let diags = commands.flat_map(|command| {
+        let diags = scripts.chain(notify).flat_map(|(what, command)| {
             let faults = checker.check(command, user, config.global.script_security);
-            faults.into_iter().map(|fault| fault_diag(command, fault))
+            faults.into_iter().map(move |fault| fault_diag(&what, command, fault))
         });
         self.diags.extend(diags.collect::<Vec<_>>());
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
@@ -236,13 +248,13 @@ fn is_error(diag: &Diag) -> bool {
     diag.severity == Severity::Error
 }
 
-fn fault_diag(command: &Command, fault: ScriptFault) -> Diag {
+fn fault_diag(what: &str, command: &Command, fault: ScriptFault) -> Diag {
     let (severity, code) = if fault.security {
         (Severity::Warning, Code::ScriptSecurity)
     } else {
         (Severity::Error, Code::ScriptUnusable)
     };
-    Diag::new(severity, code, command.span.clone(), fault.message)
+    Diag::new(severity, code, command.span.clone(), format!("{what}: {}", fault.message))
         .now(fault.consequence)
         .hint_if(fault.suggestion)
 }

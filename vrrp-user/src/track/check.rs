@@ -23,7 +23,7 @@ fn fault(problem: &ScriptProblem, strict: bool) -> ScriptFault {
     let consequence = if problem.is_risk() && !strict {
         "it is run all the same, since `enable_script_security` is not written"
     } else {
-        "it is not run: as a check it counts as failed"
+        "it is not run; a check that is not run counts as failed"
     };
     ScriptFault {
         security: problem.is_risk(),
