@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -246,6 +247,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Leaves it running.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+
     /// What `xvrrp status --json` says.
     ///
     /// # Errors
@@ -277,8 +283,18 @@ impl Drop for Daemon {
     }
 }
 
-/// Our binary: `XVRRP`, else the workspace's release build.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says which binary ours is, where the caller has built it. The first word counts.
+pub fn use_binary(path: PathBuf) {
+    BINARY.get_or_init(|| path);
+}
+
+/// Our binary: what [`use_binary`] said, else `XVRRP`, else the workspace's release build.
 pub fn xvrrp_binary() -> PathBuf {
+    if let Some(path) = BINARY.get() {
+        return path.clone();
+    }
     let built = || {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::capture::Capture;
 use crate::daemon::{Daemon, Kind};
@@ -315,6 +316,37 @@ pub fn remove_all(prefix: &str) -> usize {
         }
     }
     names.len()
+}
+
+/// Has a Ctrl-C, or a polite end by signal, remove the laboratories whose names begin so before it
+/// ends the process.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove_on_interrupt(prefix: &str) -> Result<()> {
+    // Handlers and no blocked signals: those would be inherited by every daemon that is started.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    drop(guard);
+    let prefix = prefix.to_owned();
+    std::thread::spawn(move || {
+        let number = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => 2,
+                _ = terminate.recv() => 15,
+                _ = hangup.recv() => 1,
+            }
+        });
+        // From now on nobody makes another.
+        let _gate = netns::GATE.lock();
+        eprintln!("\ninterrupted: removing the laboratory");
+        remove_all(&prefix);
+        std::process::exit(128 + number);
+    });
+    Ok(())
 }
 
 /// Removes what processes left that were killed before they could.

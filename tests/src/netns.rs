@@ -3,9 +3,13 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+
+/// Held while a namespace is made, and for good by whoever removes them all.
+pub(crate) static GATE: Mutex<()> = Mutex::new(());
 
 /// A network namespace, removed with what runs in it when dropped.
 #[derive(Debug)]
@@ -19,7 +23,9 @@ impl Netns {
     /// # Errors
     /// `ip netns add` fails: no root, or the name is taken.
     pub fn new(name: &str) -> Result<Self> {
+        let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
         run("ip", &["netns", "add", name])?;
+        drop(gate);
         let made = Self { name: name.to_owned() };
         made.ip("link set lo up")?;
         Ok(made)
