@@ -148,6 +148,34 @@ fn left_alone(pair: &Pair, ours: &mut FastPath, shown: &str, their_id: u32) -> R
     Ok(())
 }
 
+/// A veth end hands tags over beside the frame, as most hardware does.
+#[test]
+fn a_vlan_whose_tags_are_hidden_keeps_the_program_off() -> Result<()> {
+    let pair = Pair::new("av")?;
+    let mut fast = FastPath::load(1)?;
+    let recheck = |fast: &mut FastPath| pair.netns.enter(|| Ok(fast.recheck("near", pair.ifindex)));
+    ensure!(pair.attach(&mut fast, Datapath::Auto)? == Attached::Native);
+    ensure!(recheck(&mut fast)?.is_none());
+    if pair.netns.ip("link add link near name near.100 type vlan id 100").is_err() {
+        eprintln!("this kernel has no VLANs: not tried");
+        return Ok(());
+    }
+    let found = recheck(&mut fast)?;
+    ensure!(
+        matches!(&found, Some(Attached::Socket { why }) if why.contains("near.100")),
+        "{found:?}"
+    );
+    ensure!(pair.shown()?.is_none());
+    for want in [Datapath::Auto, Datapath::Xdp, Datapath::Generic] {
+        let attached = pair.attach(&mut fast, want)?;
+        ensure!(matches!(&attached, Attached::Socket { .. }), "{want:?}: {attached:?}");
+    }
+    pair.netns.sh("ethtool -K near rxvlan off")?;
+    ensure!(pair.attach(&mut fast, Datapath::Auto)? == Attached::Native);
+    ensure!(recheck(&mut fast)?.is_none());
+    Ok(())
+}
+
 #[test]
 fn gone_after_kill_9() -> Result<()> {
     let pair = Pair::new("ak")?;

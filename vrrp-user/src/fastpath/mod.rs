@@ -151,6 +151,17 @@ impl FastPath {
         Attached::Socket { why: refusals.join("; ") }
     }
 
+    /// Looks again at an interface that a link has come to: takes the program off where a VLAN's tags
+    /// are now hidden from it, and says so.
+    pub fn recheck(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
+        if !self.attached.contains_key(&ifindex) {
+            return None;
+        }
+        let why = link::hides_tags(name, ifindex)?;
+        self.detach(ifindex);
+        Some(Attached::Socket { why })
+    }
+
     /// Takes the program off an interface; nothing happens where it is not on it.
     pub fn detach(&mut self, ifindex: u32) {
         self.attached.remove(&ifindex);

@@ -17,8 +17,9 @@ use crate::sys::link_address::link_address;
 
 /// `ETH_P_IP`, and not all protocols: the kernel shows those sockets what this host sends, too.
 const ETHERTYPE: u16 = 0x0800;
-/// Room for adverts that come while the protocol thread is busy: some 1,300 of them.
-const RECEIVE_BUFFER: usize = 512 * 1024;
+/// Room for adverts that come while the protocol thread is busy: a thousand where the driver spends a
+/// page on each, five thousand where it doesn't. It costs nothing while they don't wait.
+const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
 /// The socket through which one interface's adverts come up; readable when there are any.
 pub struct SlowPath {
