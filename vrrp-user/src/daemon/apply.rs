@@ -182,21 +182,30 @@ impl Service {
         }
     }
 
-    pub(super) fn host_changed(&mut self, change: &Change) {
-        if let Change::Link(interface) = change {
-            let before = self.host.by_name(&interface.name).map(host::is_up);
-            let now = host::is_up(interface);
-            if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
-                info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
+    /// Takes in what happened on the host, all that is known by now at once: one address batch is many
+    /// changes.
+    pub(super) fn host_changed(&mut self, changes: &[Change]) {
+        let mut new_link = false;
+        for change in changes {
+            if let Change::Link(interface) = change {
+                let before = self.host.by_name(&interface.name).map(host::is_up);
+                let now = host::is_up(interface);
+                if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
+                    info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
+                }
+                new_link |= !self.host.interfaces.contains_key(&interface.ifindex);
             }
-        }
-        for (slot, running) in &self.running {
-            for address in host::lost(change, running) {
-                self.tell(Input::AddressLost { slot: *slot, address: address.clone() });
+            for (slot, running) in &self.running {
+                for address in host::lost(change, running) {
+                    self.tell(Input::AddressLost { slot: *slot, address: address.clone() });
+                }
             }
+            self.host.follow(change);
         }
-        self.host.follow(change);
         self.reconcile();
+        if new_link {
+            self.ports.recheck(&mut self.fast);
+        }
     }
 
     /// Takes addresses off that an earlier life left, and learns which are the host's own: of all that

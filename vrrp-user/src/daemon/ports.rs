@@ -82,6 +82,19 @@ impl Ports {
         }
     }
 
+    /// Looks again at open interfaces after a link has come: a VLAN on one may hide its tags from XDP.
+    pub(crate) fn recheck(&mut self, fast: &mut Option<FastPath>) {
+        let Some(fast) = fast else { return };
+        for (ifindex, port) in &mut self.open {
+            if let Some(attached) = fast.recheck(&port.name, *ifindex) {
+                describe(&port.name, &attached);
+                // Until this socket is there, the old one's filter lets our adverts through as well.
+                listen(&self.orders, *ifindex, &port.name, None);
+                (port.attached, port.filtered) = (attached, None);
+            }
+        }
+    }
+
     /// The data path of an interface and why it is not another; `None` while it is not there.
     pub(crate) fn attached(&self, name: &str) -> Option<&Attached> {
         self.open.values().find(|port| port.name == name).map(|port| &port.attached)
@@ -103,19 +116,10 @@ impl Ports {
             Some(fast) => fast.attach(name, ifindex, self.want),
             None => Attached::Socket { why: "no kernel program".to_owned() },
         };
+        describe(name, &attached);
         let filtered = match &attached {
-            Attached::Native => {
-                info!("{name}: adverts are checked by XDP in native mode");
-                Some(vrids.clone())
-            }
-            Attached::Generic { why } => {
-                info!("{name}: adverts are checked by XDP in generic mode ({why})");
-                Some(vrids.clone())
-            }
-            Attached::Socket { why } => {
-                info!("{name}: adverts come through a socket ({why})");
-                None
-            }
+            Attached::Native | Attached::Generic { .. } => Some(vrids.clone()),
+            Attached::Socket { .. } => None,
         };
         if filtered.is_some() {
             listen(&self.orders, ifindex, name, Some(vrids));
@@ -133,6 +137,16 @@ impl Ports {
         }
         // The protocol thread ends after this one, or both do.
         let _ = self.orders.send(Order::Unlisten(ifindex));
+    }
+}
+
+fn describe(name: &str, attached: &Attached) {
+    match attached {
+        Attached::Native => info!("{name}: adverts are checked by XDP in native mode"),
+        Attached::Generic { why } => {
+            info!("{name}: adverts are checked by XDP in generic mode ({why})");
+        }
+        Attached::Socket { why } => info!("{name}: adverts come through a socket ({why})"),
     }
 }
 

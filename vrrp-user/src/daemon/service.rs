@@ -232,7 +232,13 @@ impl Service {
                         return end;
                     }
                 }
-                Some(change) = ears.changes.recv() => self.host_changed(&change),
+                Some(change) = ears.changes.recv() => {
+                    let mut changes = vec![change];
+                    while let Ok(more) = ears.changes.try_recv() {
+                        changes.push(more);
+                    }
+                    self.host_changed(&changes);
+                }
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
                 _ = ears.signals.hangup.recv() => self.reload(),
