@@ -35,6 +35,10 @@ pub enum Link {
     Up(IpAddr),
     /// It is there and up, but has no address to send from.
     NoSource,
+    /// It is up, but an interface that one of the addresses belongs to is not there.
+    NoDevice,
+    /// It is up, but adverts can't be received on it: no descriptor, no permission.
+    Deaf,
     /// It is down, without carrier, or gone.
     Down,
 }

@@ -111,6 +111,10 @@ pub enum Why {
     LinkDown,
     /// The router's interface has no address to send from.
     NoSource,
+    /// An interface that one of the router's addresses belongs to is not there.
+    NoDevice,
+    /// Adverts can't be received on the router's interface.
+    Deaf,
     /// A watched thing with weight 0 failed.
     Tracker(TrackerId),
     /// A watched thing with weight 0 has said nothing yet.

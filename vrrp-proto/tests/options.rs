@@ -178,3 +178,52 @@ fn routers_of_one_engine_do_not_touch_each_other() {
     assert!(!lan.hosts[0].held.contains(&vip(251).ip));
     assert!(lan.hosts[0].engine.view(SLOT).is_some());
 }
+
+/// A mended configuration counts at once, not at the next try.
+#[test]
+fn a_change_or_a_link_ends_the_wait_after_a_refused_address() {
+    for mend in [true, false] {
+        let mut lan = Lan::of([settings(100)]);
+        lan.hosts[0].refuses = true;
+        lan.run_until(at(ms(3700)));
+        assert_eq!(lan.hosts[0].last().2, Why::AddressRefused);
+        lan.hosts[0].refuses = false;
+        if mend {
+            let mut new = settings(100);
+            new.addresses = vec![vip(251)];
+            lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
+        } else {
+            let link = Link::Up(lan.hosts[0].address);
+            lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+            lan.tell(0, Input::Link { slot: SLOT, link });
+        }
+        assert_eq!(lan.hosts[0].state(), StateName::Backup, "mend {mend}");
+    }
+}
+
+/// What is in the way is named as it is now.
+#[test]
+fn the_reason_of_a_fault_follows_what_is_in_the_way() {
+    let mut own = settings(100);
+    own.trackers = vec![tracker(1, 0)];
+    let mut lan = Lan::of([own]);
+    lan.track(0, 1, Health::Bad);
+    let why = |lan: &Lan| lan.hosts[0].engine.view(SLOT).unwrap().why;
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    assert_eq!(why(&lan), Why::LinkDown);
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::NoDevice });
+    assert_eq!(why(&lan), Why::NoDevice);
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Deaf });
+    assert_eq!(why(&lan), Why::Deaf);
+    let link = Link::Up(lan.hosts[0].address);
+    lan.tell(0, Input::Link { slot: SLOT, link });
+    assert_eq!(why(&lan), Why::Tracker(TrackerId(1)));
+}
+
+/// The link still works, so the peers are told.
+#[test]
+fn losing_the_source_address_releases() {
+    let mut lan = active_with(|_| {});
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::NoSource });
+    assert_eq!(lan.hosts[0].sent, [(at(ms(5000)), 0)]);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vrrp_common::{Instant, Priority, time};
 
-use super::{Backup, Following, Router, State};
+use super::{Active, Backup, Following, Router, State};
 use crate::election::{self, Contest};
 use crate::engine::Lanes;
 use crate::input::Advert;
@@ -95,7 +95,7 @@ impl Router {
         let source = self.source.unwrap_or(advert.source);
         let (from, theirs, ours) = (advert.source, advert.priority, self.priority);
         match election::contest(ours, source, advert) {
-            Contest::Released => active.advert_at = now,
+            Contest::Released => active.answer(now, self.settings.interval),
             Contest::LostByPriority => {
                 let why = Why::HigherPriority { from, theirs, ours };
                 self.yield_to(now, advert, why, lanes);
@@ -105,13 +105,8 @@ impl Router {
                 self.yield_to(now, advert, why, lanes);
             }
             Contest::Won => {
-                // Due at once, but sent by the timer: of many stale adverts read after a freeze one
-                // answer comes. And not more often than a loser could need it.
-                let spacing = self.settings.interval / 8;
-                let recent = active.answered.is_some_and(|last| now.since(last) < spacing);
-                if self.settings.answer_lower && !recent {
-                    active.answered = Some(now);
-                    active.advert_at = active.advert_at.min(now);
+                if self.settings.answer_lower {
+                    active.answer(now, self.settings.interval);
                 }
                 let repeat = active.announcements.lower_advert(now, &self.settings.announce);
                 let slot = self.slot;
@@ -127,6 +122,18 @@ impl Router {
         }
         self.remove_addresses(lanes);
         self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
+    }
+}
+
+impl Active {
+    /// Makes the next advert due at once: of many stale adverts read after a freeze one answer comes,
+    /// sent by the timer. And answers are no closer than anybody could need them, so that a flood is not
+    /// reflected.
+    fn answer(&mut self, now: Instant, interval: Duration) {
+        if self.answered.is_none_or(|last| now.since(last) >= interval / 8) {
+            self.answered = Some(now);
+            self.advert_at = self.advert_at.min(now);
+        }
     }
 }
 

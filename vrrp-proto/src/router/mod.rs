@@ -165,8 +165,9 @@ impl Router {
         match link {
             Link::Up(source) => self.source = Some(source),
             Link::NoSource => self.source = None,
-            Link::Down => {}
+            Link::NoDevice | Link::Deaf | Link::Down => {}
         }
+        self.forgive();
         self.review(now, lanes);
     }
 
@@ -245,8 +246,9 @@ impl Router {
             (State::Initialize, None) => self.start(now, Why::Startup, lanes),
             (State::Fault { retry: None }, None) => self.start(now, Why::Recovered, lanes),
             (State::Fault { .. }, Some(why)) => self.why = why,
-            (State::Fault { retry: Some(_) }, None)
-            | (State::Backup(_) | State::Active(_), None) => {}
+            // Only a refused address leaves a wait behind.
+            (State::Fault { retry: Some(_) }, None) => self.why = Why::AddressRefused,
+            (State::Backup(_) | State::Active(_), None) => {}
         }
     }
 
@@ -308,7 +310,7 @@ impl Router {
         match &self.state {
             State::Initialize | State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) => {
-                if matches!(self.link, Some(Link::Up(_))) {
+                if !matches!(self.link, Some(Link::Down) | None) {
                     self.transmit(Priority::RELEASE, lanes);
                 }
                 self.remove_addresses(lanes);
@@ -388,6 +390,8 @@ impl Router {
                 return Some(Why::LinkDown);
             }
             Some(Link::NoSource) => return Some(Why::NoSource),
+            Some(Link::NoDevice) => return Some(Why::NoDevice),
+            Some(Link::Deaf) => return Some(Why::Deaf),
             Some(Link::Up(_) | Link::Down) | None => {}
         }
         let failed = self.settings.trackers.iter().zip(self.bearings());
@@ -403,6 +407,14 @@ impl Router {
         let pairs = self.settings.trackers.iter().zip(self.bearings());
         let mut open = pairs.filter(|(_, bearing)| *bearing == Bearing::Unknown);
         open.next().map(|(tracker, _)| tracker.id)
+    }
+
+    /// Ends the wait after a refused address: what the kernel refused may be right now.
+    fn forgive(&mut self) {
+        self.refusals = 0;
+        if let State::Fault { retry } = &mut self.state {
+            *retry = None;
+        }
     }
 
     fn held_back(&self, now: Instant) -> bool {

@@ -38,6 +38,7 @@ impl Router {
             return;
         }
         let before = std::mem::replace(&mut self.settings, settings);
+        self.forgive();
         self.read_health(health);
         self.reprioritize(now, lanes);
         if before.form != self.settings.form {

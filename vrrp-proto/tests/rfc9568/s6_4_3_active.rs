@@ -84,12 +84,14 @@ fn stale_losing_adverts_get_one_answer() {
     assert!(engine.poll_transmit().is_none());
 }
 
-#[test]
-fn a_flood_of_losing_adverts_is_not_reflected() {
+#[rstest]
+#[case::losing(50)]
+#[case::released(0)]
+fn a_flood_of_adverts_is_not_reflected(#[case] theirs: u8) {
     let mut lan = active(|_| {});
     for n in 0..10_000 {
         lan.run_until(at(ms(4000)) + us(100 * n));
-        lan.hear(0, advert(12, 50, ms(1000)));
+        lan.hear(0, advert(12, theirs, ms(1000)));
     }
     assert!(lan.hosts[0].sent.len() <= 9, "{} answers in a second", lan.hosts[0].sent.len());
 }

@@ -46,6 +46,8 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         }
         Why::LinkDown => "the interface is down".to_owned(),
         Why::NoSource => "the interface has no address to send from".to_owned(),
+        Why::NoDevice => "an interface of its addresses is not there".to_owned(),
+        Why::Deaf => "adverts can't be received on the interface".to_owned(),
         Why::Tracker(id) => format!("{} failed", tracker(*id)),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
@@ -116,6 +118,8 @@ fn transition(
         | Why::Preempting { .. }
         | Why::LinkDown
         | Why::NoSource
+        | Why::NoDevice
+        | Why::Deaf
         | Why::Tracker(_)
         | Why::Undecided(_)
         | Why::AddressRefused
