@@ -59,12 +59,23 @@ pub struct Instance {
     pub source: Option<String>,
     /// The MASTER it listens to.
     pub peer: Option<Peer>,
-    /// The addresses it holds while MASTER.
-    pub addresses: Vec<String>,
+    /// The addresses it holds while MASTER, and where they are now.
+    pub addresses: Vec<Address>,
     /// What it heard and sent.
     pub counters: Counters,
     /// The last refused advert.
     pub last_refused: Option<LastRefused>,
+}
+
+/// One of a virtual router's addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address with its prefix length.
+    pub address: String,
+    /// The interface it belongs on.
+    pub device: String,
+    /// Whether it is there, as the kernel says.
+    pub held: bool,
 }
 
 /// The MASTER that a BACKUP listens to.
@@ -242,7 +253,15 @@ fn render_instance(out: &mut String, i: &Instance) {
             peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
         );
     }
-    let _ = writeln!(out, "  addresses {}", i.addresses.join(", "));
+    let list = |held: bool| {
+        let those = i.addresses.iter().filter(|address| address.held == held);
+        those.map(|a| format!("{} on {}", a.address, a.device)).collect::<Vec<_>>().join(", ")
+    };
+    for (word, list) in [("held", list(true)), ("not held", list(false))] {
+        if !list.is_empty() {
+            let _ = writeln!(out, "  {word}: {list}");
+        }
+    }
     let c = &i.counters;
     let _ = writeln!(
         out,

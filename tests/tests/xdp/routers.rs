@@ -6,7 +6,7 @@ use vrrp_common::{Family, Reject, Version};
 use vrrp_tests::cases;
 use xvrrp::fastpath::FastPath;
 
-use crate::bench::{Bench, IFINDEX, VRID, XDP_DROP, XDP_PASS, settings};
+use crate::bench::{Bench, IFINDEX, SLOT, VRID, XDP_DROP, XDP_PASS, settings};
 use crate::frames::vips;
 
 #[test]
@@ -15,7 +15,7 @@ fn a_router_that_is_removed_is_a_stranger() -> Result<()> {
     bench.configure("DUT-v2")?;
     let frame = cases::frame("P01-v2-header", "good");
     ensure!(bench.run(&frame, 1)? == XDP_DROP);
-    bench.fast.remove_router(RouterKey::new(IFINDEX, Family::V4, VRID));
+    bench.fast.remove_router(RouterKey::new(IFINDEX, Family::V4, VRID), SLOT);
     ensure!(bench.run(&frame, 1)? == XDP_PASS);
     Ok(())
 }
@@ -27,7 +27,7 @@ fn addresses_stay_while_any_key_leads_to_their_slot() -> Result<()> {
     let other = RouterKey::new(IFINDEX, Family::V4, 99);
     bench.fast.set_router(other, settings(Version::V2), &vips(1))?;
     bench.configure("DUT-v2")?;
-    bench.fast.remove_router(other);
+    bench.fast.remove_router(other, SLOT);
     let done = bench.fast(&cases::frame("P01-v2-header", "good"))?;
     ensure!(done.counters.accepted() == 1, "{done:?}");
     // And a shorter list takes the others out.

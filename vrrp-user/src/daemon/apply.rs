@@ -22,6 +22,7 @@ use crate::net::leftover::{self, Wanted};
 use crate::net::monitor::Change;
 use crate::net::routes;
 use crate::track::{Policy, script};
+use crate::transmit::Mac;
 
 /// How fast a configuration lets announcements go out.
 pub(super) fn pace(config: &Config) -> executor::Config {
@@ -55,6 +56,7 @@ impl Service {
             self.remove(slot);
         }
         self.scripts.apply(script::tracked(&config), &policy);
+        self.unwatch(&config);
         self.config = config;
         self.reconcile();
     }
@@ -75,6 +77,7 @@ impl Service {
             last_refused: None,
             ending: false,
             route: None,
+            reroute: false,
             link: None,
         };
         self.running.insert(slot, running);
@@ -94,8 +97,8 @@ impl Service {
         }
         info!("({}) changed by reload", instance.name);
         running.settings = settings.clone();
-        running.route = None;
-        self.repeats.forget(slot.0);
+        running.reroute = true;
+        self.forget(slot);
         self.tell(Input::Change { slot, settings: Box::new(settings) });
     }
 
@@ -137,6 +140,8 @@ impl Service {
             self.reconcile_one(slot, &vips);
         }
         self.watch_interfaces();
+        let there = |name: &&String| self.host.by_name(name).is_some();
+        self.deaf = wanted.keys().filter(there).any(|name| !self.ports.hears(name));
     }
 
     fn reconcile_one(&mut self, slot: Slot, vips: &BTreeSet<IpAddr>) {
@@ -150,19 +155,40 @@ impl Service {
             // An interface without a MAC address carries no adverts.
             Some((interface.ifindex, interface.mac?, source?))
         });
+        let missing =
+            running.settings.held().any(|address| self.host.by_name(&address.device).is_none());
         let link = match (interface, route) {
-            (Some(interface), Some((_, _, source))) if host::is_up(interface) => Link::Up(source),
-            (Some(interface), None) if host::is_up(interface) => Link::NoSource,
-            (Some(_) | None, _) => Link::Down,
+            (Some(interface), _) if !host::is_up(interface) => Link::Down,
+            (None, _) => Link::Down,
+            (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
+            (Some(_), _) if missing => Link::NoDevice,
+            (Some(_), Some((_, _, source))) => Link::Up(source),
+            (Some(_), None) => Link::NoSource,
         };
+        let news = route != running.route || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
-        if route != running.route && (route.is_some() || interface.is_none()) {
-            running.route = route;
-            set_route(slot, running, &mut self.fast, &self.orders);
+        if news && (route.is_some() || interface.is_none()) {
+            running.reroute = false;
+            let old = std::mem::replace(&mut running.route, route);
+            set_route(slot, running, old, &mut self.fast, &self.orders);
         }
         if running.link != Some(link) {
             running.link = Some(link);
             self.tell(Input::Link { slot, link });
+        }
+    }
+
+    /// Forgets what scripts said that nobody tracks any more: one that comes back has said nothing.
+    fn unwatch(&mut self, config: &Config) {
+        let tracked: BTreeSet<&str> = script::tracked(config).map(|s| s.name.as_str()).collect();
+        let gone: Vec<TrackerId> = self
+            .trackers
+            .scripts()
+            .filter(|(_, name)| !tracked.contains(name))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.tell(Input::Track { id, health: Health::Unknown });
         }
     }
 
@@ -186,6 +212,7 @@ impl Service {
     /// changes.
     pub(super) fn host_changed(&mut self, changes: &[Change]) {
         let mut new_link = false;
+        let mut lost = Vec::new();
         for change in changes {
             if let Change::Link(interface) = change {
                 let before = self.host.by_name(&interface.name).map(host::is_up);
@@ -196,11 +223,14 @@ impl Service {
                 new_link |= !self.host.interfaces.contains_key(&interface.ifindex);
             }
             for (slot, running) in &self.running {
-                for address in host::lost(change, running) {
-                    self.tell(Input::AddressLost { slot: *slot, address: address.clone() });
-                }
+                lost.extend(host::lost(change, running).map(|address| (*slot, address.clone())));
             }
             self.host.follow(change);
+        }
+        // One that is back by now was changed and not removed: a reload with another label, say.
+        lost.retain(|(_, address)| !host::holds(&self.host, address));
+        for (slot, address) in lost {
+            self.tell(Input::AddressLost { slot, address });
         }
         self.reconcile();
         if new_link {
@@ -262,24 +292,32 @@ impl Service {
 fn set_route(
     slot: Slot,
     running: &Running,
+    old: Option<(u32, Mac, IpAddr)>,
     fast: &mut Option<FastPath>,
     orders: &UnboundedSender<Order>,
 ) {
+    let instance = &running.instance;
+    if let (Some(fast), Some((before, _, _))) = (&mut *fast, old)
+        && running.route.is_none_or(|(ifindex, _, _)| ifindex != before)
+    {
+        let key = abi::RouterKey::new(before, instance.family, instance.vrid.get());
+        fast.remove_router(key, slot.0);
+    }
     let Some((ifindex, mac, source)) = running.route else {
         let _ = orders.send(Order::Unroute(slot));
         return;
     };
-    let route = match plan::route(&running.instance, slot, ifindex, mac, source) {
+    let route = match plan::route(instance, slot, ifindex, mac, source) {
         Ok(route) => route,
         Err(error) => {
-            error!("({}) no advert can be built: {error}", running.instance.name);
+            error!("({}) no advert can be built: {error}", instance.name);
             return;
         }
     };
     if let Some(fast) = fast
         && let Err(error) = fast.set_router(route.key, route.rule, &route.addresses)
     {
-        error!("({}) the kernel program was not told: {error}", running.instance.name);
+        error!("({}) the kernel program was not told: {error}", instance.name);
     }
     let _ = orders.send(Order::Route(slot, Box::new(route)));
 }

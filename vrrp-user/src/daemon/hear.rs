@@ -13,6 +13,9 @@ use super::{refusals, words};
 use crate::fastpath::FastPath;
 use crate::notify::{Kind, Word};
 
+/// Causes counted at most; they are only ever this many while somebody forges senders.
+const CHATTED: usize = 1024;
+
 impl Service {
     pub(super) async fn noticed(&mut self, notice: Notice) -> Option<End> {
         match notice {
@@ -20,6 +23,10 @@ impl Service {
             Notice::Record(record) => self.recorded(&record).await,
             Notice::SendFailed(slot, error) => {
                 warn!("({}) advert can't be sent: {error}", self.name(slot));
+            }
+            Notice::Deaf(ifindex, error) => {
+                self.ports.fail(ifindex, &error, &mut self.fast);
+                self.reconcile();
             }
             Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),
             Notice::Broken(why) => return Some(End::Broken(why)),
@@ -44,22 +51,23 @@ impl Service {
                 self.notifier.push(Kind::Instance, &instance.name, word, *priority, notify);
             }
             Event::LowerAdvert { slot, from, theirs, .. } => {
-                let cause = format!("lower {from} {theirs}");
-                if self.repeats.note(now, slot.0, &cause, 1) != Say::Nothing {
-                    self.log(*slot, event);
-                }
+                self.chat(now, *slot, event, &format!("lower {from} {theirs}"));
             }
             Event::AddressRestored { slot, address } => {
-                let cause = format!("restored {}", address.ip);
-                if self.repeats.note(now, slot.0, &cause, 1) != Say::Nothing {
-                    self.log(*slot, event);
-                }
+                self.chat(now, *slot, event, &format!("restored {}", address.ip));
             }
-            Event::PriorityChanged { slot, .. }
-            | Event::Following { slot, .. }
-            | Event::PriorityZero { slot, .. }
-            | Event::PreemptDelayed { slot, .. }
-            | Event::AddressFailed { slot, .. } => self.log(*slot, event),
+            Event::Following { slot, from, .. } => {
+                self.chat(now, *slot, event, &format!("following {from}"));
+            }
+            Event::PriorityZero { slot, from } => {
+                self.chat(now, *slot, event, &format!("zero {from}"));
+            }
+            Event::PreemptDelayed { slot, from, .. } => {
+                self.chat(now, *slot, event, &format!("delay {from}"));
+            }
+            Event::PriorityChanged { slot, .. } | Event::AddressFailed { slot, .. } => {
+                self.log(*slot, event);
+            }
             Event::Ended { slot } => self.ended(*slot),
         }
     }
@@ -69,9 +77,9 @@ impl Service {
             if let (Some(fast), Some((ifindex, _, _))) = (&mut self.fast, running.route) {
                 let instance = &running.instance;
                 let key = abi::RouterKey::new(ifindex, instance.family, instance.vrid.get());
-                fast.remove_router(key);
+                fast.remove_router(key, slot.0);
             }
-            self.repeats.forget(slot.0);
+            self.forget(slot);
             let _ = self.orders.send(Order::Unroute(slot));
             self.reconcile();
         }
@@ -100,7 +108,8 @@ impl Service {
             let source = wire::address(running.instance.family, record.source);
             let detail = refusals::difference(record, &running.instance);
             let line = format!("advert from {source} accepted, but {detail}");
-            self.say(now, slot, &format!("({name}) {line}"), &line);
+            let said = self.refusals.note(now, slot.0, &line, 0);
+            say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
             return;
         };
         let explained = refusals::explain(record, reason, &running.instance);
@@ -116,18 +125,26 @@ impl Service {
                 "; another cluster uses VRID {vrid} on {interface}, free there: {free}"
             ));
         }
-        self.say(now, slot, &line, &cause);
+        let total = self.fast.as_ref().map_or(0, |fast| fast.counters(slot.0).refused(reason));
+        let seen = self.seen.entry((slot.0, reason)).or_default();
+        *seen += 1;
+        // The kernel sends a sample of what it counts; the socket sends all.
+        let total = total.max(*seen);
+        say(self.refusals.note(now, slot.0, &cause, total), &name, &line, |text| warn!("{text}"));
     }
 
-    fn say(&mut self, now: Instant, slot: Slot, line: &str, cause: &str) {
-        match self.repeats.note(now, slot.0, cause, 1) {
-            Say::Line(0) => warn!("{line}"),
-            Say::Line(more) => warn!("{line} ({more} more in the last minute)"),
-            Say::TooMany => warn!(
-                "({}) more causes of refusal are left out for a minute; see `xvrrp status`",
-                self.name(slot)
-            ),
-            Say::Nothing => {}
+    /// Logs an event that may come with every packet.
+    fn chat(&mut self, now: Instant, slot: Slot, event: &Event, cause: &str) {
+        let count = self.chatted.entry((slot.0, cause.to_owned())).or_default();
+        *count += 1;
+        let said = self.chatter.note(now, slot.0, cause, *count);
+        if self.chatted.len() > CHATTED {
+            self.chatted.clear();
+        }
+        let name = self.name(slot);
+        let lines = words::lines(&name, event, |id| self.trackers.name(id));
+        for line in lines {
+            say(said, &name, &line, |text| info!("{text}"));
         }
     }
 
@@ -146,5 +163,19 @@ impl Service {
             fast.chain(slow).filter(|(key, _)| key.ifindex == ifindex).map(|(key, _)| key.vrid),
         );
         refusals::free_vrids(&used)
+    }
+}
+
+/// Tells a line, or that lines are left out.
+fn say(said: Say, name: &str, line: &str, tell: impl Fn(&str)) {
+    match said {
+        Say::First | Say::Again(0, _) => tell(line),
+        Say::Again(more, since) => {
+            tell(&format!("{line} ({more} more of that kind in the last {} s)", since.as_secs()));
+        }
+        Say::TooMany => {
+            tell(&format!("({name}) more lines of that kind are left out for a minute"));
+        }
+        Say::Nothing => {}
     }
 }

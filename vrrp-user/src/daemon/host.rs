@@ -1,6 +1,6 @@
 //! The host's interfaces as the service thread last heard of them.
 
-use vrrp_proto::{StateName, VirtualAddress};
+use vrrp_proto::VirtualAddress;
 
 use super::service::Running;
 use crate::net::monitor::Change;
@@ -23,17 +23,18 @@ pub(super) fn takes(change: &Change, address: &VirtualAddress) -> bool {
     }
 }
 
-fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
+/// Says whether an address is on its interface.
+pub(super) fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
     host.by_name(&address.device).is_some_and(|interface| {
         interface.addresses.iter().any(|a| a.ip == address.ip && a.prefix == address.prefix)
     })
 }
 
-/// The addresses that an Active instance lost by a change.
+/// The addresses that an instance lost by a change, if it held them: the engine knows its state, this
+/// thread only hears of it later.
 pub(super) fn lost<'a>(
     change: &Change,
     running: &'a Running,
 ) -> impl Iterator<Item = &'a VirtualAddress> {
-    let active = running.state == StateName::Active;
-    running.settings.held().filter(move |address| active && takes(change, address))
+    running.settings.held().filter(move |address| takes(change, address))
 }

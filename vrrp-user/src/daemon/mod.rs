@@ -20,6 +20,8 @@ mod words;
 
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::config::model::Datapath;
 use crate::run_dir::RunDirError;
 
@@ -96,6 +98,14 @@ impl RunError {
 /// # Errors
 /// [`RunError`] says who has to do what.
 pub fn run(options: Options) -> Result<(), RunError> {
+    // Each interface takes four descriptors and each running script some; what the hard limit allows is
+    // ours to use. Where even that is refused, the soft limit will do for most.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!("the limit of descriptors stays at {soft}: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -18,6 +18,8 @@ pub(crate) struct Ports {
     want: Datapath,
     open: BTreeMap<u32, Port>,
     orders: UnboundedSender<Order>,
+    /// Those that could not be listened to, so that it is said once.
+    failed: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ struct Port {
 
 impl Ports {
     pub(crate) fn new(want: Datapath, orders: UnboundedSender<Order>) -> Self {
-        Self { want, open: BTreeMap::new(), orders }
+        Self { want, open: BTreeMap::new(), orders, failed: BTreeSet::new() }
     }
 
     /// Takes another data path from now on: what is open is closed, and opened anew by the next
@@ -75,7 +77,7 @@ impl Ports {
                 None => self.open_one(ifindex, name, vrids, fast),
                 Some(port) if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) => {
                     port.filtered = Some(vrids.clone());
-                    listen(&self.orders, ifindex, name, Some(vrids));
+                    refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
                 }
                 Some(_) => {}
             }
@@ -88,10 +90,24 @@ impl Ports {
         for (ifindex, port) in &mut self.open {
             if let Some(attached) = fast.recheck(&port.name, *ifindex) {
                 describe(&port.name, &attached);
-                // Until this socket is there, the old one's filter lets our adverts through as well.
-                listen(&self.orders, *ifindex, &port.name, None);
+                refilter(&self.orders, *ifindex, Filter::All);
                 (port.attached, port.filtered) = (attached, None);
             }
+        }
+    }
+
+    /// Says whether adverts of an interface are heard.
+    pub(crate) fn hears(&self, name: &str) -> bool {
+        self.attached(name).is_some()
+    }
+
+    /// Gives an interface up that can't be listened to; [`Ports::apply`] tries again.
+    pub(crate) fn fail(&mut self, ifindex: u32, error: &str, fast: &mut Option<FastPath>) {
+        if self.failed.insert(ifindex) {
+            warn!("interface {ifindex}: adverts can't be received, trying again: {error}");
+        }
+        if self.open.contains_key(&ifindex) {
+            self.close(ifindex, fast);
         }
     }
 
@@ -111,7 +127,17 @@ impl Ports {
             .inspect_err(|error| warn!("{name}: can't join 224.0.0.18: {error}"))
             .ok();
         // The socket first, for all VRRP: between the two nothing goes unheard.
-        listen(&self.orders, ifindex, name, None);
+        match SlowPath::open(ifindex, &Filter::All) {
+            Ok(socket) => {
+                // The protocol thread ends after this one, or both do.
+                let _ = self.orders.send(Order::Listen(ifindex, Box::new(socket)));
+            }
+            Err(error) => {
+                self.fail(ifindex, &error.to_string(), fast);
+                return;
+            }
+        }
+        self.failed.remove(&ifindex);
         let attached = match fast {
             Some(fast) => fast.attach(name, ifindex, self.want),
             None => Attached::Socket { why: "no kernel program".to_owned() },
@@ -122,7 +148,7 @@ impl Ports {
             Attached::Socket { .. } => None,
         };
         if filtered.is_some() {
-            listen(&self.orders, ifindex, name, Some(vrids));
+            refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
         }
         let port = Port { name: name.to_owned(), attached, filtered, _group: group };
         self.open.insert(ifindex, port);
@@ -150,17 +176,7 @@ fn describe(name: &str, attached: &Attached) {
     }
 }
 
-/// Gives the protocol thread a socket, in place of the one it has for that interface.
-fn listen(orders: &UnboundedSender<Order>, ifindex: u32, name: &str, vrids: Option<&BTreeSet<u8>>) {
-    let filter = match vrids {
-        Some(vrids) => Filter::Only(vrids.iter().copied().collect()),
-        None => Filter::All,
-    };
-    match SlowPath::open(ifindex, &filter) {
-        Ok(socket) => {
-            // As above.
-            let _ = orders.send(Order::Listen(ifindex, Box::new(socket)));
-        }
-        Err(error) => warn!("{name}: no socket for adverts: {error}"),
-    }
+fn refilter(orders: &UnboundedSender<Order>, ifindex: u32, filter: Filter) {
+    // As above: one of the two threads ending is the end of both.
+    let _ = orders.send(Order::Filter(ifindex, filter));
 }

@@ -22,12 +22,14 @@ use vrrp_proto::{Advert, Engine, Event, Input, Slot, View};
 use super::clock::{self, Timer};
 use crate::fastpath::{Counters, Ring};
 use crate::net::executor::Executor;
-use crate::slowpath::{SlowPath, Table};
+use crate::slowpath::{Filter, SlowPath, Table};
 use crate::sys::readiness::watch;
 use crate::transmit::{AdvertFrame, Sender};
 
 /// Records taken from one source before the others get their turn.
 const BUDGET: usize = 256;
+/// Most rounds of reading before the timers get their turn: more than the sources hold.
+const ROUNDS: usize = 64;
 /// Orders obeyed in one turn.
 const ORDERS: usize = 64;
 
@@ -41,6 +43,8 @@ pub(crate) enum Order {
     Unroute(Slot),
     /// Adverts of an interface that come up the slow path.
     Listen(u32, Box<SlowPath>),
+    /// What of an interface comes up the slow path.
+    Filter(u32, Filter),
     /// The interface is gone.
     Unlisten(u32),
     /// Tell how everything is.
@@ -69,6 +73,8 @@ pub(crate) enum Notice {
     SendFailed(Slot, String),
     /// Adverts leave again.
     SendWorks(Slot),
+    /// The socket of an interface can't be waited for.
+    Deaf(u32, String),
     /// The thread can't go on.
     Broken(String),
 }
@@ -120,6 +126,23 @@ struct Protocol {
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
     stop: Option<oneshot::Sender<()>>,
+}
+
+/// How far the sources were read.
+enum Heard {
+    /// To their ends.
+    All,
+    /// At least one has more, and all were read to records of this time.
+    UpTo(Instant),
+}
+
+/// Notes how far a source was read that gave as many records as it was asked for.
+fn note_rest(upto: &mut Option<Instant>, taken: usize, records: &[abi::Event]) {
+    if taken == BUDGET {
+        // Without a record among those taken nothing is known: as if from the beginning of time.
+        let last = Instant::from_nanos(records.last().map_or(0, |record| record.at));
+        *upto = Some(upto.map_or(last, |at| at.min(last)));
+    }
 }
 
 /// A source of records, and what says that it has some.
@@ -177,14 +200,14 @@ impl Protocol {
                 ready = self.timer.expired() => ready?,
                 // 4. the service thread
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey_all(order)?,
+                    Some(order) => self.obey_all(order),
                     None => return Ok(()),
                 },
             }
             // Whatever woke us: listen before a timer is believed.
-            more = self.listen();
+            more = self.listen_until(clock::now());
             if more && let Ok(order) = self.orders.try_recv() {
-                self.obey_all(order)?;
+                self.obey_all(order);
             }
             self.flush(clock::now());
             let now = clock::now();
@@ -200,17 +223,32 @@ impl Protocol {
         }
     }
 
-    /// Takes what has arrived; says whether there is more than the budget.
-    fn listen(&mut self) -> bool {
-        let mut more = false;
+    /// Takes all that arrived before `woke`, and of what came later no more than the budget: after a
+    /// freeze every advert that waits is heard before a timer is believed, and a flood does not hold the
+    /// timers up. Says whether there is more.
+    fn listen_until(&mut self, woke: Instant) -> bool {
+        for _ in 0..ROUNDS {
+            match self.listen() {
+                Heard::All => return false,
+                Heard::UpTo(at) if at >= woke => return true,
+                Heard::UpTo(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Takes what has arrived, up to the budget.
+    fn listen(&mut self) -> Heard {
+        let mut upto = None;
         let mut records = std::mem::take(&mut self.records);
         if let Some(ring) = &mut self.ring {
-            more |= ring.source.drain(BUDGET, |record| records.push(record)) == BUDGET;
+            let taken = ring.source.drain(BUDGET, |record| records.push(record));
+            note_rest(&mut upto, taken, &records);
         }
         for slow in self.slow.values_mut() {
             // An interface that went away fails here until the service thread takes it out.
             let taken = slow.source.drain(BUDGET, &mut self.table, |record| records.push(record));
-            more |= taken.is_ok_and(|taken| taken == BUDGET);
+            note_rest(&mut upto, taken.unwrap_or(0), &records);
         }
         // Two sources, one order: by arrival.
         records.sort_by_key(|record| record.at);
@@ -218,7 +256,7 @@ impl Protocol {
             self.heard(&record);
         }
         self.records = records;
-        more
+        upto.map_or(Heard::All, Heard::UpTo)
     }
 
     fn heard(&mut self, record: &abi::Event) {
@@ -251,38 +289,56 @@ impl Protocol {
         self.flush(now);
     }
 
-    fn obey_all(&mut self, first: Order) -> io::Result<()> {
-        self.obey(first)?;
+    fn obey_all(&mut self, first: Order) {
+        self.obey(first);
         for _ in 1..ORDERS {
             match self.orders.try_recv() {
-                Ok(order) => self.obey(order)?,
+                Ok(order) => self.obey(order),
                 Err(_) => break,
             }
         }
-        Ok(())
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
+    fn obey(&mut self, order: Order) {
         match order {
-            Order::Input(input) => self.engine.handle(clock::now(), input),
+            Order::Input(input) => {
+                let now = clock::now();
+                self.engine.handle(now, input);
+                // At once: an order behind it may change the frame that says priority 0.
+                self.flush(now);
+            }
             Order::Route(slot, route) => {
                 self.table.set(route.key, route.rule, &route.addresses);
                 let line = Line { route: *route, failing: false, differing: None };
                 if let Some(old) = self.routes.insert(slot, line) {
                     let key = self.routes[&slot].route.key;
                     if old.route.key != key {
-                        self.table.remove(old.route.key);
+                        self.table.remove(old.route.key, slot.0);
                     }
                 }
             }
             Order::Unroute(slot) => {
                 if let Some(old) = self.routes.remove(&slot) {
-                    self.table.remove(old.route.key);
+                    self.table.remove(old.route.key, slot.0);
                     self.table.reset(slot.0);
                 }
             }
-            Order::Listen(ifindex, slow) => {
-                self.slow.insert(ifindex, Watched::new(*slow)?);
+            Order::Listen(ifindex, slow) => match Watched::new(*slow) {
+                Ok(watched) => {
+                    self.slow.insert(ifindex, watched);
+                }
+                Err(error) => {
+                    self.slow.remove(&ifindex);
+                    self.tell(Notice::Deaf(ifindex, error.to_string()));
+                }
+            },
+            Order::Filter(ifindex, filter) => {
+                let slow = self.slow.get(&ifindex);
+                let set = slow.map_or(Ok(()), |slow| slow.source.set_filter(&filter));
+                if let Err(error) = set {
+                    self.slow.remove(&ifindex);
+                    self.tell(Notice::Deaf(ifindex, error.to_string()));
+                }
             }
             Order::Unlisten(ifindex) => {
                 self.slow.remove(&ifindex);
@@ -296,7 +352,6 @@ impl Protocol {
                 self.stop = Some(stopped);
             }
         }
-        Ok(())
     }
 
     /// Does what the engine asks: adverts first, then addresses, then words.

@@ -22,14 +22,16 @@ pub(crate) struct Repeats {
 #[derive(Debug)]
 struct Told {
     at: Instant,
-    more: u64,
+    total: u64,
 }
 
 /// Whether a cause is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Say {
-    /// Tell it; it came this often since it was told last.
-    Line(u64),
+    /// Tell it for the first time.
+    First,
+    /// Tell it again: it came this often since it was told last, that long ago.
+    Again(u64, Duration),
     /// Tell once that more causes are left out for now.
     TooMany,
     /// Say nothing.
@@ -37,17 +39,17 @@ pub(crate) enum Say {
 }
 
 impl Repeats {
-    /// Notes that `cause` came for `subject`, `times` times.
-    pub(crate) fn note(&mut self, now: Instant, subject: u32, cause: &str, times: u64) -> Say {
+    /// Notes that `cause` came for `subject`, in all `total` times by now.
+    pub(crate) fn note(&mut self, now: Instant, subject: u32, cause: &str, total: u64) -> Say {
         let key = (subject, cause.to_owned());
         if let Some(told) = self.told.get_mut(&key) {
-            if now.since(told.at) < AGAIN {
-                told.more += times;
+            let since = now.since(told.at);
+            if since < AGAIN {
                 return Say::Nothing;
             }
-            let more = std::mem::take(&mut told.more);
-            told.at = now;
-            return Say::Line(more);
+            let more = total.saturating_sub(told.total);
+            *told = Told { at: now, total };
+            return Say::Again(more, since);
         }
         let (since, fresh) = self.fresh.entry(subject).or_insert((now, 0));
         if now.since(*since) >= AGAIN {
@@ -61,9 +63,9 @@ impl Repeats {
             self.told.retain(|_, told| now.since(told.at) < AGAIN);
         }
         if self.told.len() < MOST {
-            self.told.insert(key, Told { at: now, more: 0 });
+            self.told.insert(key, Told { at: now, total });
         }
-        Say::Line(0)
+        Say::First
     }
 
     /// Forgets a subject: it starts afresh, so its causes are news again.
@@ -84,23 +86,27 @@ mod tests {
     #[test]
     fn the_same_cause_is_told_once_a_minute_with_its_count() {
         let mut repeats = Repeats::default();
-        assert_eq!(repeats.note(at(0), 1, "ttl 64", 1), Say::Line(0));
+        assert_eq!(repeats.note(at(0), 1, "ttl 64", 1), Say::First);
         for s in 1..60 {
-            assert_eq!(repeats.note(at(s), 1, "ttl 64", 1), Say::Nothing);
+            assert_eq!(repeats.note(at(s), 1, "ttl 64", 1 + s), Say::Nothing);
         }
-        assert_eq!(repeats.note(at(60), 1, "ttl 64", 1), Say::Line(59));
-        assert_eq!(repeats.note(at(60), 2, "ttl 64", 1), Say::Line(0));
+        let again = Say::Again(59, Duration::from_secs(60));
+        assert_eq!(repeats.note(at(60), 1, "ttl 64", 60), again);
+        assert_eq!(repeats.note(at(60), 2, "ttl 64", 1), Say::First);
+        // Hours later: the time is said as it is.
+        let again = Say::Again(1, Duration::from_secs(7200));
+        assert_eq!(repeats.note(at(7260), 1, "ttl 64", 61), again);
         repeats.forget(1);
-        assert_eq!(repeats.note(at(61), 1, "ttl 64", 1), Say::Line(0));
+        assert_eq!(repeats.note(at(7261), 1, "ttl 64", 62), Say::First);
     }
 
     #[test]
     fn ever_new_causes_are_cut_off() {
         let mut repeats = Repeats::default();
         let said: Vec<_> =
-            (0..1000).map(|n| repeats.note(at(1), 1, &format!("ttl {n}"), 1)).collect();
-        assert_eq!(said.iter().filter(|s| **s == Say::Line(0)).count(), FRESH as usize);
+            (0..1000).map(|n| repeats.note(at(1), 1, &format!("ttl {n}"), n)).collect();
+        assert_eq!(said.iter().filter(|s| **s == Say::First).count(), FRESH as usize);
         assert_eq!(said.iter().filter(|s| **s == Say::TooMany).count(), 1);
-        assert_eq!(repeats.note(at(70), 1, "another", 1), Say::Line(0));
+        assert_eq!(repeats.note(at(70), 1, "another", 1), Say::First);
     }
 }

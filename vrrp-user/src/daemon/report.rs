@@ -86,7 +86,13 @@ impl Service {
             master_down_ms: down.as_secs_f64() * 1000.0,
             source: view.source.map(|source| source.to_string()),
             peer,
-            addresses: held.map(|a| format!("{}/{}", a.ip, a.prefix)).collect(),
+            addresses: held
+                .map(|address| status::Address {
+                    address: format!("{}/{}", address.ip, address.prefix),
+                    device: address.device.clone(),
+                    held: host::holds(&self.host, address),
+                })
+                .collect(),
             counters: self.counters(view, slow),
             last_refused,
         }

@@ -11,11 +11,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
-use vrrp_common::{Instant, Reject, abi};
-use vrrp_proto::{Health, Input, Link, Settings, Slot, StateName, TrackerId};
+use vrrp_common::{Instant, Priority, Reject, abi};
+use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::apply::pace;
-use super::plan::Watched;
+use super::plan::{self, Watched};
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
@@ -39,7 +39,11 @@ use crate::transmit::{Mac, Sender};
 /// How long the protocol thread and the address work get at the end. With the notify commands' share
 /// the daemon is gone within a second.
 const STOP: Duration = Duration::from_millis(300);
-const LAST_NOTIFY: Duration = Duration::from_millis(350);
+
+/// Time from start to end that the notify commands may use up.
+const STOP_IN_ALL: Duration = Duration::from_millis(850);
+/// How soon an interface that could not be listened to is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// One instance at work.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub(super) struct Running {
     pub(super) ending: bool,
     /// What the protocol thread and the kernel were told.
     pub(super) route: Option<(u32, Mac, IpAddr)>,
+    /// The instance changed, so the route must be told again.
+    pub(super) reroute: bool,
     pub(super) link: Option<Link>,
 }
 
@@ -75,13 +81,20 @@ pub(super) struct Service {
     pub(super) scripts: Scripts,
     pub(super) trackers: Trackers,
     pub(super) notifier: Notifier,
-    pub(super) repeats: Repeats,
+    /// Refusals told lately, and how many the socket path gave.
+    pub(super) refusals: Repeats,
+    pub(super) seen: BTreeMap<(u32, Reject), u64>,
+    /// Other lines told lately that may come with every packet, and their counts.
+    pub(super) chatter: Repeats,
+    pub(super) chatted: BTreeMap<(u32, String), u64>,
     pub(super) orders: UnboundedSender<Order>,
     pub(super) executor: Arc<Executor>,
     /// The host's own addresses among the configured ones.
     pub(super) own: BTreeSet<OwnAddress>,
     /// What each watched interface was last said to be.
     pub(super) watched: BTreeMap<TrackerId, Health>,
+    /// An interface could not be listened to: it is tried again.
+    pub(super) deaf: bool,
     pub(super) next_slot: u32,
 }
 
@@ -150,11 +163,15 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
         scripts: Scripts::new(reports_start),
         trackers: Trackers::default(),
         notifier: Notifier::new(Policy::of(&config.global)),
-        repeats: Repeats::default(),
+        refusals: Repeats::default(),
+        seen: BTreeMap::new(),
+        chatter: Repeats::default(),
+        chatted: BTreeMap::new(),
         orders,
         executor,
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
+        deaf: false,
         next_slot: 0,
         config: config.clone(),
         options,
@@ -165,17 +182,7 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
         tokio::spawn(forward(messages));
     }
-    let parts = Parts {
-        orders: orders_end,
-        notices: notices_start,
-        ring: service.fast.as_mut().and_then(FastPath::ring),
-        sender: Sender::open().map_err(RunError::from_io("packet socket"))?,
-        executor: Arc::clone(&service.executor),
-    };
-    let thread = std::thread::Builder::new()
-        .name("xvrrp-protocol".to_owned())
-        .spawn(move || protocol::run(parts))
-        .map_err(RunError::from_io("protocol thread"))?;
+    let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
     let mut ears = Ears { notices, changes, reports, asked, signals };
@@ -224,14 +231,36 @@ fn load_fast_path(want: Datapath) -> Option<FastPath> {
 }
 
 impl Service {
+    fn start_protocol(
+        &mut self,
+        orders: UnboundedReceiver<Order>,
+        notices: UnboundedSender<Notice>,
+    ) -> Result<JoinHandle<()>, RunError> {
+        let parts = Parts {
+            orders,
+            notices,
+            ring: self.fast.as_mut().and_then(FastPath::ring),
+            sender: Sender::open().map_err(RunError::from_io("packet socket"))?,
+            executor: Arc::clone(&self.executor),
+        };
+        std::thread::Builder::new()
+            .name("xvrrp-protocol".to_owned())
+            .spawn(move || protocol::run(parts))
+            .map_err(RunError::from_io("protocol thread"))
+    }
+
     async fn turn(&mut self, ears: &mut Ears) -> End {
         loop {
             tokio::select! {
-                Some(notice) = ears.notices.recv() => {
+                notice = ears.notices.recv() => {
+                    let Some(notice) = notice else {
+                        return End::Broken("the protocol thread is gone".to_owned());
+                    };
                     if let Some(end) = self.noticed(notice).await {
                         return end;
                     }
                 }
+                () = tokio::time::sleep(RETRY), if self.deaf => self.reconcile(),
                 Some(change) = ears.changes.recv() => {
                     let mut changes = vec![change];
                     while let Ok(more) = ears.changes.try_recv() {
@@ -300,37 +329,63 @@ impl Service {
         thread: JoinHandle<()>,
         ears: &mut Ears,
     ) -> Result<(), RunError> {
+        let began = std::time::Instant::now();
         let broken = match end {
             End::Signal(name) => {
                 info!("{name}: stopping");
+                let (done, stopped) = oneshot::channel();
+                if self.orders.send(Order::Stop(done)).is_ok() {
+                    // Late or not, what follows is done.
+                    let _ = tokio::time::timeout(STOP, stopped).await;
+                }
                 None
             }
             End::Broken(why) => {
                 error!("The protocol thread ended: {why}");
+                self.release_all();
                 Some(why)
             }
         };
-        let (done, stopped) = oneshot::channel();
-        if self.orders.send(Order::Stop(done)).is_ok() {
-            // Late or not, what follows is done.
-            let _ = tokio::time::timeout(STOP, stopped).await;
-        }
-        let (fast, orders) = (self.fast.take(), self.orders.clone());
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
-        let (scripts, notifier) = (&mut self.scripts, &mut self.notifier);
-        tokio::join!(scripts.shutdown(LAST_NOTIFY), notifier.finish(LAST_NOTIFY));
         if !self.executor.flush(STOP) {
             warn!("Not all addresses could be taken off in time");
         }
-        drop((fast, orders));
+        let left = STOP_IN_ALL.saturating_sub(began.elapsed());
+        tokio::join!(self.scripts.shutdown(left), self.notifier.finish(left));
         if thread.is_finished() {
             // A panic was printed when it happened.
             let _ = thread.join();
         }
         info!("Stopped");
         broken.map_or(Ok(()), |why| Err(RunError::Internal(why)))
+    }
+
+    /// Gives everything up without the protocol thread: priority 0 and addresses off.
+    fn release_all(&self) {
+        let sender = Sender::open().ok();
+        for (slot, running) in &self.running {
+            let active = running.state == StateName::Active;
+            if let (Some(sender), Some((ifindex, mac, source)), true) =
+                (&sender, running.route, active)
+                && let Ok(mut route) = plan::route(&running.instance, *slot, ifindex, mac, source)
+            {
+                let frame = route.frame.patch(Priority::RELEASE, running.instance.form);
+                // What can't be sent now can't be sent at all.
+                let _ = sender.send(ifindex, frame);
+            }
+            let addresses: Arc<[_]> = running.settings.held().cloned().collect();
+            self.executor.send(Effect::RemoveAddresses { slot: *slot, addresses });
+        }
+    }
+
+    /// Forgets what was told of a router: its causes are news again.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.refusals.forget(slot.0);
+        self.chatter.forget(slot.0);
+        self.seen.retain(|(of, _), _| *of != slot.0);
+        self.chatted.retain(|(of, _), _| *of != slot.0);
     }
 
     pub(super) fn tell(&self, input: Input) {

@@ -32,6 +32,12 @@ impl Trackers {
         }
     }
 
+    pub(super) fn scripts(&self) -> impl Iterator<Item = (TrackerId, &str)> {
+        let all = self.names.iter().enumerate();
+        all.filter(|(_, (script, _))| *script)
+            .map(|(at, (_, name))| (TrackerId(at as u32), name.as_str()))
+    }
+
     pub(super) fn interfaces(&self) -> impl Iterator<Item = (TrackerId, &str)> {
         let all = self.names.iter().enumerate();
         all.filter(|(_, (script, _))| !script)

@@ -184,9 +184,9 @@ impl FastPath {
         self.routers.set(key, router, addresses)
     }
 
-    /// Has the program leave adverts for `key` alone.
-    pub fn remove_router(&mut self, key: RouterKey) {
-        self.routers.remove(key);
+    /// Has the program leave adverts for `key` alone, unless they are another slot's by now.
+    pub fn remove_router(&mut self, key: RouterKey, slot: u32) {
+        self.routers.remove(key, slot);
     }
 
     /// What the program has counted for a slot, on all CPUs together; nothing for a slot that the maps

@@ -64,7 +64,11 @@ impl Routers {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, key: RouterKey) {
+    pub(super) fn remove(&mut self, key: RouterKey, slot: u32) {
+        // The key may lead to the router that came after.
+        if self.slots.get(&order(key)).is_some_and(|now| *now != slot) {
+            return;
+        }
         if let Err(error) = self.routers.remove(&key) {
             debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove: {error}");
         }

@@ -48,10 +48,11 @@ impl Table {
         }
     }
 
-    /// Leaves adverts for `key` alone from now on.
-    pub fn remove(&mut self, key: RouterKey) {
-        if let Some(old) = self.routers.remove(&key) {
-            self.forget_unused(old.slot);
+    /// Leaves adverts for `key` alone from now on, unless they are another slot's by now.
+    pub fn remove(&mut self, key: RouterKey, slot: u32) {
+        if self.routers.get(&key).is_some_and(|router| router.slot == slot) {
+            self.routers.remove(&key);
+            self.forget_unused(slot);
         }
     }
 
