@@ -33,6 +33,9 @@ pub struct Refused {
     pub name: String,
     /// Why, in one line.
     pub reason: String,
+    /// Its addresses, excluded ones too, as far as they and their interface could be read: an
+    /// earlier life may have left them on the host.
+    pub addresses: Vec<VirtualAddress>,
 }
 
 /// `global_defs`.

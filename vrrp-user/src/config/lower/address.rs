@@ -309,11 +309,13 @@ fn mask_length(mask: Ipv4Addr) -> Option<u32> {
     (bits.leading_ones() + bits.trailing_zeros() >= 32).then(|| bits.leading_ones())
 }
 
-/// An address that a host can have.
+/// An address that a host on the link can have.
 pub(super) fn ip(text: &str) -> Result<IpAddr, Bad> {
     let ip = text.parse::<IpAddr>().map_err(|_| not_an_address(text))?;
     let what = if ip.is_unspecified() {
         "the address of no host"
+    } else if ip.is_loopback() {
+        "a loopback address, which no other host reaches"
     } else if ip.is_multicast() {
         "a multicast address"
     } else if ip == IpAddr::V4(Ipv4Addr::BROADCAST) {

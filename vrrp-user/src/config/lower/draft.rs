@@ -6,6 +6,7 @@ use std::time::Duration;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Priority, Version, Vrid};
 
+use super::super::ast::Word;
 use super::super::diag::{Code, Diag};
 use super::super::model::{Notify, Span};
 use super::super::suggest::shown;
@@ -13,6 +14,9 @@ use super::super::value::{Bad, integer, interface, seconds};
 use super::global::{Defaults, Garp, checksum_form, flag, version};
 use super::items::{Item, bad_value, first, set};
 use super::{Ctx, Refusal, address, command};
+
+/// What the kernel calls the loopback interface of every network namespace.
+const LOOPBACK: &str = "lo";
 
 /// A word of the file with its place, where it was written.
 type Said<T> = Option<(T, Span)>;
@@ -85,7 +89,7 @@ impl<'a> Draft<'a> {
         let word = first(item);
         match item.known.name {
             "state" => self.state(ctx, item),
-            "interface" => set(ctx, &mut self.interface, interface(word)?, item),
+            "interface" => set(ctx, &mut self.interface, link(word)?, item),
             "virtual_router_id" => {
                 let number = integer(word, 1..=255)?;
                 let vrid = u8::try_from(number).ok().and_then(Vrid::new);
@@ -170,6 +174,18 @@ impl<'a> Draft<'a> {
         }
         true
     }
+}
+
+/// An interface that has a link with other routers on it.
+fn link(word: &Word) -> Result<String, Bad> {
+    let name = interface(word)?;
+    if name == LOOPBACK {
+        let bad = Bad::new(format!("`{LOOPBACK}` is the loopback, which carries no VRRP"));
+        return Err(bad.hint(format!(
+            "write the link to the other routers; an address can still be on it: `ADDRESS dev {LOOPBACK}`"
+        )));
+    }
+    Ok(name)
 }
 
 fn priority(number: i64) -> Result<Priority, Bad> {

@@ -49,6 +49,7 @@ impl Lowered {
     /// Puts it where it belongs.
     pub(super) fn settle(self, config: &mut Config) {
         let mut refusals = self.refusals;
+        let addresses = self.written.into_iter().map(|one| one.address);
         refusals.dedup();
         match (self.instance, refusals.split_first()) {
             (Some(instance), None) => config.instances.push(instance),
@@ -58,7 +59,9 @@ impl Lowered {
                     Some((first, more)) => format!("{}, and {} more", first.reason, more.len()),
                     None => "it is not complete".to_owned(),
                 };
-                config.refused.push(Refused { name: self.name, reason });
+                // Without an interface nothing is known of where they would be.
+                let addresses = addresses.filter(|address| !address.device.is_empty()).collect();
+                config.refused.push(Refused { name: self.name, reason, addresses });
             }
         }
     }
@@ -124,6 +127,7 @@ impl Maker<'_> {
         });
         let (wants_master, priority) = self.rank(&draft);
         let preempt = self.preemption(&mut draft, wants_master, priority);
+        self.check_source(&mut draft, priority, addresses.iter().chain(&excluded));
         let (track_scripts, track_interfaces) = self.tracks(&mut draft, priority);
         let written: Vec<Written> = addresses.iter().chain(&excluded).cloned().collect();
         let (vrid, interface) = (draft.vrid.map(|(vrid, _)| vrid), draft.interface);
@@ -250,6 +254,25 @@ impl Maker<'_> {
         }
         if family == Family::V6 {
             let diag = Diag::error(Code::NotServed, first.span.clone(), "IPv6 is not served yet");
+            self.lose(draft, diag);
+        }
+    }
+
+    /// A virtual address is the MASTER's: a BACKUP that sends from it is not told from the MASTER.
+    fn check_source<'w>(
+        &mut self,
+        draft: &mut Draft<'_>,
+        priority: Priority,
+        mut held: impl Iterator<Item = &'w Written>,
+    ) {
+        let Some((source, span)) = draft.source.clone().filter(|_| !priority.is_owner()) else {
+            return;
+        };
+        if let Some(virtual_one) = held.find(|one| one.address.ip == source) {
+            let message = format!("`mcast_src_ip {source}` is one of its virtual addresses");
+            let diag = Diag::error(Code::Conflict, span, message)
+                .hint("write an address that is this host's alone, or leave it out")
+                .also(virtual_one.span.clone(), "the virtual address");
             self.lose(draft, diag);
         }
     }

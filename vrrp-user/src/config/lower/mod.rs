@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use super::ast::{Statement, Word, span_of};
 use super::diag::{Code, Diag, Lines};
-use super::model::{Config, Refused, Span};
+use super::model::{Config, Span};
 use super::suggest::{nearest, shown};
 use super::words::{self, Class, Place};
 use instance::Lowered;
@@ -85,10 +85,18 @@ pub(super) fn lower(mut ctx: Ctx, statements: &[Statement]) -> Lowering {
         lowered.push(one);
     }
     cross::check(&mut ctx, &mut lowered);
+    let mut misspelled = Vec::new();
+    // They are read for their addresses alone: what else is wrong there is nothing to speak of.
+    let mut aside = Ctx::new(ctx.lines.clone());
+    for (item, refusal) in &root.misspelled {
+        let mut one = instance::lower(&mut aside, item, &global, &defaults, &scripts);
+        one.refusals = vec![refusal.clone()];
+        misspelled.push(one);
+    }
     let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
     let mut config =
-        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: root.refused };
-    for one in lowered {
+        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: Vec::new() };
+    for one in misspelled.into_iter().chain(lowered) {
         one.settle(&mut config);
     }
     Lowering { config, diags: ctx.diags }
@@ -103,8 +111,8 @@ struct Root<'a> {
     groups: Vec<Item<'a>>,
     /// What costs every instance.
     lost: Vec<Refusal>,
-    /// Instances that could not even be read.
-    refused: Vec<Refused>,
+    /// Instances under a keyword that is none, and what that costs each.
+    misspelled: Vec<(Item<'a>, Refusal)>,
 }
 
 impl<'a> Root<'a> {
@@ -144,7 +152,10 @@ impl<'a> Root<'a> {
             let message = format!("`{}` is not a keyword", shown(&key.text));
             let diag = Diag::error(Code::UnknownWord, key.span.clone(), message).now(now);
             let refusal = ctx.lose(diag.hint("did you mean `vrrp_instance`?"));
-            self.refused.push(Refused { name: name.text.clone(), reason: refusal.reason });
+            if let Some(known) = words::lookup(Place::Root, "vrrp_instance") {
+                let (args, block) = (&statement.words[1..], statement.block.as_ref());
+                self.misspelled.push((Item { known, key, args, block }, refusal));
+            }
             return;
         }
         // A misspelled `vrrp_script` costs only those who track it: they find no such script.
