@@ -135,6 +135,10 @@ fn check(named: &File) -> ExitCode {
     };
     loaded.check_scripts(&track::security::Checker);
     print(&loaded.render(io::stdout().is_terminal()));
+    if !loaded.diags.is_empty() {
+        print("\n");
+    }
+    print(&loaded.summary());
     ExitCode::from(loaded.exit_code())
 }
 

@@ -10,3 +10,5 @@ mod grammar;
 mod mistakes;
 #[path = "config/never_panics.rs"]
 mod never_panics;
+#[path = "config/outcome.rs"]
+mod outcome;

@@ -13,11 +13,13 @@ mod lower;
 pub mod model;
 mod parser;
 mod suggest;
+pub(crate) mod summary;
 mod syntax;
 mod unread;
 mod value;
 mod words;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use diag::{Code, Diag, Lines, Severity};
@@ -26,7 +28,9 @@ use model::{Command, Config, Source, UserSpec};
 /// What a file was found to be.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it says, as far as that could be read. See [`Loaded::startable`] before running it.
+    /// What it says, as far as that could be read, also where nothing can be started with it: the
+    /// addresses are for cleaning up after an earlier life. See [`Loaded::startable`] before running
+    /// it.
     pub config: Option<Config>,
     /// What is to be said about it, in the order of the file.
     pub diags: Vec<Diag>,
@@ -47,26 +51,32 @@ pub struct ReadError {
     pub source: std::io::Error,
 }
 
-/// Why nothing can be started with a file.
+/// Why nothing can be started with a file. The error itself is in [`Loaded::diags`] and not said
+/// again: the text names its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unstartable {
     /// Braces are missing, or it is no text, or it needs what can't be read yet.
-    #[error("{0}")]
-    Broken(String),
+    #[error("not started: the file can't be used, see {0}")]
+    Broken(Errors),
     /// It has no instance that can be run.
-    #[error("{0}")]
-    NothingToRun(String),
+    #[error("not started: no instance can be run, see {0}")]
+    NothingToRun(Errors),
 }
 
-/// What a reload is refused for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{first}{}", more(*.count))]
-pub struct Unreloadable {
-    /// The first error, in one line.
+/// The errors of a file: which says most about why it is not used, and how many there are. Shown as
+/// `FILE:LINE:COL (and 2 more errors)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors {
+    /// Where that one is: `FILE:LINE:COL`.
     pub first: String,
-    /// How many errors there are.
+    /// How many there are, that one included.
     pub count: usize,
 }
+
+/// What a reload is refused for. As with [`Unstartable`], the text names the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("see {0}")]
+pub struct Unreloadable(pub Errors);
 
 /// Looks at the host for what a configuration says about commands. The configuration itself
 /// never does.
@@ -112,13 +122,11 @@ pub fn parse_str(path: &Path, text: impl AsRef<[u8]>) -> Loaded {
                 ("a NUL byte: this is not a text", "a write that was cut short leaves such bytes")
             };
             let diag = Diag::error(Code::NotText, at..at + 1, message).hint(hint);
+            let diags = vec![diag.now("nothing of it is used")];
+            // Nothing of it is run, but its addresses may be on the host from an earlier life.
+            let read = (!utf16).then(|| parse_text(path, text.clone()));
             let source = Source { path: path.to_owned(), text };
-            Loaded {
-                config: None,
-                diags: vec![diag.now("nothing of it is used")],
-                source,
-                broken: true,
-            }
+            Loaded { config: read.and_then(|read| read.config), diags, source, broken: true }
         }
     }
 }
@@ -167,17 +175,16 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// Why not, in one line.
+    /// Why not, in one short line.
     pub fn startable(&self) -> Result<&Config, Unstartable> {
-        let first = || self.first_error().unwrap_or_else(|| "the file can't be used".to_owned());
         match &self.config {
             Some(config) if !self.broken => {
                 if config.instances.is_empty() {
-                    return Err(Unstartable::NothingToRun(first()));
+                    return Err(Unstartable::NothingToRun(self.errors()));
                 }
                 Ok(config)
             }
-            _ => Err(Unstartable::Broken(first())),
+            _ => Err(Unstartable::Broken(self.errors())),
         }
     }
 
@@ -185,12 +192,11 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// The first error, and how many there are. The old configuration stays.
+    /// Where the first error is, and how many there are. The old configuration stays.
     pub fn reloadable(&self) -> Result<&Config, Unreloadable> {
-        let count = self.diags.iter().filter(|diag| is_error(diag)).count();
         match self.startable() {
-            Ok(config) if count == 0 => Ok(config),
-            _ => Err(Unreloadable { first: self.first_error().unwrap_or_default(), count }),
+            Ok(config) if !self.diags.iter().any(is_error) => Ok(config),
+            _ => Err(Unreloadable(self.errors())),
         }
     }
 
@@ -228,19 +234,25 @@ impl Loaded {
         diag::render(&self.source, &self.diags, color)
     }
 
+    /// What will be run and what not, for a terminal: the end of what `xvrrp check` prints.
+    pub fn summary(&self) -> String {
+        summary::summary(self)
+    }
+
     /// The messages for the log, one line each.
     pub fn log_lines(&self) -> Vec<String> {
         diag::log_lines(&self.source, &self.diags)
     }
 
-    /// The error that says most about why the file is not used.
-    fn first_error(&self) -> Option<String> {
+    fn errors(&self) -> Errors {
         let structure =
             |diag: &&Diag| matches!(diag.code, Code::Brace | Code::NotText | Code::NotRead);
         let mut errors = self.diags.iter().filter(|diag| is_error(diag));
-        let first =
-            errors.clone().find(|diag| self.broken && structure(diag)).or_else(|| errors.next())?;
-        diag::log_lines(&self.source, std::slice::from_ref(first)).pop()
+        let count = errors.clone().count();
+        let first = errors.clone().find(|diag| self.broken && structure(diag));
+        // A file without an error has no reason to be refused.
+        let at = first.or_else(|| errors.next()).map_or(0, |diag| diag.span.start);
+        Errors { first: diag::place(&self.source, at), count }
     }
 }
 
@@ -259,10 +271,13 @@ fn fault_diag(what: &str, command: &Command, fault: ScriptFault) -> Diag {
         .hint_if(fault.suggestion)
 }
 
-fn more(count: usize) -> String {
-    match count {
-        0 | 1 => String::new(),
-        2 => " (and one more error)".to_owned(),
-        count => format!(" (and {} more errors)", count - 1),
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first)?;
+        match self.count {
+            0 | 1 => Ok(()),
+            2 => f.write_str(" (and one more error)"),
+            count => write!(f, " (and {} more errors)", count - 1),
+        }
     }
 }

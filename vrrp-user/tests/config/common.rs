@@ -73,6 +73,13 @@ pub(crate) fn refused<'l>(loaded: &'l Loaded, name: &str) -> &'l str {
     &found.reason
 }
 
+/// The addresses of an instance that is not run, as `ADDRESS/PREFIX DEVICE`.
+pub(crate) fn left(loaded: &Loaded, name: &str) -> Vec<String> {
+    let found = config(loaded).refused.iter().find(|refused| refused.name == name);
+    let addresses = found.map(|refused| &refused.addresses[..]).unwrap_or_default();
+    addresses.iter().map(|one| format!("{}/{} {}", one.ip, one.prefix, one.device)).collect()
+}
+
 /// A script that can be used.
 pub(crate) fn script<'l>(loaded: &'l Loaded, name: &str) -> &'l Script {
     config(loaded).scripts.get(name).expect("a script")

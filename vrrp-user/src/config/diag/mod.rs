@@ -6,7 +6,7 @@ mod render;
 
 pub use code::Code;
 pub use lines::Lines;
-pub use render::{log_lines, render};
+pub use render::{log_lines, place, render};
 
 use super::model::Span;
 

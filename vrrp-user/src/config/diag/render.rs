@@ -40,13 +40,22 @@ pub fn render(source: &Source, diags: &[Diag], color: bool) -> String {
 /// No line quotes a value of `auth_pass`.
 pub fn log_lines(source: &Source, diags: &[Diag]) -> Vec<String> {
     let lines = Lines::new(&source.text);
-    let name = source.path.display();
     let one = |diag: &Diag| {
-        let (line, column) = lines.position(&source.text, diag.span.start);
+        let place = place_in(source, &lines, diag.span.start);
         let hint = diag.suggestion.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{name}:{line}:{column}: {}; {}{hint}", diag.message, diag.consequence)
+        format!("{place}: {}; {}{hint}", diag.message, diag.consequence)
     };
     diags.iter().map(one).collect()
+}
+
+/// The place of a byte offset, `FILE:LINE:COL`, as the messages for the log begin with it.
+pub fn place(source: &Source, offset: usize) -> String {
+    place_in(source, &Lines::new(&source.text), offset)
+}
+
+fn place_in(source: &Source, lines: &Lines, offset: usize) -> String {
+    let (line, column) = lines.position(&source.text, offset);
+    format!("{}:{line}:{column}", source.path.display())
 }
 
 fn report<'d>(name: &str, text: &str, diag: &'d Diag, color: bool) -> Report<'d, Place> {
