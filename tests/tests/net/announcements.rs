@@ -16,9 +16,14 @@ use xvrrp::net::leftover::OwnAddress;
 
 use crate::{Cable, many, vip};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-fn spawn(cable: &Cable, garp_interval: Duration) -> Result<(Executor, Receiver<(Slot, Outcome)>)> {
+/// An executor in the near host, with announcements back to back, and what it reports.
+pub(crate) fn spawn(cable: &Cable) -> Result<(Executor, Receiver<(Slot, Outcome)>)> {
+    paced(cable, Duration::ZERO)
+}
+
+fn paced(cable: &Cable, garp_interval: Duration) -> Result<(Executor, Receiver<(Slot, Outcome)>)> {
     let (outcomes, received) = channel();
     let config = Config { garp_interval, ..Config::default() };
     let report = move |slot, outcome| outcomes.send((slot, outcome)).unwrap_or_default();
@@ -26,15 +31,15 @@ fn spawn(cable: &Cable, garp_interval: Duration) -> Result<(Executor, Receiver<(
     Ok((executor, received))
 }
 
-fn add(slot: u32, addresses: &[VirtualAddress]) -> Effect {
+pub(crate) fn add(slot: u32, addresses: &[VirtualAddress]) -> Effect {
     Effect::AddAddresses { slot: Slot(slot), addresses: Arc::from(addresses) }
 }
 
-fn remove(slot: u32, addresses: &[VirtualAddress]) -> Effect {
+pub(crate) fn remove(slot: u32, addresses: &[VirtualAddress]) -> Effect {
     Effect::RemoveAddresses { slot: Slot(slot), addresses: Arc::from(addresses) }
 }
 
-fn announce(slot: u32, addresses: &[VirtualAddress], repeat: u32) -> Effect {
+pub(crate) fn announce(slot: u32, addresses: &[VirtualAddress], repeat: u32) -> Effect {
     Effect::Announce { slot: Slot(slot), addresses: Arc::from(addresses), repeat }
 }
 
@@ -52,7 +57,7 @@ fn text(mac: [u8; 6]) -> String {
 fn an_address_is_there_and_announced() -> Result<()> {
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
-    let (executor, outcomes) = spawn(&cable, Duration::ZERO)?;
+    let (executor, outcomes) = spawn(&cable)?;
     let both = [vip(250), vip(251)];
     executor.send(add(7, &both));
     executor.send(announce(7, &both, 5));
@@ -90,7 +95,7 @@ fn an_address_is_there_and_announced() -> Result<()> {
 #[test]
 fn a_refused_address_is_reported_with_the_reason() -> Result<()> {
     let cable = Cable::new()?;
-    let (executor, outcomes) = spawn(&cable, Duration::ZERO)?;
+    let (executor, outcomes) = spawn(&cable)?;
     let missing = VirtualAddress { device: "eth9".to_owned(), ..vip(250) };
     executor.send(add(3, &[vip(251), missing.clone()]));
     let error = "no interface eth9".to_owned();
@@ -108,7 +113,7 @@ fn a_paced_link_keeps_its_distance_and_holds_up_nobody() -> Result<()> {
     const GAP: Duration = Duration::from_millis(20);
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
-    let (executor, outcomes) = spawn(&cable, GAP)?;
+    let (executor, outcomes) = paced(&cable, GAP)?;
     let three = [vip(1), vip(2), vip(3)];
     executor.send(add(1, &three));
     executor.send(announce(1, &three, 100));
@@ -146,7 +151,7 @@ fn a_paced_link_keeps_its_distance_and_holds_up_nobody() -> Result<()> {
 #[test]
 fn the_host_s_own_address_is_never_removed() -> Result<()> {
     let cable = Cable::new()?;
-    let (executor, outcomes) = spawn(&cable, Duration::ZERO)?;
+    let (executor, outcomes) = spawn(&cable)?;
     let own = vip(11);
     executor.protect(BTreeSet::from([OwnAddress::of(&own)]));
     executor.send(add(1, &[own.clone(), vip(250)]));
@@ -162,7 +167,7 @@ fn the_host_s_own_address_is_never_removed() -> Result<()> {
 fn hundreds_are_announced_in_full() -> Result<()> {
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
-    let (executor, outcomes) = spawn(&cable, Duration::ZERO)?;
+    let (executor, outcomes) = spawn(&cable)?;
     let all = many(200);
     let begin = now();
     executor.send(add(1, &all));
@@ -185,7 +190,7 @@ fn the_first_announcement_leaves_at_once() -> Result<()> {
     const ROUNDS: usize = 50;
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
-    let (executor, _outcomes) = spawn(&cable, Duration::ZERO)?;
+    let (executor, _outcomes) = spawn(&cable)?;
     let one = [vip(250)];
     let mut sent = Vec::new();
     for _ in 0..ROUNDS {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod announcements;
+mod claims;
 mod frames;
 mod leftovers;
 mod monitor;

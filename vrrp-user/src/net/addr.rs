@@ -81,13 +81,14 @@ impl Addresses {
     pub fn add<'a>(
         &mut self,
         addresses: impl IntoIterator<Item = &'a VirtualAddress>,
-        resolve: impl FnMut(&str) -> Option<u32>,
+        mut resolve: impl FnMut(&str) -> Option<u32>,
     ) -> Vec<Result<Added, AddrError>> {
+        let addresses = addresses.into_iter().map(|a| (a, resolve(&a.device)));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::NewAddress(addition(address, index))
         };
-        let answers = self.batch(addresses, resolve, flags, request);
+        let answers = self.batch(addresses, flags, request);
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -103,12 +104,21 @@ impl Addresses {
     pub fn remove<'a>(
         &mut self,
         addresses: impl IntoIterator<Item = &'a VirtualAddress>,
-        resolve: impl FnMut(&str) -> Option<u32>,
+        mut resolve: impl FnMut(&str) -> Option<u32>,
+    ) -> Vec<Result<Removed, AddrError>> {
+        self.remove_from(addresses.into_iter().map(|a| (a, resolve(&a.device))))
+    }
+
+    /// Removes each address from the interface of the index beside it; [`remove`](Self::remove) for
+    /// those that may have another name by now.
+    pub(super) fn remove_from<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = (&'a VirtualAddress, Option<u32>)>,
     ) -> Vec<Result<Removed, AddrError>> {
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::DelAddress(identity(address, index))
         };
-        let answers = self.batch(addresses, resolve, 0, request);
+        let answers = self.batch(addresses, 0, request);
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -124,8 +134,7 @@ impl Addresses {
 
     fn batch<'a>(
         &mut self,
-        addresses: impl IntoIterator<Item = &'a VirtualAddress>,
-        mut resolve: impl FnMut(&str) -> Option<u32>,
+        addresses: impl IntoIterator<Item = (&'a VirtualAddress, Option<u32>)>,
         flags: u16,
         request: impl Fn(&VirtualAddress, u32) -> RouteNetlinkMessage,
     ) -> Vec<Result<(), AddrError>> {
@@ -133,7 +142,7 @@ impl Addresses {
         // An address whose interface is missing has its answer before any is sent.
         let mut results: Vec<Result<(), AddrError>> = addresses
             .into_iter()
-            .map(|address| match resolve(&address.device) {
+            .map(|(address, index)| match index {
                 Some(index) => {
                     requests.push(request(address, index));
                     Ok(())

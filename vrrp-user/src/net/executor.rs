@@ -8,18 +8,27 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::net::if_::if_indextoname;
+use vrrp_common::abi;
 use vrrp_proto::input::{Outcome, Slot};
 use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
 use super::addr::{AddrError, Addresses};
 use super::announce::{Announcement, Announcer};
+use super::claims::Claims;
 use super::leftover::OwnAddress;
 use crate::sys::interface::Interfaces;
 use crate::transmit::{Mac, Sender, arp, ndisc};
 
 /// Announcements sent before waiting address work is looked for again: about a tenth of a millisecond.
 const BURST: usize = 32;
+
+/// The slot of no router, for [`Effect::RemoveAddresses`] of what an earlier life left.
+///
+/// A router's removal takes off what that router put on, where it was put. This one takes off what is
+/// on the interface of that name, unless a router holds it.
+pub const LEFTOVERS: Slot = Slot(abi::MAX_SLOTS);
 
 /// How fast announcements may go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +72,7 @@ impl Executor {
         let worker = Worker {
             queue,
             addresses: Addresses::open()?,
+            claims: Claims::default(),
             interfaces: Interfaces::open()?,
             sender: Sender::open()?,
             announcer: Announcer::new(config.garp_interval, config.gna_interval),
@@ -107,6 +117,7 @@ impl Executor {
 struct Worker<R> {
     queue: Receiver<Message>,
     addresses: Addresses,
+    claims: Claims,
     interfaces: Interfaces,
     sender: Sender,
     announcer: Announcer,
@@ -166,7 +177,7 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
     fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::AddAddresses { slot, addresses } => {
-                let outcome = self.add(addresses);
+                let outcome = self.add(*slot, addresses);
                 (self.report)(*slot, outcome);
             }
             Effect::RemoveAddresses { slot, addresses } => self.remove(*slot, addresses),
@@ -179,8 +190,25 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
         }
     }
 
-    fn add(&mut self, addresses: &[VirtualAddress]) -> Outcome {
-        let results = self.addresses.add(addresses, resolver(&self.interfaces));
+    fn add(&mut self, slot: Slot, addresses: &[VirtualAddress]) -> Outcome {
+        let mut resolve = resolver(&self.interfaces);
+        let mut elsewhere = Vec::new();
+        for address in addresses {
+            // The name may have gone to another interface since; the address is to be on one only.
+            let left = resolve(&address.device)
+                .and_then(|index| self.claims.leave(slot, address, index))
+                .filter(|_| !is_own(&self.own, address));
+            elsewhere.extend(left.map(|index| (address, Some(index))));
+        }
+        take_off(&mut self.addresses, &elsewhere);
+        let results = self.addresses.add(addresses, &mut resolve);
+        for (address, result) in addresses.iter().zip(&results) {
+            // Where the kernel's answer is not known, the address may be there.
+            let there = matches!(result, Ok(_) | Err(AddrError::Netlink(_)));
+            if let Some(index) = resolve(&address.device).filter(|_| there) {
+                self.claims.claim(slot, address, index);
+            }
+        }
         let mut failures = addresses
             .iter()
             .zip(results)
@@ -195,20 +223,24 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
     }
 
     fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
+        let mut resolve = resolver(&self.interfaces);
+        let mut off = Vec::new();
         for address in addresses {
             self.announcer.withdraw(slot, address);
-        }
-        let (own, ours): (Vec<_>, Vec<_>) =
-            addresses.iter().partition(|address| self.own.contains(&OwnAddress::of(address)));
-        for address in own {
-            tracing::debug!("{address:?} is the host's own and stays");
-        }
-        let results = self.addresses.remove(ours.iter().copied(), resolver(&self.interfaces));
-        for (address, result) in ours.into_iter().zip(results) {
-            if let Err(error) = result {
-                warn("remove", address, &error);
+            let index = if slot == LEFTOVERS {
+                resolve(&address.device).filter(|index| !self.claims.holds(address, *index))
+            } else {
+                self.claims.release(slot, address)
+            };
+            if is_own(&self.own, address) {
+                tracing::debug!("{address:?} is the host's own and stays");
+            } else if index.is_some() {
+                off.push((address, index));
+            } else {
+                tracing::debug!("{address:?} stays: another router's, or not there");
             }
         }
+        take_off(&mut self.addresses, &off);
     }
 
     /// Sends announcements that are due, that many at most.
@@ -220,9 +252,11 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
             let Some(announcement) = self.announcer.pop(now) else {
                 return;
             };
+            let Announcement { slot, device, ip } = &announcement;
+            let index = self.claims.index(*slot, device, *ip);
             let link = links
-                .entry(announcement.device.clone())
-                .or_insert_with(|| Link::read(&self.interfaces, &announcement.device));
+                .entry((device.clone(), index))
+                .or_insert_with(|| Link::read(&self.interfaces, device, index));
             // An interface that is gone or speaks no Ethernet has nobody to tell.
             let Some(link) = link else {
                 continue;
@@ -256,13 +290,15 @@ struct Link {
 }
 
 impl Link {
-    fn read(interfaces: &Interfaces, device: &str) -> Option<Self> {
-        Some(Self {
-            device: device.to_owned(),
-            index: interfaces.index(device).ok()?,
-            mac: interfaces.mac(device).ok()??,
-            router: OnceCell::new(),
-        })
+    /// The interface of that index, whatever its name is by now, or else the one of that name.
+    fn read(interfaces: &Interfaces, device: &str, index: Option<u32>) -> Option<Self> {
+        let device = match index {
+            Some(index) => if_indextoname(index).ok()?.into_string().ok()?,
+            None => device.to_owned(),
+        };
+        let mac = interfaces.mac(&device).ok()??;
+        let index = index.or_else(|| interfaces.index(&device).ok())?;
+        Some(Self { device, index, mac, router: OnceCell::new() })
     }
 
     fn send(&self, sender: &Sender, ip: IpAddr) -> io::Result<()> {
@@ -292,6 +328,20 @@ fn resolver(interfaces: &Interfaces) -> impl FnMut(&str) -> Option<u32> {
         let index = interfaces.index(name).ok();
         known.insert(name.to_owned(), index);
         index
+    }
+}
+
+fn is_own(own: &BTreeSet<OwnAddress>, address: &VirtualAddress) -> bool {
+    own.contains(&OwnAddress::of(address))
+}
+
+/// Removes each address from the interface of the index beside it.
+fn take_off(host: &mut Addresses, addresses: &[(&VirtualAddress, Option<u32>)]) {
+    let results = host.remove_from(addresses.iter().copied());
+    for ((address, _), result) in addresses.iter().zip(results) {
+        if let Err(error) = result {
+            warn("remove", address, &error);
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The host's interfaces and addresses.
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
-//! own: addresses by [`addr`], announcements by `announce`. [`monitor`] tells what happens on the host,
+//! own: addresses by [`addr`], as long as `claims` says that somebody holds them; announcements by
+//! `announce`. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
 //!
 //! Nothing here runs on the protocol thread, and nothing here decides an election.
 
 pub mod addr;
 mod announce;
+mod claims;
 pub mod executor;
 pub mod leftover;
 pub mod monitor;

@@ -1,0 +1,149 @@
+//! Which router holds which address, and on which interface it was put.
+//!
+//! Pure: a claim says what was done, the host is somebody else's business.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use vrrp_proto::input::Slot;
+use vrrp_proto::settings::VirtualAddress;
+
+/// The claims to all addresses, by address and prefix length.
+///
+/// The kernel has an address once for each interface, however many routers ask for it: so it goes with
+/// the last claim, and by the index of the interface that it was put on. The name may be another
+/// interface's by then.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    claims: BTreeMap<(IpAddr, u8), Vec<Claim>>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    slot: Slot,
+    /// The interface's name as it is configured.
+    device: String,
+    /// The interface's index.
+    index: u32,
+}
+
+impl Claims {
+    /// Notes that a router has an address on the interface of that index.
+    pub(super) fn claim(&mut self, slot: Slot, address: &VirtualAddress, index: u32) {
+        let claims = self.claims.entry((address.ip, address.prefix)).or_default();
+        if let Some(known) = claims.iter_mut().find(|claim| claim.is(slot, &address.device)) {
+            known.index = index;
+        } else {
+            claims.push(Claim { slot, device: address.device.clone(), index });
+        }
+    }
+
+    /// Ends a router's claim, and returns the index of the interface that the address is to be taken
+    /// off; `None` where there was no claim, or another router has one to the same address there.
+    pub(super) fn release(&mut self, slot: Slot, address: &VirtualAddress) -> Option<u32> {
+        let key = (address.ip, address.prefix);
+        let claims = self.claims.get_mut(&key)?;
+        let at = claims.iter().position(|claim| claim.is(slot, &address.device))?;
+        let index = claims.swap_remove(at).index;
+        if claims.is_empty() {
+            self.claims.remove(&key);
+        }
+        (!self.holds(address, index)).then_some(index)
+    }
+
+    /// Ends a router's claim where it is to another interface than the one of that index, as
+    /// [`release`](Self::release) does.
+    pub(super) fn leave(
+        &mut self,
+        slot: Slot,
+        address: &VirtualAddress,
+        index: u32,
+    ) -> Option<u32> {
+        let claims = self.claims.get(&(address.ip, address.prefix))?;
+        let elsewhere = |claim: &Claim| claim.is(slot, &address.device) && claim.index != index;
+        if claims.iter().any(elsewhere) { self.release(slot, address) } else { None }
+    }
+
+    /// Says whether any router has the address on the interface of that index.
+    pub(super) fn holds(&self, address: &VirtualAddress, index: u32) -> bool {
+        let claims = self.claims.get(&(address.ip, address.prefix));
+        claims.is_some_and(|claims| claims.iter().any(|claim| claim.index == index))
+    }
+
+    /// The index of the interface that a router has an address on, by the name that is configured.
+    pub(super) fn index(&self, slot: Slot, device: &str, ip: IpAddr) -> Option<u32> {
+        let claims = self.claims.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, claims)| claims);
+        claims.into_iter().find(|claim| claim.is(slot, device)).map(|claim| claim.index)
+    }
+}
+
+impl Claim {
+    fn is(&self, slot: Slot, device: &str) -> bool {
+        self.slot == slot && self.device == device
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vrrp_proto::settings::Broadcast;
+
+    const ETH0: u32 = 2;
+    const ETH1: u32 = 3;
+
+    fn vip(device: &str, prefix: u8) -> VirtualAddress {
+        VirtualAddress {
+            ip: IpAddr::from([192, 0, 2, 250]),
+            prefix,
+            device: device.to_owned(),
+            broadcast: Broadcast::None,
+            scope: 0,
+            label: None,
+            no_prefix_route: false,
+            tracked: true,
+            deprecated: false,
+        }
+    }
+
+    #[test]
+    fn the_last_claim_takes_the_address_along() {
+        let mut claims = Claims::default();
+        let address = vip("eth0", 24);
+        claims.claim(Slot(1), &address, ETH0);
+        claims.claim(Slot(1), &address, ETH0);
+        claims.claim(Slot(2), &address, ETH0);
+        assert_eq!(claims.release(Slot(3), &address), None);
+        assert_eq!(claims.release(Slot(1), &address), None);
+        assert!(claims.holds(&address, ETH0));
+        assert_eq!(claims.release(Slot(2), &address), Some(ETH0));
+        assert_eq!(claims.release(Slot(2), &address), None);
+        assert!(claims.claims.is_empty());
+    }
+
+    #[test]
+    fn another_prefix_or_interface_is_another_address() {
+        let mut claims = Claims::default();
+        claims.claim(Slot(1), &vip("eth0", 24), ETH0);
+        claims.claim(Slot(2), &vip("eth0", 32), ETH0);
+        claims.claim(Slot(3), &vip("eth1", 24), ETH1);
+        assert!(!claims.holds(&vip("eth0", 16), ETH0));
+        assert_eq!(claims.release(Slot(1), &vip("eth0", 24)), Some(ETH0));
+        assert_eq!(claims.release(Slot(3), &vip("eth1", 24)), Some(ETH1));
+        assert_eq!(claims.release(Slot(2), &vip("eth0", 32)), Some(ETH0));
+    }
+
+    #[test]
+    fn a_name_that_went_to_another_interface() {
+        let mut claims = Claims::default();
+        let address = vip("eth0", 24);
+        claims.claim(Slot(1), &address, ETH0);
+        assert_eq!(claims.leave(Slot(1), &address, ETH0), None);
+        assert_eq!(claims.index(Slot(1), "eth0", address.ip), Some(ETH0));
+        assert_eq!(claims.leave(Slot(1), &address, ETH1), Some(ETH0));
+        assert_eq!(claims.index(Slot(1), "eth0", address.ip), None);
+        claims.claim(Slot(1), &address, ETH1);
+        assert_eq!(claims.index(Slot(1), "eth0", address.ip), Some(ETH1));
+        assert_eq!(claims.index(Slot(2), "eth0", address.ip), None);
+        assert_eq!(claims.index(Slot(1), "eth1", address.ip), None);
+    }
+}
