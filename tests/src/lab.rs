@@ -61,7 +61,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The same with a second LAN: `eth1` with 198.51.100.N.
+    /// The same with a second LAN: `eth1` with 198.18.0.N.
     ///
     /// # Errors
     /// No root, no iproute2 or no ethtool.
@@ -70,7 +70,7 @@ impl Lab {
         lab.switch.ip("link add br1 type bridge mcast_snooping 0 forward_delay 0")?;
         lab.switch.ip("link set br1 up")?;
         for host in hosts {
-            lab.wire(host, "eth1", "q", "br1", "198.51.100")?;
+            lab.wire(host, "eth1", "q", "br1", "198.18.0")?;
         }
         Ok(lab)
     }

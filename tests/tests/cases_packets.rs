@@ -60,6 +60,16 @@ fn verdict(name: &str) -> Verdict {
     }
 }
 
+/// Plays on every data path of ours at once, or with keepalived as it is.
+fn on_every_path(play: fn(&str) -> Result<()>) -> Result<()> {
+    let paths: &[&str] = if Kind::ours_under_test() { &PATHS } else { &["auto"] };
+    std::thread::scope(|scope| {
+        let run = |path| scope.spawn(move || play(path).with_context(|| format!("on {path}")));
+        let all: Vec<_> = paths.iter().map(|path| run(*path)).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("it returns its errors"))
+    })
+}
+
 fn start(lab: &Lab, conf: &str, path: &str) -> Result<Daemon> {
     let conf = cases::configuration(conf);
     let more: &[&str] = if Kind::ours_under_test() { &["--datapath", path] } else { &[] };
@@ -71,16 +81,21 @@ fn counted(file: &str, conf: &str) -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    for path in PATHS {
-        let lab = Lab::new(&["r1", "gen"])?;
-        let daemon = start(&lab, conf, path)?;
-        wait_until("it answers status", Duration::from_secs(5), || daemon.status().is_ok())?;
-        let (used, why) = daemon.status()?.datapath("eth0").map(own_both)?;
-        ensure!(used == path_name(path), "{used} in place of {path}: {why}");
-        for case in cases::packets(file) {
-            judge(&lab, &daemon, &case)
-                .with_context(|| format!("{file} {} on {path}", case.name))?;
-        }
+    std::thread::scope(|scope| {
+        let run = |path| scope.spawn(move || counted_on(path, file, conf));
+        let all: Vec<_> = PATHS.into_iter().map(run).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("it returns its errors"))
+    })
+}
+
+fn counted_on(path: &str, file: &str, conf: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let daemon = start(&lab, conf, path)?;
+    wait_until("it answers status", Duration::from_secs(5), || daemon.status().is_ok())?;
+    let (used, why) = daemon.status()?.datapath("eth0").map(own_both)?;
+    ensure!(used == path_name(path), "{used} in place of {path}: {why}");
+    for case in cases::packets(file) {
+        judge(&lab, &daemon, &case).with_context(|| format!("{file} {} on {path}", case.name))?;
     }
     Ok(())
 }
@@ -250,21 +265,23 @@ fn b18_another_cluster_with_our_vrid() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    for path in PATHS {
-        let lab = Lab::new(&["r1", "gen"])?;
-        let daemon = start(&lab, "DUT-v2", path)?;
-        let frame = cases::frame("P18-other-group-same-vrid", "theirs-higher-prio");
-        for _ in 0..7 {
-            pause(1000);
-            lab.inject("gen", &frame)?;
-        }
-        ensure!(lab.holds("r1", VIP), "{path}: kept BACKUP by a foreign cluster");
-        let log = daemon.log();
-        let about: Vec<&str> = log.lines().filter(|l| l.contains("192.0.2.66")).collect();
-        ensure!(about.len() == 1, "{path}: {} lines: {about:?}", about.len());
-        for word in ["192.0.2.66", VIP, "51", "free"] {
-            ensure!(about[0].contains(word), "{path}: no {word} in {:?}", about[0]);
-        }
+    on_every_path(foreign_cluster)
+}
+
+fn foreign_cluster(path: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let daemon = start(&lab, "DUT-v2", path)?;
+    let frame = cases::frame("P18-other-group-same-vrid", "theirs-higher-prio");
+    for _ in 0..7 {
+        pause(1000);
+        lab.inject("gen", &frame)?;
+    }
+    ensure!(lab.holds("r1", VIP), "kept BACKUP by a foreign cluster");
+    let log = daemon.log();
+    let about: Vec<&str> = log.lines().filter(|line| line.contains("192.0.2.66")).collect();
+    ensure!(about.len() == 1, "{} lines: {about:?}", about.len());
+    for word in ["192.0.2.66", VIP, "51", "free"] {
+        ensure!(about[0].contains(word), "no {word} in {:?}", about[0]);
     }
     Ok(())
 }
@@ -272,11 +289,7 @@ fn b18_another_cluster_with_our_vrid() -> Result<()> {
 /// What a MASTER does with each priority.
 #[test]
 fn b19_a_master_hears_each_priority() -> Result<()> {
-    let paths: &[&str] = if Kind::ours_under_test() { &PATHS } else { &["auto"] };
-    for path in paths {
-        master_hears(path).with_context(|| format!("on {path}"))?;
-    }
-    Ok(())
+    on_every_path(master_hears)
 }
 
 fn master_hears(path: &str) -> Result<()> {
@@ -322,12 +335,7 @@ fn master_hears(path: &str) -> Result<()> {
 /// VRRPv3 follows the interval of whom it hears, and speaks in its own.
 #[test]
 fn b27_learned_interval() -> Result<()> {
-    let paths: &[&str] = if Kind::ours_under_test() { &PATHS } else { &["auto"] };
-    std::thread::scope(|scope| {
-        let run = |path| scope.spawn(move || learns(path).with_context(|| format!("on {path}")));
-        let all: Vec<_> = paths.iter().map(|path| run(*path)).collect();
-        all.into_iter().try_for_each(|one| one.join().expect("it returns its errors"))
-    })
+    on_every_path(learns)
 }
 
 fn learns(path: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
-use vrrp_tests::wait::pause;
+use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 const VIP: &str = "192.0.2.250";
@@ -96,33 +96,27 @@ fn take_turns(setting: &Setting, first: Kind, second: Kind) -> Result<()> {
 }
 
 #[test]
-fn ours_leads_keepalived_v2_with_password() -> Result<()> {
-    take_turns(&V2_PASS, Kind::under_test(), Kind::Keepalived)
+fn keepalived_v2_with_password() -> Result<()> {
+    together(&[
+        ("ours leads", || take_turns(&V2_PASS, Kind::under_test(), Kind::Keepalived)),
+        ("keepalived leads", || take_turns(&V2_PASS, Kind::Keepalived, Kind::under_test())),
+    ])
 }
 
 #[test]
-fn keepalived_leads_ours_v2_with_password() -> Result<()> {
-    take_turns(&V2_PASS, Kind::Keepalived, Kind::under_test())
+fn keepalived_v3() -> Result<()> {
+    together(&[
+        ("ours leads", || take_turns(&V3, Kind::under_test(), Kind::Keepalived)),
+        ("keepalived leads", || take_turns(&V3, Kind::Keepalived, Kind::under_test())),
+    ])
 }
 
 #[test]
-fn ours_leads_keepalived_v3() -> Result<()> {
-    take_turns(&V3, Kind::under_test(), Kind::Keepalived)
-}
-
-#[test]
-fn keepalived_leads_ours_v3() -> Result<()> {
-    take_turns(&V3, Kind::Keepalived, Kind::under_test())
-}
-
-#[test]
-fn ours_leads_frr_v3() -> Result<()> {
-    take_turns(&V3, Kind::under_test(), Kind::Frr)
-}
-
-#[test]
-fn frr_leads_ours_v3() -> Result<()> {
-    take_turns(&V3, Kind::Frr, Kind::under_test())
+fn frr_v3() -> Result<()> {
+    together(&[
+        ("ours leads", || take_turns(&V3, Kind::under_test(), Kind::Frr)),
+        ("FRR leads", || take_turns(&V3, Kind::Frr, Kind::under_test())),
+    ])
 }
 
 /// Another password on the peer: neither believes the other, and ours says so.
