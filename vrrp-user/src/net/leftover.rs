@@ -64,9 +64,17 @@ pub struct Found {
     pub origin: Origin,
     /// Whether it is to be removed before anything else is done.
     pub remove: bool,
+    /// Whether every router that it is configured for is Active from the start: its owner.
+    pub at_once: bool,
 }
 
 impl Found {
+    /// Whether somebody should look at it: not where it stays, and with the router that owns it
+    /// (RFC 9568 §6.1, priority 255).
+    pub fn is_alarming(&self) -> bool {
+        self.remove || !self.at_once
+    }
+
     /// The address as a removal names it.
     pub fn to_virtual(&self) -> VirtualAddress {
         VirtualAddress {
@@ -89,6 +97,9 @@ impl fmt::Display for Found {
         let HostAddress { ip, prefix, .. } = &self.address;
         write!(f, "{ip}/{prefix} is on {} already: ", self.device)?;
         match (self.origin, self.remove) {
+            (Origin::HostOwn, _) if self.at_once => {
+                f.write_str("the host's own address, whose owner this router is; never removed")
+            }
             (Origin::HostOwn, _) => f.write_str(
                 "the host's own address, never removed, whichever router is MASTER; \
                  two hosts may answer for it",
@@ -134,11 +145,11 @@ pub fn judge(
         for address in &interface.addresses {
             let marked = address.proto == PROTOCOL;
             let here = |w: &&Wanted<'_>| w.address.device == interface.name;
-            let mut matching = wanted
+            let matching: Vec<_> = wanted
                 .iter()
                 .filter(|w| w.address.ip == address.ip && (marked || here(w)))
-                .peekable();
-            if matching.peek().is_none() {
+                .collect();
+            if matching.is_empty() {
                 continue;
             }
             let origin = if marked {
@@ -150,12 +161,13 @@ pub fn judge(
             };
             // Kept only as what it will be: on its interface and with its prefix.
             let adopted =
-                matching.any(|w| w.at_once && here(&w) && w.address.prefix == address.prefix);
+                matching.iter().any(|w| w.at_once && here(w) && w.address.prefix == address.prefix);
             found.push(Found {
                 device: interface.name.clone(),
                 address: address.clone(),
                 origin,
                 remove: origin != Origin::HostOwn && !adopted,
+                at_once: matching.iter().all(|w| w.at_once),
             });
         }
     }
@@ -262,6 +274,29 @@ mod tests {
         let verdict = found.iter().find(|f| f.address.ip == first.ip).unwrap();
         assert_eq!((verdict.origin, verdict.remove), (origin, remove));
         assert_eq!(own(&found).contains(&OwnAddress::of(&first)), origin == Origin::HostOwn);
+    }
+
+    /// The same VIP, alone on eth0 or left there, as one router or two want it.
+    #[rstest]
+    #[case::owner(0, &[true], false, "whose owner this router is")]
+    #[case::not_the_owner(0, &[false], true, "two hosts may answer")]
+    #[case::one_owner_of_two(0, &[true, false], true, "two hosts may answer")]
+    #[case::owner_once_more(OURS, &[true], false, "from an earlier life, kept")]
+    #[case::left_by_an_earlier_life(OURS, &[false], true, "from an earlier life, removed")]
+    fn only_its_owner_has_it_without_alarm(
+        #[case] proto: u8,
+        #[case] at_once: &[bool],
+        #[case] alarming: bool,
+        #[case] words: &str,
+    ) {
+        let host = host(&[("eth0", &[host_address(VIP, 24, proto, false)])]);
+        let address = vip(VIP, 24, "eth0");
+        let wanted: Vec<_> =
+            at_once.iter().map(|at_once| Wanted { address: &address, at_once: *at_once }).collect();
+        let found = judge(&host, &wanted, BTreeSet::new);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].is_alarming(), alarming);
+        assert!(found[0].to_string().contains(words), "{}", found[0]);
     }
 
     #[test]
