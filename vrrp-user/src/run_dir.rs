@@ -1,11 +1,20 @@
 //! The run directory: one daemon each, and the control socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+/// How long a lock is waited for: a killed process holds it for some 100 ms more, while the kernel
+/// takes it apart.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a run directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +50,11 @@ pub fn socket(run_dir: &Path) -> PathBuf {
 }
 
 impl RunDir {
-    /// Makes the directory, readable for root only, and takes its lock.
+    /// Makes the directory, readable for root only, and takes its lock; waits up to a second for a
+    /// process that ends.
     ///
     /// # Errors
-    /// [`RunDirError`] where another process has it, or the file system refuses.
+    /// [`RunDirError`] where another process has it and goes on, or the file system refuses.
     pub fn take(path: &Path) -> Result<Self, RunDirError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -52,26 +62,10 @@ impl RunDir {
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
         let name = path.join("xvrrp.pid");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&name)
-            .map_err(io(&name))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                // Who it is helps, but is not needed.
-                let _ = file.read_to_string(&mut pid);
-                return Err(RunDirError::InUse {
-                    path: path.to_owned(),
-                    pid: pid.trim().to_owned(),
-                });
-            }
-            Err((_, errno)) => return Err(io(&name)(errno.into())),
-        };
+        let mut lock = take_lock(&name).map_err(|refusal| match refusal {
+            Refusal::Held(pid) => RunDirError::InUse { path: path.to_owned(), pid },
+            Refusal::Io(error) => io(&name)(error),
+        })?;
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
@@ -100,6 +94,50 @@ impl Drop for RunDir {
     }
 }
 
+/// Why a lock can't be had.
+enum Refusal {
+    /// By the process of that id, as the file has it.
+    Held(String),
+    Io(io::Error),
+}
+
+/// Locks a file, made where it is missing; waits for a process that is about to end.
+fn take_lock(name: &Path) -> Result<Flock<File>, Refusal> {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(name)
+            .map_err(Refusal::Io)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) if is_there(&lock, name).map_err(Refusal::Io)? => return Ok(lock),
+            // Its last holder removed it between our opening and its end: this lock would keep
+            // nobody out.
+            Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, errno)) => return Err(Refusal::Io(errno.into())),
+        }
+        if Instant::now() >= give_up {
+            // Who it is helps, but is not needed.
+            let pid = fs::read_to_string(name).unwrap_or_default();
+            return Err(Refusal::Held(pid.trim().to_owned()));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Says whether the name still is this file's.
+fn is_there(file: &File, name: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(name) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +151,40 @@ mod tests {
         assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
         drop(held);
         RunDir::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_ends_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let held = RunDir::take(&path).unwrap();
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            drop(held);
+        });
+        let begin = Instant::now();
+        let next = RunDir::take(&path).unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(200));
+        ending.join().unwrap();
+        // What it holds is the directory's file and not the one removed at the other's end.
+        assert_eq!(
+            fs::read_to_string(path.join("xvrrp.pid")).unwrap().trim(),
+            std::process::id().to_string()
+        );
+        let refused = RunDir::take(&path).unwrap_err();
+        assert!(matches!(refused, RunDirError::InUse { .. }), "{refused}");
+        drop(next);
+    }
+
+    #[test]
+    fn a_lock_on_a_removed_file_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("xvrrp.pid");
+        let file = File::create(&name).unwrap();
+        assert!(is_there(&file, &name).unwrap());
+        fs::remove_file(&name).unwrap();
+        assert!(!is_there(&file, &name).unwrap());
+        let _other = File::create(&name).unwrap();
+        assert!(!is_there(&file, &name).unwrap());
     }
 }
