@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run_daemon(run: Run) -> ExitCode {
-    log::init();
+    let _log = log::init();
     let result = file(&run.file).map_err(RunError::NoConfig).and_then(|config| {
         let datapath = run.datapath.map(Datapath::from);
         daemon::run(Options { config, datapath, run_dir: run.run_dir })

@@ -1,22 +1,219 @@
 //! The log: to standard error, with the time unless journald adds it.
+//!
+//! Whoever logs never waits for the reader: lines go through a queue of [`LINES`] to a thread of their
+//! own. Where nobody reads, the newest are dropped, and how many is said once lines go out again.
 
-use std::io::{self, IsTerminal};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+/// How many lines wait at most: some for each of the most routers there can be, and 3 MB.
+const LINES: usize = 16_384;
+
+/// How long the end waits for the last lines to go out. The daemon's own limits and this stay within a
+/// second.
+const LAST: Duration = Duration::from_millis(200);
 
 /// Starts logging. `XVRRP_LOG` sets the level (`warn`, `info`, `debug`); `info` where it is not set.
-pub fn init() {
+/// Panics go the same way.
+pub fn init() -> Guard {
     let filter = EnvFilter::try_from_env("XVRRP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // journald stamps each line itself and says where its socket is.
+    let stamp = std::env::var_os("JOURNAL_STREAM").is_none();
+    let (writer, guard) = queue(io::stderr(), stamp, LINES);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
-    // journald stamps each line itself and says where its socket is.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().init();
-    } else {
+    if stamp {
         subscriber.with_timer(SystemTime).init();
+    } else {
+        subscriber.without_time().init();
+    }
+    // The standard hook would wait for the reader with the thread whose end is to be noticed.
+    std::panic::set_hook(Box::new(panicked));
+    guard
+}
+
+/// Writes what waits when it is dropped, as far as that is done in 200 ms.
+#[derive(Debug)]
+#[must_use = "without it the last lines are lost"]
+pub struct Guard {
+    worker: Option<WorkerGuard>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let worker = self.worker.take();
+        let (done, ended) = mpsc::channel::<()>();
+        // The worker's own guard waits for more than a second where nobody reads.
+        let waits = thread::Builder::new().name("xvrrp-log-end".to_owned()).spawn(move || {
+            drop(worker);
+            drop(done);
+        });
+        if waits.is_ok() {
+            // Nothing is ever sent: it ends with the sender, or is late.
+            let _ = ended.recv_timeout(LAST);
+        }
+    }
+}
+
+/// A writer that never waits, before one that may.
+fn queue<W: Write + Send + 'static>(inner: W, stamp: bool, lines: usize) -> (NonBlocking, Guard) {
+    let dropped = Arc::new(OnceLock::new());
+    let out = Out { inner, stamp, dropped: Arc::clone(&dropped), failed: 0, told: 0 };
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(lines)
+        .lossy(true)
+        .thread_name("xvrrp-log")
+        .finish(out);
+    // The queue makes its counter after it has taken the writer.
+    let _ = dropped.set(writer.error_counter());
+    (writer, Guard { worker: Some(worker) })
+}
+
+/// The far end of the queue: it is given one line at a time, and flushed whenever none waits.
+struct Out<W> {
+    inner: W,
+    stamp: bool,
+    /// What the queue had no room for.
+    dropped: Arc<OnceLock<ErrorCounter>>,
+    /// What could not be written.
+    failed: usize,
+    /// How many of both have been told of.
+    told: usize,
+}
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.inner.write_all(line).is_err() {
+            self.failed += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let dropped = self.dropped.get().map_or(0, ErrorCounter::dropped_lines);
+        let lost = dropped.saturating_add(self.failed);
+        if lost > self.told && self.inner.write_all(self.loss(lost - self.told).as_bytes()).is_ok()
+        {
+            self.told = lost;
+        }
+        self.inner.flush()
+    }
+}
+
+impl<W> Out<W> {
+    /// The line for lines that are gone, in the form of the others.
+    fn loss(&self, count: usize) -> String {
+        let mut line = String::new();
+        if self.stamp && SystemTime.format_time(&mut format::Writer::new(&mut line)).is_ok() {
+            line.push(' ');
+        }
+        let lines = if count == 1 { "line was" } else { "lines were" };
+        line + &format!(" WARN {count} log {lines} lost: standard error took no more\n")
+    }
+}
+
+/// Logs a panic as the standard hook would print it.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!("thread {name} {info}\n{trace}");
+    } else {
+        tracing::error!("thread {name} {info}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// How many lines a "lost" line stands for.
+    fn lost(line: &str) -> Option<usize> {
+        line.split_once(" WARN ")?.1.split_once(" log line")?.0.parse().ok()
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_and_every_line_is_accounted_for() {
+        const SENT: usize = 5_000;
+        let (reader, pipe) = io::pipe().unwrap();
+        let (writer, guard) = queue(pipe, true, 32);
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let start = Instant::now();
+        tracing::subscriber::with_default(subscriber, || {
+            for i in 0..SENT {
+                // Far more than a pipe holds.
+                tracing::info!("{i} {}", "x".repeat(200));
+            }
+        });
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let start = Instant::now();
+        drop(guard);
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
+        let gone: usize = lines.iter().filter_map(|line| lost(line)).sum();
+        let seen = lines.iter().filter(|line| line.contains("xxx")).count();
+        assert!(seen > 32 && gone > 0, "{seen} seen, {gone} lost");
+        assert_eq!(seen + gone, SENT);
+        assert!(lost(lines.last().unwrap()).is_some(), "it is said behind what was kept");
+    }
+
+    /// Takes no line for a while, as a full disk does.
+    struct Full {
+        refuses: usize,
+        lines: mpsc::Sender<String>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            if self.refuses > 0 {
+                self.refuses -= 1;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.lines.send(String::from_utf8(line.to_vec()).unwrap()).unwrap();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_counted_too() {
+        let (lines, written) = mpsc::channel();
+        let mut out = Out {
+            inner: Full { refuses: 4, lines },
+            stamp: false,
+            dropped: Arc::default(),
+            failed: 0,
+            told: 0,
+        };
+        for line in ["a\n", "b\n", "c\n"] {
+            out.write_all(line.as_bytes()).unwrap();
+        }
+        // The disk is still full when the loss is to be told: it is told later.
+        out.flush().unwrap();
+        out.write_all(b"d\n").unwrap();
+        out.flush().unwrap();
+        out.flush().unwrap();
+        drop(out);
+        let told = " WARN 3 log lines were lost: standard error took no more\n";
+        assert_eq!(written.iter().collect::<Vec<_>>(), ["d\n", told]);
     }
 }
