@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
-use vrrp_common::{abi, time};
+use vrrp_common::abi;
 use vrrp_proto::{Effect, Health, Input, Link, Slot, StateName, TrackerId};
 
 use super::plan::{self, Place};
 use super::protocol::Order;
 use super::service::{Running, Service};
-use super::{host, words};
+use super::{host, leftovers};
 use crate::config::model::{Config, Instance};
+use crate::config::summary::work;
 use crate::fastpath::FastPath;
 use crate::net::executor;
-use crate::net::leftover::{self, Wanted};
+use crate::net::leftover;
 use crate::net::monitor::Change;
-use crate::net::routes;
 use crate::track::{Policy, script};
 use crate::transmit::Mac;
 
@@ -69,7 +69,7 @@ impl Service {
             warn!("({}) its counters start from an earlier value: {error}", instance.name);
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
-        info!("{}", introduce(instance));
+        info!("({}) {}", instance.name, work(instance));
         let running = Running {
             instance: instance.clone(),
             settings: settings.clone(),
@@ -242,33 +242,11 @@ impl Service {
     /// are new in a configuration, before anybody may put them on.
     pub(super) fn clear_leftovers(&mut self, config: &Config) {
         let held = self.running.values().flat_map(|running| running.settings.held());
-        let known: BTreeSet<(String, IpAddr)> =
-            held.map(|address| (address.device.clone(), address.ip)).collect();
-        let wanted: Vec<Wanted<'_>> = config
-            .instances
-            .iter()
-            .flat_map(|instance| {
-                let at_once = instance.priority.is_owner();
-                let held = instance.addresses.iter().chain(&instance.excluded);
-                held.map(move |address| Wanted { address, at_once })
-            })
-            .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
-            .collect();
-        let host = &self.host;
-        let found = leftover::judge(host, &wanted, || {
-            let mut sources = routes::sources(host)
-                .inspect_err(|error| warn!("The host's routes can't be read: {error}"))
-                .unwrap_or_default();
-            sources.extend(config.instances.iter().filter_map(|instance| instance.source));
-            sources
-        });
-        for one in &found {
-            warn!("{one}");
-        }
+        let known = held.map(|address| (address.device.clone(), address.ip)).collect();
+        let found = leftovers::find(&self.host, config, &known);
         self.own.extend(leftover::own(&found));
         self.executor.protect(self.own.clone());
-        let removed: Arc<[_]> =
-            found.iter().filter(|found| found.remove).map(leftover::Found::to_virtual).collect();
+        let removed: Arc<[_]> = leftovers::removals(&found).collect();
         if !removed.is_empty() {
             // The slot matters to announcements that wait, and none does for these addresses.
             let slot = Slot(abi::MAX_SLOTS);
@@ -320,19 +298,4 @@ fn set_route(
         error!("({}) the kernel program was not told: {error}", instance.name);
     }
     let _ = orders.send(Order::Route(slot, Box::new(route)));
-}
-
-/// What an instance will do, in one line.
-fn introduce(instance: &Instance) -> String {
-    let down = time::master_down(instance.version, instance.priority, instance.interval);
-    format!(
-        "({}) VRRP version {}, VRID {} on {}, priority {}, one advert each {}; a silent MASTER is replaced after {}",
-        instance.name,
-        instance.version,
-        instance.vrid,
-        instance.interface,
-        instance.priority,
-        words::span(instance.interval),
-        words::span(down)
-    )
 }

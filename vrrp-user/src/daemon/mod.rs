@@ -8,6 +8,7 @@ mod apply;
 mod clock;
 mod hear;
 mod host;
+mod leftovers;
 mod plan;
 mod ports;
 mod protocol;

@@ -20,7 +20,7 @@ use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
 use super::trackers::Trackers;
-use super::{Options, RunError, clock};
+use super::{Options, RunError, clock, leftovers};
 use crate::config::diag::Severity;
 use crate::config::model::{Config, Datapath, Instance};
 use crate::config::{self, Loaded};
@@ -204,7 +204,12 @@ fn read_config(options: &Options) -> Result<Config, RunError> {
     let loaded =
         config::load(&options.config).map_err(|error| RunError::NoConfig(error.to_string()))?;
     log_diagnostics(&loaded);
-    let config = loaded.startable().map_err(|refusal| RunError::Config(refusal.to_string()))?;
+    let config = loaded.startable().map_err(|refusal| {
+        if let Some(config) = &loaded.config {
+            leftovers::clear_without_start(options, config);
+        }
+        RunError::Config(refusal.to_string())
+    })?;
     for refused in &config.refused {
         error!("({}) is not run: {}", refused.name, refused.reason);
     }

@@ -1,0 +1,74 @@
+//! Addresses that an earlier life left on the host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use tracing::{info, warn};
+use vrrp_proto::VirtualAddress;
+
+use crate::config::model::Config;
+use crate::net::Snapshot;
+use crate::net::addr::Addresses;
+use crate::net::leftover::{self, Found, Wanted};
+use crate::net::monitor::Monitor;
+use crate::net::routes;
+use crate::run_dir::RunDir;
+
+use super::Options;
+
+/// Finds the configured addresses that the host has, but for those in `known`, and tells what becomes of
+/// each. Instances that are not run count too: they may have held theirs in an earlier life.
+pub(super) fn find(
+    host: &Snapshot,
+    config: &Config,
+    known: &BTreeSet<(String, IpAddr)>,
+) -> Vec<Found> {
+    let wanted: Vec<Wanted<'_>> = config
+        .instances
+        .iter()
+        .flat_map(|instance| {
+            let at_once = instance.priority.is_owner();
+            let held = instance.addresses.iter().chain(&instance.excluded);
+            held.map(move |address| Wanted { address, at_once })
+        })
+        .chain(config.refused.iter().flat_map(|refused| {
+            refused.addresses.iter().map(|address| Wanted { address, at_once: false })
+        }))
+        .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
+        .collect();
+    let found = leftover::judge(host, &wanted, || {
+        let mut sources = routes::sources(host)
+            .inspect_err(|error| warn!("The host's routes can't be read: {error}"))
+            .unwrap_or_default();
+        sources.extend(config.instances.iter().filter_map(|instance| instance.source));
+        sources
+    });
+    for one in &found {
+        if one.is_alarming() {
+            warn!("{one}");
+        } else {
+            info!("{one}");
+        }
+    }
+    found
+}
+
+/// What is to be taken off of what was found.
+pub(super) fn removals(found: &[Found]) -> impl Iterator<Item = VirtualAddress> {
+    found.iter().filter(|found| found.remove).map(Found::to_virtual)
+}
+
+/// Cleans up for a configuration that can't be started, as far as it could be read: the daemon that held
+/// the addresses is gone, and this one does not come.
+pub(super) fn clear_without_start(options: &Options, config: &Config) {
+    // Whoever holds the run directory is alive, and the addresses are its own.
+    let Ok(_held) = RunDir::take(&options.run_dir) else { return };
+    let Ok((host, _)) = Monitor::start(Monitor::RECEIVE_BUFFER) else { return };
+    let found = find(&host, config, &BTreeSet::new());
+    let removed: Vec<VirtualAddress> = removals(&found).collect();
+    let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);
+    let results = Addresses::open().map(|mut addresses| addresses.remove(&removed, index));
+    if let Err(error) = results {
+        warn!("Addresses of an earlier life stay: {error}");
+    }
+}
