@@ -229,10 +229,11 @@ impl Service {
         }
         // One that is back by now was changed and not removed: a reload with another label, say.
         lost.retain(|(_, address)| !host::holds(&self.host, address));
+        // First what became of the interfaces: a router that is in Fault by it loses nothing more.
+        self.reconcile();
         for (slot, address) in lost {
             self.tell(Input::AddressLost { slot, address });
         }
-        self.reconcile();
         if new_link {
             self.ports.recheck(&mut self.fast);
         }
@@ -248,8 +249,7 @@ impl Service {
         self.executor.protect(self.own.clone());
         let removed: Arc<[_]> = leftovers::removals(&found).collect();
         if !removed.is_empty() {
-            // The slot matters to announcements that wait, and none does for these addresses.
-            let slot = Slot(abi::MAX_SLOTS);
+            let slot = executor::LEFTOVERS;
             self.executor.send(Effect::RemoveAddresses { slot, addresses: removed });
         }
     }

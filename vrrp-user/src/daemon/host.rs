@@ -19,7 +19,9 @@ pub(super) fn takes(change: &Change, address: &VirtualAddress) -> bool {
             *name == address.device && gone.ip == address.ip && gone.prefix == address.prefix
         }
         Change::Resync(now) => !holds(now, address),
-        Change::Link(_) | Change::Gone { .. } | Change::AddressAdded { .. } => false,
+        // Another interface may have the name before anybody saw the first one go.
+        Change::Gone { name, .. } => *name == address.device,
+        Change::Link(_) | Change::AddressAdded { .. } => false,
     }
 }
 
