@@ -44,7 +44,7 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         Why::HigherAddress { from, priority } => {
             format!("advert from {from} with the same priority {priority} and a higher address")
         }
-        Why::LinkDown => "the interface is down".to_owned(),
+        Why::LinkDown => "the interface is down or not there".to_owned(),
         Why::NoSource => "the interface has no address to send from".to_owned(),
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
