@@ -21,7 +21,7 @@ fn active_with(change: impl FnOnce(&mut vrrp_proto::Settings)) -> Lan {
 }
 
 fn priority(lan: &Lan) -> u8 {
-    lan.hosts[0].engine.view(SLOT).unwrap().priority.get()
+    lan.hosts[0].engine.view(SLOT).expect("a router").priority.get()
 }
 
 /// B47: 100 with -20 is 80 after the failure, with +20 it is 120 while good and never 80.

@@ -1,6 +1,6 @@
 //! The log: to standard error, with the time unless journald adds it.
 //!
-//! Whoever logs never waits for the reader: lines go through a queue of [`LINES`] to a thread of their
+//! Whoever logs never waits for the reader: lines go through a queue of `LINES` to a thread of their
 //! own. Where nobody reads, the newest are dropped, and how many is said once lines go out again.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
