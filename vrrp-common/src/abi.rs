@@ -11,7 +11,7 @@ use crate::ids::Family;
 use crate::reject::Reject;
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Bytes of the ring buffer: 4,096 records of 128 bytes with their headers.
@@ -162,7 +162,9 @@ pub struct Event {
     /// TTL or hop limit.
     pub ttl: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: u8,
+    /// The Ethernet source.
+    pub mac: [u8; 6],
     /// The message's first bytes, where they say more than the fields: a refused advert, or one whose
     /// addresses are not quite ours.
     pub head: [u8; HEAD],
@@ -202,7 +204,8 @@ impl Event {
             source: envelope.source,
             destination: envelope.destination,
             ttl: envelope.ttl,
-            reserved: [0; 7],
+            reserved: 0,
+            mac: envelope.mac,
             head: [0; Self::HEAD],
         };
         match verdict {

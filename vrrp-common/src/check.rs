@@ -65,6 +65,8 @@ pub struct Envelope {
     pub ttl: u8,
     /// The VRID byte.
     pub vrid: u8,
+    /// The Ethernet source.
+    pub mac: [u8; 6],
 }
 
 /// What is to be done about a VRRP packet.
@@ -106,11 +108,15 @@ where
     let Some(vrid) = bytes.byte(located.message + 1) else {
         return Judgement::NotOurs;
     };
+    let Some(mac) = bytes.read::<6>(6) else {
+        return Judgement::NotOurs;
+    };
     let envelope = Envelope {
         source: first_four([ip[12], ip[13], ip[14], ip[15]]),
         destination: first_four([ip[16], ip[17], ip[18], ip[19]]),
         ttl: ip[8],
         vrid,
+        mac,
     };
     let to = [ip[16], ip[17], ip[18], ip[19]];
     if is_multicast(to[0]) && to != wire::GROUP_V4 {

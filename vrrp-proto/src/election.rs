@@ -91,6 +91,7 @@ mod tests {
             interval: Duration::from_secs(1),
             form: ChecksumForm::Message,
             agreement: Agreement::Exact,
+            mac: [2, 0, 0, 0, 0, 9],
         };
         let ours = "192.0.2.11".parse().unwrap();
         assert_eq!(contest(Priority::new(100), ours, &advert), right);

@@ -26,6 +26,8 @@ pub struct Advert {
     pub form: ChecksumForm,
     /// Whether the addresses are ours.
     pub agreement: Agreement,
+    /// The sender's MAC address: the interface's, or the virtual router's (RFC 9568 §7.2).
+    pub mac: [u8; 6],
 }
 
 /// The state of a router's own interface.
@@ -59,7 +61,14 @@ pub enum Health {
 pub enum Outcome {
     /// The addresses are as asked; those that were not there before are announced.
     Done,
-    /// The kernel refused an address, with its reason.
+    /// The kernel refused an address, with its reason; others of the router are there.
+    Partly {
+        /// Which.
+        address: VirtualAddress,
+        /// The kernel's word for it.
+        error: String,
+    },
+    /// The kernel refused an address, with its reason, and the router has no other.
     Failed {
         /// Which.
         address: VirtualAddress,

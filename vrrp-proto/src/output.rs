@@ -48,6 +48,16 @@ pub enum Effect {
         /// How often each.
         repeat: u32,
     },
+    /// Say for another router, once, that these addresses are at its MAC address. The winner of two
+    /// Active routers may never have heard the loser, and so has no reason to announce anything again.
+    Redirect {
+        /// The router that lost.
+        slot: Slot,
+        /// Which.
+        addresses: Arc<[VirtualAddress]>,
+        /// Where they are now.
+        mac: [u8; 6],
+    },
 }
 
 /// A router's state, in RFC 9568's words.

@@ -133,6 +133,17 @@ fn an_address_that_somebody_removes_comes_back() {
     assert!(lan.hosts[0].held.is_empty());
 }
 
+/// One refused address of several leaves the others served.
+#[test]
+fn an_address_refused_among_others_is_told_and_no_fault() {
+    let mut lan = active_with(|own| own.addresses = vec![vip(250), vip(251)]);
+    let error = "invalid scope".to_owned();
+    let outcome = vrrp_proto::Outcome::Partly { address: vip(251), error };
+    lan.tell(0, Input::Outcome { slot: SLOT, outcome });
+    assert!(lan.hosts[0].is_active());
+    assert!(matches!(lan.hosts[0].events.last(), Some((_, Event::AddressFailed { .. }))));
+}
+
 /// An Active router that can't hold its address leaves it to a peer, and tries again ever more rarely.
 #[test]
 fn a_refused_address_is_a_fault_with_growing_pauses() {

@@ -1,14 +1,16 @@
 //! What a router makes of an advert: RFC 9568 §6.4.2 and §6.4.3.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use vrrp_common::check::Agreement;
 use vrrp_common::{Instant, Priority, time};
 
 use super::{Active, Backup, Following, Router, State};
 use crate::election::{self, Contest};
 use crate::engine::Lanes;
 use crate::input::Advert;
-use crate::output::{Event, Why};
+use crate::output::{Effect, Event, Why};
 use crate::settings::Settings;
 
 impl Router {
@@ -121,6 +123,12 @@ impl Router {
             self.transmit(self.priority, lanes);
         }
         self.remove_addresses(lanes);
+        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
+        // Where the lists differ, the winner may not have all of them.
+        if advert.agreement == Agreement::Exact && !addresses.is_empty() {
+            let (slot, mac) = (self.slot, advert.mac);
+            lanes.effects.push_back(Effect::Redirect { slot, addresses, mac });
+        }
         self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
     }
 }

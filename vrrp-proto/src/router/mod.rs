@@ -215,6 +215,11 @@ impl Router {
         match (outcome, &self.state) {
             (Outcome::Done, State::Active(_)) => self.refusals = 0,
             (Outcome::Done, State::Initialize | State::Fault { .. } | State::Backup(_)) => {}
+            (Outcome::Partly { address, error }, _) => {
+                // The others are served; a peer is no likelier to hold this one.
+                let slot = self.slot;
+                lanes.events.push_back(Event::AddressFailed { slot, address, error });
+            }
             (Outcome::Failed { address, error }, state) => {
                 let active = matches!(state, State::Active(_));
                 lanes.events.push_back(Event::AddressFailed { slot: self.slot, address, error });

@@ -115,6 +115,8 @@ fn a_winning_advert_ends_it_without_a_word(#[case] from: u8, #[case] theirs: u8)
     assert_eq!(host.last().1, StateName::Backup);
     assert!(host.held.is_empty());
     assert!(host.sent.is_empty(), "neither priority 0 nor ours");
+    // The winner may never have heard us, so it is announced for it where the addresses are now.
+    assert_eq!(host.redirected, [(at(ms(4000)), [2, 0, 0, 0, 0, from])]);
     lan.run_for(ms(3609));
     assert!(!lan.hosts[0].is_active());
     lan.run_for(ms(1));

@@ -77,6 +77,7 @@ pub(crate) fn advert(from: u8, priority: u8, interval: Duration) -> Advert {
         interval,
         form: ChecksumForm::PseudoHeader,
         agreement: Agreement::Exact,
+        mac: [2, 0, 0, 0, 0, from],
     }
 }
 
@@ -89,6 +90,7 @@ pub(crate) struct Host {
     pub(crate) held: BTreeSet<IpAddr>,
     pub(crate) sent: Vec<(Instant, u8)>,
     pub(crate) announced: Vec<(Instant, u32)>,
+    pub(crate) redirected: Vec<(Instant, [u8; 6])>,
     pub(crate) events: Vec<(Instant, Event)>,
     /// The kernel refuses addresses.
     pub(crate) refuses: bool,
@@ -160,6 +162,7 @@ impl Lan {
                 held: BTreeSet::new(),
                 sent: Vec::new(),
                 announced: Vec::new(),
+                redirected: Vec::new(),
                 events: Vec::new(),
                 refuses: false,
             });
@@ -302,6 +305,7 @@ impl Lan {
                 interval: self.hosts[from].settings.interval,
                 form,
                 agreement: Agreement::Exact,
+                mac: [2, 0, 0, 0, 0, 11 + from as u8],
             };
             self.wire.insert((self.now + self.latency, self.packets), (to, advert));
         }
@@ -335,6 +339,12 @@ impl Lan {
                     );
                 }
                 host.announced.push((self.now, repeat));
+            }
+            Effect::Redirect { addresses, mac, .. } => {
+                for address in addresses.iter() {
+                    assert!(!host.held.contains(&address.ip), "still held: {address:?}");
+                }
+                host.redirected.push((self.now, mac));
             }
         }
         false

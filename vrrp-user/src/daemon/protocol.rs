@@ -281,6 +281,7 @@ impl Protocol {
             interval: time::interval_of_field(line.route.version, record.interval),
             form: ChecksumForm::from_index(record.form),
             agreement,
+            mac: record.mac,
         };
         if differs {
             self.tell(Notice::Record(*record));

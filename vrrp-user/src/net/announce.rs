@@ -11,6 +11,8 @@ use vrrp_common::wire::family_of;
 use vrrp_proto::input::Slot;
 use vrrp_proto::settings::VirtualAddress;
 
+use crate::transmit::Mac;
+
 /// How long a lane rests after a queue of the kernel was full.
 const BACK_OFF: Duration = Duration::from_millis(1);
 /// Full queues in a row after which a lane's announcements are given up.
@@ -30,16 +32,25 @@ pub(super) struct Announcement {
     pub(super) slot: Slot,
     pub(super) device: String,
     pub(super) ip: IpAddr,
+    /// Another router's MAC address, where it is announced for that one.
+    pub(super) mac: Option<Mac>,
 }
 
 type Key = (Slot, IpAddr);
+
+/// What is still to go of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    count: u32,
+    mac: Option<Mac>,
+}
 
 #[derive(Debug)]
 struct Lane {
     interval: Duration,
     /// How many announcements of each address are still to go. An address that is in a queue but not
     /// here was withdrawn.
-    left: BTreeMap<Key, u32>,
+    left: BTreeMap<Key, Left>,
     /// Addresses not announced yet, before all repetitions: a client that hears one announcement is
     /// served, the repetitions are for those that lost it.
     fresh: VecDeque<Key>,
@@ -69,6 +80,18 @@ impl Announcer {
     /// Adds `repeat` announcements of an address. Where some of it still wait, the larger number counts
     /// and not the sum, so that refreshing faster than the pace allows fills no memory.
     pub(super) fn push(&mut self, now: Instant, slot: Slot, address: &VirtualAddress, repeat: u32) {
+        self.push_for(now, slot, address, repeat, None);
+    }
+
+    /// As [`Announcer::push`], for the router with this MAC address.
+    pub(super) fn push_for(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        address: &VirtualAddress,
+        repeat: u32,
+        mac: Option<Mac>,
+    ) {
         if repeat == 0 {
             return;
         }
@@ -81,7 +104,7 @@ impl Announcer {
             .lanes
             .entry((address.device.clone(), family))
             .or_insert_with(|| Lane::new(now, interval));
-        lane.push(now, (slot, address.ip), repeat);
+        lane.push(now, (slot, address.ip), Left { count: repeat, mac });
     }
 
     /// Withdraws what waits for this address of this router.
@@ -106,8 +129,8 @@ impl Announcer {
             .iter_mut()
             .filter(|(_, lane)| !lane.left.is_empty() && lane.due <= now)
             .min_by_key(|(_, lane)| lane.due)?;
-        let (slot, ip) = lane.pop(now)?;
-        Some(Announcement { slot, device: device.clone(), ip })
+        let ((slot, ip), mac) = lane.pop(now)?;
+        Some(Announcement { slot, device: device.clone(), ip, mac })
     }
 
     /// Takes back an announcement that a full queue refused, to be tried again soon. `false`: this
@@ -125,8 +148,8 @@ impl Announcer {
             lane.tidy();
             return false;
         }
-        let left = lane.left.entry((refused.slot, refused.ip)).or_default();
-        *left += 1;
+        let none = Left { count: 0, mac: refused.mac };
+        lane.left.entry((refused.slot, refused.ip)).or_insert(none).count += 1;
         lane.fresh.push_front((refused.slot, refused.ip));
         true
     }
@@ -152,7 +175,7 @@ impl Lane {
         }
     }
 
-    fn push(&mut self, now: Instant, key: Key, repeat: u32) {
+    fn push(&mut self, now: Instant, key: Key, more: Left) {
         if self.left.is_empty() {
             // An idle lane owes nothing for the past, but keeps its distance to the last one sent.
             self.due = self.due.max(now);
@@ -160,29 +183,30 @@ impl Lane {
         match self.left.entry(key) {
             std::collections::btree_map::Entry::Occupied(mut waiting) => {
                 let left = waiting.get_mut();
-                *left = repeat.max(*left);
+                *left = Left { count: more.count.max(left.count), mac: more.mac };
             }
             std::collections::btree_map::Entry::Vacant(none) => {
-                none.insert(repeat);
+                none.insert(more);
                 self.fresh.push_back(key);
             }
         }
     }
 
-    fn pop(&mut self, now: Instant) -> Option<Key> {
+    fn pop(&mut self, now: Instant) -> Option<(Key, Option<Mac>)> {
         while let Some(key) = self.fresh.pop_front().or_else(|| self.again.pop_front()) {
             let Some(left) = self.left.get_mut(&key) else {
                 continue;
             };
-            *left -= 1;
-            if *left == 0 {
+            left.count -= 1;
+            let mac = left.mac;
+            if left.count == 0 {
                 self.left.remove(&key);
                 self.tidy();
             } else {
                 self.again.push_back(key);
             }
             self.due = now + self.interval;
-            return Some(key);
+            return Some((key, mac));
         }
         None
     }

@@ -70,6 +70,11 @@ impl Claims {
         claims.is_some_and(|claims| claims.iter().any(|claim| claim.index == index))
     }
 
+    /// Says whether a router has any address at all.
+    pub(super) fn any(&self, slot: Slot) -> bool {
+        self.claims.values().flatten().any(|claim| claim.slot == slot)
+    }
+
     /// The index of the interface that a router has an address on, by the name that is configured.
     pub(super) fn index(&self, slot: Slot, device: &str, ip: IpAddr) -> Option<u32> {
         let claims = self.claims.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, claims)| claims);

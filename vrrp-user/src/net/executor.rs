@@ -76,6 +76,7 @@ impl Executor {
             interfaces: Interfaces::open()?,
             sender: Sender::open()?,
             announcer: Announcer::new(config.garp_interval, config.gna_interval),
+            refused: BTreeSet::new(),
             own: BTreeSet::new(),
             report,
         };
@@ -121,6 +122,8 @@ struct Worker<R> {
     interfaces: Interfaces,
     sender: Sender,
     announcer: Announcer,
+    /// Addresses that the kernel refused: not to be announced.
+    refused: BTreeSet<(Slot, IpAddr)>,
     own: BTreeSet<OwnAddress>,
     report: R,
 }
@@ -183,8 +186,15 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
             Effect::RemoveAddresses { slot, addresses } => self.remove(*slot, addresses),
             Effect::Announce { slot, addresses, repeat } => {
                 let now = Instant::now();
-                for address in addresses.iter() {
+                let there = |a: &&VirtualAddress| !self.refused.contains(&(*slot, a.ip));
+                for address in addresses.iter().filter(there) {
                     self.announcer.push(now, *slot, address, *repeat);
+                }
+            }
+            Effect::Redirect { slot, addresses, mac } => {
+                let now = Instant::now();
+                for address in addresses.iter().filter(|address| !is_own(&self.own, address)) {
+                    self.announcer.push_for(now, *slot, address, 1, Some(*mac));
                 }
             }
         }
@@ -205,6 +215,11 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
         for (address, result) in addresses.iter().zip(&results) {
             // Where the kernel's answer is not known, the address may be there.
             let there = matches!(result, Ok(_) | Err(AddrError::Netlink(_)));
+            if there {
+                self.refused.remove(&(slot, address.ip));
+            } else {
+                self.refused.insert((slot, address.ip));
+            }
             if let Some(index) = resolve(&address.device).filter(|_| there) {
                 self.claims.claim(slot, address, index);
             }
@@ -219,7 +234,12 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
         for (address, error) in failures {
             warn("add", address, &error);
         }
-        Outcome::Failed { address: address.clone(), error: error.to_string() }
+        let (address, error) = (address.clone(), error.to_string());
+        if self.claims.any(slot) {
+            Outcome::Partly { address, error }
+        } else {
+            Outcome::Failed { address, error }
+        }
     }
 
     fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
@@ -227,6 +247,7 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
         let mut off = Vec::new();
         for address in addresses {
             self.announcer.withdraw(slot, address);
+            self.refused.remove(&(slot, address.ip));
             let index = if slot == LEFTOVERS {
                 resolve(&address.device).filter(|index| !self.claims.holds(address, *index))
             } else {
@@ -252,7 +273,7 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
             let Some(announcement) = self.announcer.pop(now) else {
                 return;
             };
-            let Announcement { slot, device, ip } = &announcement;
+            let Announcement { slot, device, ip, mac } = &announcement;
             let index = self.claims.index(*slot, device, *ip);
             let link = links
                 .entry((device.clone(), index))
@@ -261,14 +282,14 @@ impl<R: Fn(Slot, Outcome)> Worker<R> {
             let Some(link) = link else {
                 continue;
             };
-            match link.send(&self.sender, announcement.ip) {
+            match link.send(&self.sender, *ip, *mac) {
                 Ok(()) => self.announcer.sent(&announcement),
-                Err(error) => self.refused(now, announcement, &error),
+                Err(error) => self.not_sent(now, announcement, &error),
             }
         }
     }
 
-    fn refused(&mut self, now: Instant, announcement: Announcement, error: &io::Error) {
+    fn not_sent(&mut self, now: Instant, announcement: Announcement, error: &io::Error) {
         let device = announcement.device.clone();
         let full =
             matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM));
@@ -301,12 +322,14 @@ impl Link {
         Some(Self { device, index, mac, router: OnceCell::new() })
     }
 
-    fn send(&self, sender: &Sender, ip: IpAddr) -> io::Result<()> {
+    /// Announces an address at `mac`, or at this interface's own.
+    fn send(&self, sender: &Sender, ip: IpAddr, mac: Option<Mac>) -> io::Result<()> {
+        let mac = mac.unwrap_or(self.mac);
         match ip {
-            IpAddr::V4(ip) => sender.send(self.index, &arp::gratuitous(self.mac, ip)),
+            IpAddr::V4(ip) => sender.send(self.index, &arp::on_behalf(self.mac, mac, ip)),
             IpAddr::V6(ip) => {
                 let router = *self.router.get_or_init(|| forwards(&self.device));
-                sender.send(self.index, &ndisc::unsolicited(self.mac, ip, router))
+                sender.send(self.index, &ndisc::on_behalf(self.mac, mac, ip, router))
             }
         }
     }

@@ -15,8 +15,15 @@ const OPERATION_REQUEST: u16 = 1;
 /// Sender and target address are the announced one (erratum 7947). As keepalived's: a request, which
 /// every stack takes as an update, with the broadcast address as target hardware address.
 pub fn gratuitous(mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
+    on_behalf(mac, mac, address)
+}
+
+/// The gratuitous ARP by which the interface `own` says that `address` is at another's `mac`.
+///
+/// The frame comes from `own`: a switch must not learn the other's address on our port.
+pub fn on_behalf(own: Mac, mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
     let mut frame = [0; LEN];
-    ethernet(&mut frame, BROADCAST, mac, ETHERTYPE_ARP);
+    ethernet(&mut frame, BROADCAST, own, ETHERTYPE_ARP);
     let arp = &mut frame[ETHERNET..];
     arp[0..2].copy_from_slice(&HARDWARE_ETHERNET.to_be_bytes());
     arp[2..4].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
@@ -34,6 +41,14 @@ pub fn gratuitous(mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
 mod tests {
     use super::*;
     use hex_literal::hex;
+
+    #[test]
+    fn another_s_address_is_in_the_message_only() {
+        let (own, theirs) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let frame = on_behalf(own, theirs, Ipv4Addr::new(192, 0, 2, 250));
+        assert_eq!(frame[6..12], own);
+        assert_eq!(frame[22..28], theirs);
+    }
 
     #[test]
     fn is_keepalived_s_frame() {

@@ -23,8 +23,13 @@ const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 /// The neighbour advertisement that says `address` is at `mac` (RFC 9568 §6.4.2): to all nodes, from
 /// the address itself, not solicited, overriding. `router` says whether the interface forwards.
 pub fn unsolicited(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; LEN] {
+    on_behalf(mac, mac, address, router)
+}
+
+/// As [`unsolicited`], by the interface `own` for another's `mac`; the frame comes from `own`.
+pub fn on_behalf(own: Mac, mac: Mac, address: Ipv6Addr, router: bool) -> [u8; LEN] {
     let mut frame = [0; LEN];
-    ethernet(&mut frame, ALL_NODES_MAC, mac, ETHERTYPE_IPV6);
+    ethernet(&mut frame, ALL_NODES_MAC, own, ETHERTYPE_IPV6);
     let (header, message) = frame[ETHERNET..].split_at_mut(IPV6_HEADER);
     header[0] = 0x60;
     header[4..6].copy_from_slice(&(MESSAGE as u16).to_be_bytes());
