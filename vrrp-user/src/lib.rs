@@ -17,6 +17,7 @@ pub mod run_dir;
 pub mod slowpath;
 pub mod status;
 mod sys;
+mod text;
 pub mod track;
 pub mod transmit;
 pub mod users;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::some_of;
+
 /// Everything, as `status --json` prints it. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -253,13 +255,11 @@ fn render_instance(out: &mut String, i: &Instance) {
             peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
         );
     }
-    let list = |held: bool| {
+    for (word, held) in [("held", true), ("not held", false)] {
         let those = i.addresses.iter().filter(|address| address.held == held);
-        those.map(|a| format!("{} on {}", a.address, a.device)).collect::<Vec<_>>().join(", ")
-    };
-    for (word, list) in [("held", list(true)), ("not held", list(false))] {
+        let list: Vec<String> = those.map(|a| format!("{} on {}", a.address, a.device)).collect();
         if !list.is_empty() {
-            let _ = writeln!(out, "  {word}: {list}");
+            let _ = writeln!(out, "  {word}: {}", some_of(&list));
         }
     }
     let c = &i.counters;

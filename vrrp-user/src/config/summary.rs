@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 use vrrp_common::time;
 
@@ -10,6 +9,7 @@ use super::model::{Config, Instance};
 use super::suggest::shown;
 use super::value::said;
 use super::{Loaded, Unstartable};
+use crate::text::{some_of, span};
 
 /// One line for each instance and one for its addresses on each interface.
 pub(super) fn summary(loaded: &Loaded) -> String {
@@ -24,7 +24,7 @@ pub(super) fn summary(loaded: &Loaded) -> String {
     for instance in instances {
         line(&mut out, &format!("{}: {}", shown(&instance.name), work(instance)));
         for (device, addresses) in by_device(instance) {
-            line(&mut out, &format!("    on {}: {}", shown(device), addresses.join(", ")));
+            line(&mut out, &format!("    on {}: {}", shown(device), some_of(&addresses)));
         }
     }
     for one in refused {
@@ -40,7 +40,7 @@ pub(crate) fn work(instance: &Instance) -> String {
         "MASTER from the start: priority 255 owns the addresses".to_owned()
     } else {
         let down = time::master_down(*version, *priority, *interval);
-        format!("a silent MASTER is replaced after {}", rounded(down))
+        format!("a silent MASTER is replaced after {}", span(down))
     };
     format!(
         "VRRP version {version}, VRID {vrid} on {}, priority {priority}, one advert each {}; {becomes}",
@@ -58,15 +58,6 @@ fn by_device(instance: &Instance) -> BTreeMap<&str, Vec<String>> {
         devices.entry(&address.device).or_default().push(text);
     }
     devices
-}
-
-/// A time to the millisecond, or to a tenth of it where it is less than a second.
-fn rounded(time: Duration) -> String {
-    if time >= Duration::from_secs(1) {
-        format!("{:.3} s", time.as_secs_f64())
-    } else {
-        format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-    }
 }
 
 fn line(out: &mut String, text: &str) {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use vrrp_common::{Family, Reject, Version, abi, wire};
 
-use super::words;
 use crate::config::model::Instance;
+use crate::text;
 
 /// A refused advert in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             Version::V2 => format!(
                 "advertisement interval mismatch: theirs is {} s, ours {}: set `advert_int` alike on all routers",
                 byte(5),
-                words::span(instance.interval)
+                text::span(instance.interval)
             ),
             Version::V3 => "advertisement interval 0, which would time out at once".to_owned(),
         },

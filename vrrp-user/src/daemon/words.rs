@@ -1,8 +1,8 @@
 //! What happens, in the words that people grep for: keepalived's, and the reason.
 
-use std::time::Duration;
-
 use vrrp_proto::{Event, StateName, TrackerId, Why};
+
+use crate::text::span;
 
 /// The state as keepalived calls it.
 pub(crate) const fn state(state: StateName) -> &'static str {
@@ -11,15 +11,6 @@ pub(crate) const fn state(state: StateName) -> &'static str {
         StateName::Backup => "BACKUP",
         StateName::Active => "MASTER",
         StateName::Fault => "FAULT",
-    }
-}
-
-/// A time as people read it: `3.609 s`, `36.1 ms`.
-pub(crate) fn span(span: Duration) -> String {
-    if span >= Duration::from_secs(1) {
-        format!("{:.3} s", span.as_secs_f64())
-    } else {
-        format!("{:.1} ms", span.as_secs_f64() * 1000.0)
     }
 }
 
@@ -197,11 +188,5 @@ mod tests {
             told(StateName::Backup, StateName::Fault, Why::Tracker(TrackerId(7))),
             ["(VI_1) Entering FAULT STATE: script 7 failed"]
         );
-    }
-
-    #[test]
-    fn spans_read_well() {
-        assert_eq!(span(Duration::from_micros(36_093)), "36.1 ms");
-        assert_eq!(span(Duration::from_millis(3609)), "3.609 s");
     }
 }
