@@ -43,6 +43,8 @@ pub struct Advert {
     pub trailer: Vec<u8>,
     /// The frame's source.
     pub mac: [u8; 6],
+    /// The whole message, as it came.
+    pub message: Vec<u8>,
 }
 
 /// Reads an Ethernet frame; `None` if it is nothing of interest.
@@ -90,6 +92,7 @@ fn read_advert(ip: &[u8], mac: [u8; 6]) -> Option<Advert> {
         addresses: vrrp.get(8..end)?.chunks_exact(4).filter_map(address).collect(),
         trailer: vrrp.get(end..)?.to_vec(),
         mac,
+        message: vrrp.to_vec(),
     })
 }
 

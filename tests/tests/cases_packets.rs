@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use vrrp_common::checksum::Sum;
+use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::cases::{self, Case};
+use vrrp_tests::conf::Instance;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
@@ -225,6 +228,33 @@ fn b05_password() -> Result<()> {
 fn b07_v3_header_and_both_checksums() -> Result<()> {
     counted("P07-v3-header", "DUT-v3")?;
     if Kind::ours_under_test() { obeyed("P07-v3-header", "DUT-v3") } else { Ok(()) }
+}
+
+/// With `v3_checksum_as_v2` the sum covers the message alone, without it the pseudo-header too; and
+/// whoever sends the other form is answered in it.
+#[test]
+fn b07_the_checksum_form_is_the_configured_one_or_the_peers() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let alone = |seen: &SeenAdvert| Sum::new().slice(&seen.advert.message).is_whole();
+    for (line, as_v2) in [("v3_checksum_as_v2", true), ("preempt", false)] {
+        let lab = Lab::new(&["r1", "gen"])?;
+        let wire = lab.capture("gen")?;
+        let daemon = lab.run("r1", &Instance::new(200).line(line).alone(3))?;
+        let limit = Duration::from_secs(10);
+        wait_until("r1 speaks", limit, || !wire.adverts_of("r1").is_empty())
+            .with_context(|| daemon.log_end())?;
+        ensure!(wire.adverts_of("r1").iter().all(|seen| alone(seen) == as_v2), "{line}");
+        // Both forms are accepted; this one loses, and is answered in its own form.
+        let other = if as_v2 { "good-pseudo-header-sum" } else { "message-only-sum-rfc9568" };
+        lab.inject("gen", &cases::frame("P07-v3-header", other))?;
+        wait_until("r1 answers in the other form", limit, || {
+            wire.adverts_of("r1").last().is_some_and(|seen| alone(seen) != as_v2)
+        })?;
+        ensure!(daemon.status()?.instance("VI_1")?.counter("accepted") == 1, "{line}");
+    }
+    Ok(())
 }
 
 #[test]

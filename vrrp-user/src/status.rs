@@ -149,6 +149,8 @@ pub struct Interface {
     pub datapath: String,
     /// Why it is not native.
     pub why: Option<String>,
+    /// Frames that found no room in the interface's socket.
+    pub lost: u64,
 }
 
 /// A tracked script.
@@ -197,10 +199,13 @@ pub fn render(status: &Status) -> String {
     for interface in &status.interfaces {
         let state = if interface.up { "up" } else { "down" };
         let _ = write!(out, "{}: {state}, data path {}", interface.name, interface.datapath);
-        let _ = match &interface.why {
-            Some(why) => writeln!(out, " ({why})"),
-            None => writeln!(out),
-        };
+        if let Some(why) = &interface.why {
+            let _ = write!(out, " ({why})");
+        }
+        if interface.lost > 0 {
+            let _ = write!(out, ", {} frames lost for want of room", interface.lost);
+        }
+        out.push('\n');
     }
     for instance in &status.instances {
         render_instance(&mut out, instance);

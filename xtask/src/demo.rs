@@ -20,7 +20,7 @@ mod ticker;
 use stage::Stage;
 
 /// How to show it.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {
     /// Leave the hosts and what runs on them standing at the end, and say how to look around
     #[arg(long)]

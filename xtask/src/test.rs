@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::object::target_dir;
 use crate::run::{cargo, is_root, root, run};
 use crate::steps::Steps;
-use crate::{build_ebpf, deny, packages, tidy};
+use crate::{build_ebpf, demo, deny, packages, tidy};
 
 /// Which parts to run; without any: all.
 #[derive(clap::Args, Debug)]
@@ -91,4 +91,5 @@ fn root_tests(steps: &mut Steps) {
             cargo(["test", "--no-fail-fast", "--package", "vrrp-tests", "--", "--test-threads=1"]);
         run(tests.env("XVRRP", daemon))
     });
+    steps.step_after(&[BUILD, RELEASE, PACKAGES], "demo", || demo::demo(&demo::Args::default()));
 }

@@ -1,9 +1,9 @@
 //! The configuration: keepalived.conf as people have it.
 //!
-//! A file goes through four rooms: bytes to text (`decode`), text to words and braces
-//! (`lexer`), those to statements and blocks (`parser`), and those to a [`Config`] (`lower`). Each says what it finds wrong and goes on; nothing here opens a file but
-//! [`load`], and nothing asks the host for anything. What has to (does the script exist, may it
-//! be run?) comes in through [`ScriptChecker`].
+//! A file goes through four rooms: bytes to text (`decode`), text to words and braces (`lexer`), those
+//! to statements and blocks (`parser`), and those to a [`Config`] (`lower`). Each says what it finds wrong
+//! and goes on. Nothing here opens a file but [`load`], and nothing asks the host for anything. What has
+//! to (does the script exist, may it be run?) comes in through [`ScriptChecker`].
 
 mod ast;
 mod decode;

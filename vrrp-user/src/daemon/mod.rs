@@ -78,6 +78,11 @@ impl RunError {
             Self::Config(_) => 2,
             Self::Permission { .. } => 4,
             Self::NoConfig(_) => 6,
+            Self::RunDir(RunDirError::Io { error, .. })
+                if error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                4
+            }
             Self::RunDir(_) | Self::System { .. } => 1,
             Self::Internal(_) => 70,
         }

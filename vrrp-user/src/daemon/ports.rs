@@ -18,6 +18,8 @@ pub(crate) struct Ports {
     want: Datapath,
     open: BTreeMap<u32, Port>,
     orders: UnboundedSender<Order>,
+    /// Why there is no kernel program, where there is none.
+    without: String,
     /// Those that could not be listened to, so that it is said once.
     failed: BTreeSet<u32>,
 }
@@ -34,7 +36,18 @@ struct Port {
 
 impl Ports {
     pub(crate) fn new(want: Datapath, orders: UnboundedSender<Order>) -> Self {
-        Self { want, open: BTreeMap::new(), orders, failed: BTreeSet::new() }
+        Self {
+            want,
+            open: BTreeMap::new(),
+            orders,
+            without: String::new(),
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Notes why there is no kernel program.
+    pub(crate) fn without_program(&mut self, why: String) {
+        self.without = why;
     }
 
     /// Takes another data path from now on: what is open is closed, and opened anew by the next
@@ -42,6 +55,10 @@ impl Ports {
     pub(crate) fn choose(&mut self, want: Datapath, fast: &mut Option<FastPath>) {
         if want != self.want {
             self.want = want;
+            if fast.is_none() {
+                warn!("another data path than a socket takes a restart");
+                self.without = "the kernel program is loaded at start only".to_owned();
+            }
             for ifindex in self.open.keys().copied().collect::<Vec<_>>() {
                 self.close(ifindex, fast);
             }
@@ -104,7 +121,9 @@ impl Ports {
     /// Gives an interface up that can't be listened to; [`Ports::apply`] tries again.
     pub(crate) fn fail(&mut self, ifindex: u32, error: &str, fast: &mut Option<FastPath>) {
         if self.failed.insert(ifindex) {
-            warn!("interface {ifindex}: adverts can't be received, trying again: {error}");
+            let name = nix::net::if_::if_indextoname(ifindex)
+                .map_or_else(|_| ifindex.to_string(), |name| name.to_string_lossy().into_owned());
+            warn!("{name}: adverts can't be received, trying again: {error}");
         }
         if self.open.contains_key(&ifindex) {
             self.close(ifindex, fast);
@@ -140,7 +159,7 @@ impl Ports {
         self.failed.remove(&ifindex);
         let attached = match fast {
             Some(fast) => fast.attach(name, ifindex, self.want),
-            None => Attached::Socket { why: "no kernel program".to_owned() },
+            None => Attached::Socket { why: self.without.clone() },
         };
         describe(name, &attached);
         let filtered = match &attached {

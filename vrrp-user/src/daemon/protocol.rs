@@ -24,6 +24,7 @@ use crate::fastpath::{Counters, Ring};
 use crate::net::executor::Executor;
 use crate::slowpath::{Filter, SlowPath, Table};
 use crate::sys::readiness::watch;
+use crate::sys::schedule;
 use crate::transmit::{AdvertFrame, Sender};
 
 /// Records taken from one source before the others get their turn.
@@ -75,6 +76,8 @@ pub(crate) enum Notice {
     SendWorks(Slot),
     /// The socket of an interface can't be waited for.
     Deaf(u32, String),
+    /// The thread runs like any other.
+    NotRealTime(String),
     /// The thread can't go on.
     Broken(String),
 }
@@ -88,6 +91,8 @@ pub(crate) struct Inspection {
     pub(crate) counters: BTreeMap<Slot, Counters>,
     /// Virtual routers of others that the slow path heard.
     pub(crate) strangers: Vec<(abi::StrangerKey, abi::Stranger)>,
+    /// Frames that found no room in the socket of an interface.
+    pub(crate) lost: BTreeMap<u32, u64>,
 }
 
 /// What the protocol thread needs to run.
@@ -102,6 +107,10 @@ pub(crate) struct Parts {
 /// Runs until [`Order::Stop`], or until the service thread is gone.
 pub(crate) fn run(parts: Parts) {
     let notices = parts.notices.clone();
+    if let Err(error) = schedule::real_time() {
+        // As below.
+        let _ = notices.send(Notice::NotRealTime(error.to_string()));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let result = runtime.and_then(|runtime| {
         runtime.block_on(async { Protocol::new(parts)?.turn_until_stopped().await })
@@ -383,12 +392,17 @@ impl Protocol {
         }
     }
 
-    fn inspect(&self) -> Inspection {
+    fn inspect(&mut self) -> Inspection {
+        // A socket whose interface went away has nothing more to say.
+        let lost =
+            self.slow.iter_mut().map(|(ifindex, slow)| (*ifindex, slow.source.lost().unwrap_or(0)));
+        let lost = lost.collect();
         Inspection {
             now: clock::now(),
             views: self.engine.views().collect(),
             counters: self.table.counters().map(|(slot, c)| (Slot(slot), c)).collect(),
             strangers: self.table.strangers(),
+            lost,
         }
     }
 

@@ -16,9 +16,9 @@ impl Service {
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
         let now = inspection.as_ref().map_or_else(super::clock::now, |i| i.now);
-        let (views, slow, mut strangers) = match inspection {
-            Some(i) => (i.views, i.counters, i.strangers),
-            None => (Vec::new(), BTreeMap::new(), Vec::new()),
+        let (views, slow, mut strangers, lost) = match inspection {
+            Some(i) => (i.views, i.counters, i.strangers, i.lost),
+            None => (Vec::new(), BTreeMap::new(), Vec::new(), BTreeMap::new()),
         };
         strangers.extend(self.fast.iter().flat_map(FastPath::strangers));
         let instances = views.iter().filter_map(|view| {
@@ -37,7 +37,7 @@ impl Service {
             config: self.options.config.display().to_string(),
             instances: instances.collect(),
             refused_instances: refused.collect(),
-            interfaces: self.interfaces(),
+            interfaces: self.interfaces(&lost),
             scripts: self.script_states(),
             strangers: self.strangers(now, strangers),
         }
@@ -120,7 +120,7 @@ impl Service {
         }
     }
 
-    fn interfaces(&self) -> Vec<status::Interface> {
+    fn interfaces(&self, lost: &BTreeMap<u32, u64>) -> Vec<status::Interface> {
         let mut names: Vec<&str> =
             self.running.values().map(|running| running.instance.interface.as_str()).collect();
         names.sort_unstable();
@@ -132,9 +132,12 @@ impl Service {
                 Some(Attached::Socket { why }) => ("socket", Some(why.clone())),
                 None => ("none", Some("the interface is not there".to_owned())),
             };
+            let interface = self.host.by_name(name);
+            let lost = interface.and_then(|interface| lost.get(&interface.ifindex));
             status::Interface {
                 name: name.to_owned(),
-                up: self.host.by_name(name).is_some_and(host::is_up),
+                up: interface.is_some_and(host::is_up),
+                lost: lost.copied().unwrap_or(0),
                 datapath: datapath.to_owned(),
                 why,
             }

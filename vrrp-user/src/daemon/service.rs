@@ -1,6 +1,7 @@
 //! The service thread: everything that may wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -178,7 +179,13 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     };
     // Before all else: until they are gone, two hosts may answer for them.
     service.clear_leftovers(&config);
-    service.fast = load_fast_path(want);
+    service.fast = match load_fast_path(want) {
+        Ok(fast) => Some(fast),
+        Err(why) => {
+            service.ports.without_program(why);
+            None
+        }
+    };
     if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
         tokio::spawn(forward(messages));
     }
@@ -201,8 +208,13 @@ async fn forward(mut messages: Messages) {
 
 /// Reads the file for a start; whatever is wrong with it is logged.
 fn read_config(options: &Options) -> Result<Config, RunError> {
-    let loaded =
-        config::load(&options.config).map_err(|error| RunError::NoConfig(error.to_string()))?;
+    let loaded = config::load(&options.config).map_err(|error| {
+        if error.source.kind() == ErrorKind::NotFound {
+            RunError::NoConfig(error.to_string())
+        } else {
+            RunError::from_io("the configuration can't be read")(error.source)
+        }
+    })?;
     log_diagnostics(&loaded);
     let config = loaded.startable().map_err(|refusal| {
         if let Some(config) = &loaded.config {
@@ -226,13 +238,14 @@ fn log_diagnostics(loaded: &Loaded) {
     }
 }
 
-fn load_fast_path(want: Datapath) -> Option<FastPath> {
+/// Loads the kernel program, or says why adverts come without it.
+fn load_fast_path(want: Datapath) -> Result<FastPath, String> {
     if want == Datapath::Socket {
-        return None;
+        return Err("as configured".to_owned());
     }
     FastPath::load(abi::MAX_SLOTS)
         .inspect_err(|error| warn!("no kernel program, adverts come through sockets: {error}"))
-        .ok()
+        .map_err(|error| error.to_string())
 }
 
 impl Service {

@@ -2,3 +2,4 @@
 pub(crate) mod interface;
 pub(crate) mod link_address;
 pub(crate) mod readiness;
+pub(crate) mod schedule;

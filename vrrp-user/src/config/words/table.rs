@@ -90,6 +90,8 @@ const ROOT: &[Known] = &[
 ];
 
 const DELAY: &str = "instances start as soon as their interface is up";
+const SCHEDULING: &str =
+    "the thread that hears and sends adverts runs at real-time priority 51, on any CPU, not locked";
 const FIFO: &str = "nothing is written to the pipe; `notify` commands are run";
 const SNMP: &str = "no SNMP agent is fed";
 const DBUS: &str = "nothing is sent over D-Bus";
@@ -133,6 +135,12 @@ const GLOBAL: &[Known] = &[
 const GLOBAL_LATER: &[Known] = &[
     global("vrrp_garp_extra_if", Later("announcements leave on each address's own link"), Anything),
     global("vrrp_delay_after_boot", Later(DELAY), Anything),
+    global("vrrp_cpu_affinity", Later(SCHEDULING), Anything),
+    global("vrrp_no_swap", Later(SCHEDULING), Anything),
+    global("vrrp_priority", Later(SCHEDULING), Anything),
+    global("vrrp_rlimit_rtime", Later(SCHEDULING), Anything),
+    global("vrrp_rlimit_rttime", Later(SCHEDULING), Anything),
+    global("vrrp_rt_priority", Later(SCHEDULING), Anything),
     global("smtp_alert", Later("no mail is sent"), Bool),
     global("smtp_alert_vrrp", Later("no mail is sent"), Bool),
     global("smtp_helo_name", Ignored, Anything),
@@ -237,19 +245,13 @@ const GLOBAL_IGNORED: &[Known] = &{
         "vmac_addr_prefix",
         "vmac_prefix",
         "vrrp_check_unicast_src",
-        "vrrp_cpu_affinity",
         "vrrp_ipsets",
         "vrrp_iptables",
         "vrrp_netlink_cmd_rcv_bufs",
         "vrrp_netlink_cmd_rcv_bufs_force",
         "vrrp_netlink_monitor_rcv_bufs",
         "vrrp_netlink_monitor_rcv_bufs_force",
-        "vrrp_no_swap",
-        "vrrp_priority",
         "vrrp_process_name",
-        "vrrp_rlimit_rtime",
-        "vrrp_rlimit_rttime",
-        "vrrp_rt_priority",
         "vrrp_rx_bufs_multiplier",
         "vrrp_rx_bufs_policy",
         "vrrp_skip_check_adv_addr",
