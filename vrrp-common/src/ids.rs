@@ -70,12 +70,30 @@ impl Vrid {
 
     /// The virtual router's MAC address: 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for
     /// IPv6 (RFC 9568 §7.3).
-    pub const fn mac(self, family: Family) -> [u8; 6] {
+    pub const fn mac(self, family: Family) -> VirtualMac {
         let block = match family {
             Family::V4 => 1,
             Family::V6 => 2,
         };
-        [0, 0, 0x5e, 0, block, self.get()]
+        VirtualMac([0, 0, 0x5e, 0, block, self.get()])
+    }
+}
+
+/// The MAC address of a virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VirtualMac([u8; 6]);
+
+impl VirtualMac {
+    /// Its six bytes.
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl fmt::Display for VirtualMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, last] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x}")
     }
 }
 
@@ -146,8 +164,8 @@ mod tests {
     #[test]
     fn virtual_macs_are_those_of_the_rfc() {
         let vrid = Vrid::new(0x33).unwrap();
-        assert_eq!(vrid.mac(Family::V4), [0, 0, 0x5e, 0, 1, 0x33]);
-        assert_eq!(vrid.mac(Family::V6), [0, 0, 0x5e, 0, 2, 0x33]);
+        assert_eq!(vrid.mac(Family::V4).octets(), [0, 0, 0x5e, 0, 1, 0x33]);
+        assert_eq!(vrid.mac(Family::V6).to_string(), "00:00:5e:00:02:33");
     }
 
     #[test]

@@ -26,4 +26,4 @@ pub mod wire;
 pub use bytes::Bytes;
 pub use ids::{Family, Priority, Version, Vrid};
 pub use reject::Reject;
-pub use time::Instant;
+pub use time::{Instant, Interval};

@@ -42,17 +42,78 @@ impl core::ops::Add<Duration> for Instant {
     }
 }
 
+/// An interval between adverts: more than nothing, 255 s at most, so that products stay within `u64`
+/// nanoseconds.
+///
+/// Which intervals an advert can name depends on its version: [`Interval::field`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interval(Duration);
+
+impl Interval {
+    /// One second, the default of both versions (RFC 3768 §6.1, RFC 9568 §6.1).
+    pub const DEFAULT: Self = Self(Duration::from_secs(1));
+    const LONGEST: Duration = Duration::from_secs(255);
+
+    /// The interval of this length; `None` for none at all and for more than 255 s.
+    pub const fn new(length: Duration) -> Option<Self> {
+        if length.is_zero() || length.as_nanos() > Self::LONGEST.as_nanos() {
+            return None;
+        }
+        Some(Self(length))
+    }
+
+    /// The interval an advert's field names: seconds in VRRPv2, centiseconds in VRRPv3. `None` for 0,
+    /// which names none, and for what fits no field.
+    pub const fn of_field(version: Version, field: u16) -> Option<Self> {
+        match version {
+            Version::V2 => Self::new(Duration::from_secs(field as u64)),
+            Version::V3 if field <= 4095 => Self::new(Duration::from_millis(field as u64 * 10)),
+            Version::V3 => None,
+        }
+    }
+
+    /// The field that names the interval; `None` where the version can't say it (VRRPv2: whole seconds,
+    /// 1 to 255, RFC 3768 §5.3.7; VRRPv3: centiseconds, 1 to 4095, RFC 9568 §5.2.7 and erratum 8301).
+    pub const fn field(self, version: Version) -> Option<u16> {
+        let (unit, most) = match version {
+            Version::V2 => (NANOS, 255),
+            Version::V3 => (CENTISECOND.as_nanos() as u64, 4095),
+        };
+        let nanos = self.nanos();
+        let field = nanos / unit;
+        if nanos.is_multiple_of(unit) && field >= 1 && field <= most {
+            return Some(field as u16);
+        }
+        None
+    }
+
+    /// Its length.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+
+    const fn nanos(self) -> u64 {
+        self.0.as_nanos() as u64
+    }
+}
+
+impl PartialEq<Duration> for Interval {
+    fn eq(&self, length: &Duration) -> bool {
+        self.0 == *length
+    }
+}
+
 /// Skew_Time: how much longer a router of lower priority waits.
 ///
 /// - VRRPv2 (RFC 3768 §6.1): (256 - priority) / 256 seconds, whatever the interval.
 /// - VRRPv3 (RFC 9568 §6.1): (256 - priority) * Active_Adver_Interval / 256.
 ///
 /// Half nanoseconds round up, so that a router never speaks early.
-pub fn skew(version: Version, priority: Priority, interval: Duration) -> Duration {
+pub fn skew(version: Version, priority: Priority, interval: Interval) -> Duration {
     let parts = 256 - u64::from(priority.get());
     let base = match version {
         Version::V2 => NANOS,
-        Version::V3 => interval_nanos(interval),
+        Version::V3 => interval.nanos(),
     };
     Duration::from_nanos((parts * base).div_ceil(256))
 }
@@ -60,33 +121,8 @@ pub fn skew(version: Version, priority: Priority, interval: Duration) -> Duratio
 /// Master_Down_Interval (Active_Down_Interval in RFC 9568 §6.1): three intervals and the skew.
 ///
 /// `interval` is the configured one in VRRPv2 and the Active Router's in VRRPv3.
-pub fn master_down(version: Version, priority: Priority, interval: Duration) -> Duration {
-    interval * 3 + skew(version, priority, interval)
-}
-
-/// The interval an advert's field names: seconds in VRRPv2, centiseconds in VRRPv3.
-pub const fn interval_of_field(version: Version, field: u16) -> Duration {
-    match version {
-        Version::V2 => Duration::from_secs(field as u64),
-        Version::V3 => Duration::from_millis(field as u64 * 10),
-    }
-}
-
-/// The field that names an interval; `None` where the version can't say it (VRRPv2: whole seconds, 1
-/// to 255, RFC 3768 §5.3.7; VRRPv3: centiseconds, 1 to 4095, RFC 9568 §5.2.7 and erratum 8301).
-pub fn field_of_interval(version: Version, interval: Duration) -> Option<u16> {
-    let (unit, most) = match version {
-        Version::V2 => (NANOS, 255),
-        Version::V3 => (CENTISECOND.as_nanos() as u64, 4095),
-    };
-    let nanos = u64::try_from(interval.as_nanos()).ok()?;
-    let field = nanos / unit;
-    (nanos.is_multiple_of(unit) && (1..=most).contains(&field)).then_some(field as u16)
-}
-
-/// Intervals are at most 255 s; anything longer is cut there, so products stay within `u64`.
-fn interval_nanos(interval: Duration) -> u64 {
-    u64::try_from(interval.as_nanos()).map_or(255 * NANOS, |n| n.min(255 * NANOS))
+pub fn master_down(version: Version, priority: Priority, interval: Interval) -> Duration {
+    interval.get() * 3 + skew(version, priority, interval)
 }
 
 #[cfg(test)]
@@ -111,19 +147,30 @@ mod tests {
         #[case] ms: u64,
         #[case] nanos: u64,
     ) {
-        let down = master_down(version, Priority::new(priority), Duration::from_millis(ms));
+        let interval = Interval::new(Duration::from_millis(ms)).unwrap();
+        let down = master_down(version, Priority::new(priority), interval);
         assert_eq!(down, Duration::from_nanos(nanos));
     }
 
     #[test]
     fn fields_refuse_what_the_wire_cannot_say() {
-        assert_eq!(field_of_interval(Version::V2, Duration::from_millis(400)), None);
-        assert_eq!(field_of_interval(Version::V2, Duration::ZERO), None);
-        assert_eq!(field_of_interval(Version::V2, Duration::from_secs(256)), None);
-        assert_eq!(field_of_interval(Version::V2, Duration::from_secs(255)), Some(255));
-        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(5)), None);
-        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(40_950)), Some(4095));
-        assert_eq!(field_of_interval(Version::V3, Duration::from_millis(40_960)), None);
+        let field = |version, ms| {
+            Interval::new(Duration::from_millis(ms)).and_then(|interval| interval.field(version))
+        };
+        for (version, ms, right) in [
+            (Version::V2, 400, None),
+            (Version::V2, 0, None),
+            (Version::V2, 256_000, None),
+            (Version::V2, 255_000, Some(255)),
+            (Version::V3, 5, None),
+            (Version::V3, 40_950, Some(4095)),
+            (Version::V3, 40_960, None),
+        ] {
+            assert_eq!(field(version, ms), right, "version {version}, {ms} ms");
+        }
+        assert_eq!(Interval::of_field(Version::V3, 0), None);
+        assert_eq!(Interval::of_field(Version::V2, 256), None);
+        assert_eq!(Interval::of_field(Version::V3, 4096), None);
     }
 
     #[test]
@@ -137,8 +184,9 @@ mod tests {
         /// Against the rational number: never early, and less than a nanosecond late.
         #[test]
         fn skew_is_exact(priority in 0u8..=255, cs in 1u64..=4095) {
-            let interval = CENTISECOND * cs as u32;
-            for (version, base) in [(Version::V2, u128::from(NANOS)), (Version::V3, interval.as_nanos())] {
+            let interval = Interval::new(CENTISECOND * cs as u32).unwrap();
+            let (second, own) = (u128::from(NANOS), interval.get().as_nanos());
+            for (version, base) in [(Version::V2, second), (Version::V3, own)] {
                 let got = skew(version, Priority::new(priority), interval).as_nanos() * 256;
                 let exact = (256 - u128::from(priority)) * base;
                 prop_assert!(got >= exact && got - exact < 256);
@@ -147,7 +195,8 @@ mod tests {
 
         #[test]
         fn fields_come_back(field in 1u16..=4095) {
-            prop_assert_eq!(field_of_interval(Version::V3, interval_of_field(Version::V3, field)), Some(field));
+            let interval = Interval::of_field(Version::V3, field).unwrap();
+            prop_assert_eq!(interval.field(Version::V3), Some(field));
         }
     }
 }

@@ -67,9 +67,8 @@ pub(crate) fn bearing(tracker: &Tracker, health: Health) -> Bearing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rstest::rstest;
+    use vrrp_common::Interval;
     use vrrp_common::check::Agreement;
     use vrrp_common::wire::ChecksumForm;
 
@@ -88,7 +87,7 @@ mod tests {
         let advert = Advert {
             source: source.parse().unwrap(),
             priority: Priority::new(priority),
-            interval: Duration::from_secs(1),
+            interval: Interval::DEFAULT,
             form: ChecksumForm::Message,
             agreement: Agreement::Exact,
             mac: [2, 0, 0, 0, 0, 9],

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vrrp_common::Priority;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Interval, Priority};
 
 use crate::settings::{Settings, TrackerId, VirtualAddress};
 
@@ -21,7 +21,7 @@ pub struct Advert {
     /// The sender's priority; 0 releases.
     pub priority: Priority,
     /// The sender's interval.
-    pub interval: Duration,
+    pub interval: Interval,
     /// The checksum form the sender uses.
     pub form: ChecksumForm,
     /// Whether the addresses are ours.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vrrp_common::Priority;
 use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Interval, Priority};
 
 use crate::input::Slot;
 use crate::settings::{TrackerId, VirtualAddress};
@@ -182,7 +182,7 @@ pub enum Event {
         /// Its priority.
         priority: Priority,
         /// Its interval.
-        interval: Duration,
+        interval: Interval,
     },
     /// A Backup heard the Active router release.
     PriorityZero {

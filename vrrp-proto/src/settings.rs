@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Family, Priority, Version, Vrid};
+use vrrp_common::{Family, Interval, Priority, Version, Vrid};
 
 /// The settings of one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Settings {
     pub vrid: Vrid,
     /// The configured priority, before tracking.
     pub priority: Priority,
-    /// Advertisement_Interval: 10 ms to 255 s, as the version's field can say it.
-    pub interval: Duration,
+    /// Advertisement_Interval, as the version's field can say it.
+    pub interval: Interval,
     /// Preempt_Mode (RFC 9568 §6.1).
     pub preempt: bool,
     /// How long a router of lower priority is left in place after it was first heard.

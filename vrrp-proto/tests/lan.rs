@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::{INTERVAL, Lan, at, ms, settings, us, vip};
+use support::{INTERVAL, Lan, at, every, ms, settings, us, vip};
 use vrrp_proto::{Input, StateName};
 
 fn priorities(all: &[u8]) -> Lan {
@@ -82,7 +82,7 @@ fn nopreempt_leaves_the_lower_one_alone() {
 fn ten_ms_intervals_hold_under_latency_and_some_loss() {
     let mut fast = [200, 199, 100].map(settings);
     for own in &mut fast {
-        own.interval = ms(10);
+        own.interval = every(ms(10));
     }
     let mut lan = Lan::of(fast);
     lan.latency = ms(2);

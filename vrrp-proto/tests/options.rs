@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Lan, SLOT, advert, at, ms, settings, tracker, vip};
+use support::{Lan, SLOT, advert, at, every, ms, settings, tracker, vip};
 use vrrp_common::Priority;
 use vrrp_proto::{Event, Health, Input, Link, Slot, StateName, TrackerId, Why};
 
@@ -89,9 +89,9 @@ fn a_reload_moves_only_the_addresses_that_differ() {
 
 #[test]
 fn a_shorter_interval_counts_at_once() {
-    let mut lan = active_with(|own| own.interval = ms(1000));
+    let mut lan = active_with(|own| own.interval = every(ms(1000)));
     let mut new = settings(100);
-    new.interval = ms(100);
+    new.interval = every(ms(100));
     lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
     lan.run_for(ms(100));
     assert_eq!(lan.hosts[0].sent.len(), 1);

@@ -1,10 +1,9 @@
 //! What a router makes of an advert: RFC 9568 §6.4.2 and §6.4.3.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use vrrp_common::check::Agreement;
-use vrrp_common::{Instant, Priority, time};
+use vrrp_common::{Instant, Interval, Priority, time};
 
 use super::{Active, Backup, Following, Router, State};
 use crate::election::{self, Contest};
@@ -137,8 +136,8 @@ impl Active {
     /// Makes the next advert due at once: of many stale adverts read after a freeze one answer comes,
     /// sent by the timer. And answers are no closer than anybody could need them, so that a flood is not
     /// reflected.
-    fn answer(&mut self, now: Instant, interval: Duration) {
-        if self.answered.is_none_or(|last| now.since(last) >= interval / 8) {
+    fn answer(&mut self, now: Instant, interval: Interval) {
+        if self.answered.is_none_or(|last| now.since(last) >= interval.get() / 8) {
             self.answered = Some(now);
             self.advert_at = self.advert_at.min(now);
         }
@@ -147,7 +146,7 @@ impl Active {
 
 impl Backup {
     /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
-    pub(super) fn interval(&self, settings: &Settings) -> Duration {
+    pub(super) fn interval(&self, settings: &Settings) -> Interval {
         self.following.map_or(settings.interval, |following| following.interval)
     }
 
@@ -161,7 +160,7 @@ impl Backup {
         match self.outranked {
             // Still there a moment ago: it is replaced. Silent for as long as a Backup of its own would
             // wait: it is gone.
-            Some(lower) if now.since(lower.heard) < lower.interval * 3 => {
+            Some(lower) if now.since(lower.heard) < lower.interval.get() * 3 => {
                 Why::Preempting { from: lower.source, theirs: lower.priority, ours }
             }
             Some(lower) if lower.heard >= last => {

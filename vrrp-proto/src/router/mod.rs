@@ -151,8 +151,9 @@ impl Router {
                 if active.advert_at <= now {
                     // From the deadline, not from now, or every late wake-up would shift the beat;
                     // but missed beats are not made up for (a frozen process wakes to many).
-                    let next = active.advert_at + self.settings.interval;
-                    active.advert_at = if next > now { next } else { now + self.settings.interval };
+                    let next = active.advert_at + self.settings.interval.get();
+                    active.advert_at =
+                        if next > now { next } else { now + self.settings.interval.get() };
                     self.transmit(self.priority, lanes);
                 }
                 self.announce(repeat, lanes);
@@ -289,7 +290,7 @@ impl Router {
 
     fn become_active(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
         let announcements = Announcements::started(now, &self.settings.announce);
-        let advert_at = now + self.settings.interval;
+        let advert_at = now + self.settings.interval.get();
         self.enter(
             now,
             State::Active(Active { advert_at, announcements, answered: None }),

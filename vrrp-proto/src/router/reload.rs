@@ -58,7 +58,7 @@ impl Router {
                 }
             }
             State::Active(active) => {
-                active.advert_at = active.advert_at.min(now + self.settings.interval);
+                active.advert_at = active.advert_at.min(now + self.settings.interval.get());
                 if before.announce != self.settings.announce {
                     active.announcements.changed(now, &self.settings.announce);
                 }

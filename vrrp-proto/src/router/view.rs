@@ -1,10 +1,9 @@
 //! A router as it is now, for `status`.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Priority};
+use vrrp_common::{Instant, Interval, Priority};
 
 use super::{Router, State};
 use crate::input::{Advert, Slot};
@@ -18,7 +17,7 @@ pub struct Following {
     /// Its priority.
     pub priority: Priority,
     /// Its interval.
-    pub interval: Duration,
+    pub interval: Interval,
     /// The checksum form of its adverts.
     pub form: ChecksumForm,
     /// When its last advert arrived.

@@ -6,7 +6,7 @@ use rstest::rstest;
 use vrrp_common::{Instant, Version};
 use vrrp_proto::{Input, StateName};
 
-use crate::support::{Lan, SLOT, advert, at, ms, settings};
+use crate::support::{Lan, SLOT, advert, at, every, ms, settings};
 
 /// Master_Down_Interval to the nanosecond, from the last advert of a router with the same settings.
 #[rstest]
@@ -23,7 +23,7 @@ fn active_down_interval_is_exact(
     #[case] nanos: u64,
 ) {
     let mut own = settings(priority);
-    (own.version, own.interval) = (version, ms(interval));
+    (own.version, own.interval) = (version, every(ms(interval)));
     let mut lan = Lan::of([own]);
     lan.run_until(at(ms(1)));
     lan.hear(0, advert(200, 255, ms(interval)));

@@ -6,7 +6,7 @@ use rstest::rstest;
 use vrrp_common::Instant;
 use vrrp_proto::{Event, Input, StateName, Why};
 
-use crate::support::{Lan, SLOT, advert, at, ms, settings};
+use crate::support::{Lan, SLOT, advert, at, every, ms, settings};
 
 const SKEW: Duration = Duration::from_nanos(609_375_000);
 const DOWN: Duration = Duration::from_nanos(3_609_375_000);
@@ -155,7 +155,7 @@ fn preempt_delay_is_no_reason_to_wait_for_the_dead() {
 #[test]
 fn a_frozen_backup_listens_first() {
     let mut own = settings(100);
-    own.interval = ms(10);
+    own.interval = every(ms(10));
     let mut lan = Lan::of([own]);
     lan.hear(0, advert(12, 200, ms(10)));
     // 80 ms later the queue holds what the master said meanwhile.

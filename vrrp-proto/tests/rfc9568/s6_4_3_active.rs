@@ -3,7 +3,7 @@
 use rstest::rstest;
 use vrrp_proto::{Event, Input, Link, StateName, Why};
 
-use crate::support::{Lan, SLOT, advert, at, ms, settings, us, vip};
+use crate::support::{Lan, SLOT, advert, at, every, ms, settings, us, vip};
 
 /// A router that became Active at 3.609375 s.
 fn active(change: impl FnOnce(&mut vrrp_proto::Settings)) -> Lan {
@@ -19,7 +19,7 @@ fn active(change: impl FnOnce(&mut vrrp_proto::Settings)) -> Lan {
 
 #[test]
 fn adverts_keep_their_beat() {
-    let mut lan = active(|own| own.interval = ms(10));
+    let mut lan = active(|own| own.interval = every(ms(10)));
     lan.run_for(ms(1000));
     let sent = &lan.hosts[0].sent;
     assert_eq!(sent.len(), 100);

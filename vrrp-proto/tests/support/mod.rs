@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Family, Instant, Priority, Version, Vrid};
+use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid};
 use vrrp_proto::settings::{Announce, Broadcast, Tracker};
 use vrrp_proto::{
     Advert, Effect, Engine, Event, Health, Input, Link, Outcome, Settings, Slot, StateName,
@@ -52,7 +52,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
         family: Family::V4,
         vrid: Vrid::new(51).expect("not zero"),
         priority: Priority::new(priority),
-        interval: INTERVAL,
+        interval: every(INTERVAL),
         preempt: true,
         preempt_delay: Duration::ZERO,
         addresses: vec![vip(250)],
@@ -70,11 +70,15 @@ pub(crate) fn tracker(id: u32, weight: i16) -> Tracker {
     Tracker { id: TrackerId(id), weight, reverse: false }
 }
 
+pub(crate) fn every(interval: Duration) -> Interval {
+    Interval::new(interval).expect("an interval")
+}
+
 pub(crate) fn advert(from: u8, priority: u8, interval: Duration) -> Advert {
     Advert {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, from)),
         priority: Priority::new(priority),
-        interval,
+        interval: every(interval),
         form: ChecksumForm::PseudoHeader,
         agreement: Agreement::Exact,
         mac: [2, 0, 0, 0, 0, from],

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Family, Priority, Version, Vrid};
+use vrrp_common::{Family, Interval, Priority, Version, Vrid};
 use vrrp_proto::settings::{Announce, VirtualAddress};
 
 /// Where something was written: byte offsets into the file.
@@ -182,7 +182,7 @@ pub struct Instance {
     /// `priority`.
     pub priority: Priority,
     /// `advert_int`, as the version can say it.
-    pub interval: Duration,
+    pub interval: Interval,
     /// `version`, `vrrp_version`, or 3 where the addresses are IPv6.
     pub version: Version,
     /// The family of the adverts.

@@ -45,7 +45,7 @@ pub(crate) fn work(instance: &Instance) -> String {
     format!(
         "VRRP version {version}, VRID {vrid} on {}, priority {priority}, one advert each {}; {becomes}",
         shown(interface),
-        said(*interval)
+        said(interval.get())
     )
 }
 

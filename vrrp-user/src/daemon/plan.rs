@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
-use vrrp_common::{Family, Priority, time};
+use vrrp_common::{Family, Priority};
 use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
@@ -84,7 +84,7 @@ pub(crate) fn route(
     source: IpAddr,
 ) -> Result<Route, EmitError> {
     let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
-    let interval = time::field_of_interval(instance.version, instance.interval).unwrap_or(1);
+    let interval = instance.interval.field(instance.version).unwrap_or(1);
     let frame = AdvertFrame::new(
         mac,
         &wire::Advert {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
-use vrrp_common::{Family, Instant, Priority, Version, time};
+use vrrp_common::{Family, Instant, Interval, Priority, Version};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot, View};
 
 use super::clock::{self, Timer};
@@ -284,10 +284,14 @@ impl Protocol {
         let now = Instant::from_nanos(record.at);
         let agreement = Agreement::from_index(record.agreement);
         let differs = agreement == Agreement::Overlap && line.newly_differs(now, record);
+        // The validator lets no interval through that is none.
+        let Some(interval) = Interval::of_field(line.route.version, record.interval) else {
+            return;
+        };
         let advert = Advert {
             source: wire::address(family, record.source),
             priority: Priority::new(record.priority),
-            interval: time::interval_of_field(line.route.version, record.interval),
+            interval,
             form: ChecksumForm::from_index(record.form),
             agreement,
             mac: record.mac,

@@ -59,7 +59,7 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             Version::V2 => format!(
                 "advertisement interval mismatch: theirs is {} s, ours {}: set `advert_int` alike on all routers",
                 byte(5),
-                text::span(instance.interval)
+                text::span(instance.interval.get())
             ),
             Version::V3 => "advertisement interval 0, which would time out at once".to_owned(),
         },

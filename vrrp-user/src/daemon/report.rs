@@ -61,7 +61,7 @@ impl Service {
         let peer = view.following.map(|following| status::Peer {
             address: following.source.to_string(),
             priority: following.priority.get(),
-            interval_ms: following.interval.as_secs_f64() * 1000.0,
+            interval_ms: following.interval.get().as_secs_f64() * 1000.0,
             checksum: following.form.name().to_owned(),
             heard_ms_ago: now.since(following.heard).as_secs_f64() * 1000.0,
         });
@@ -82,7 +82,7 @@ impl Service {
             version: instance.version as u8,
             priority: view.base_priority.get(),
             effective_priority: view.priority.get(),
-            advert_interval_ms: instance.interval.as_secs_f64() * 1000.0,
+            advert_interval_ms: instance.interval.get().as_secs_f64() * 1000.0,
             master_down_ms: down.as_secs_f64() * 1000.0,
             source: view.source.map(|source| source.to_string()),
             peer,

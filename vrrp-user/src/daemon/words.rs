@@ -66,7 +66,7 @@ pub(crate) fn lines(
         )],
         Event::Following { from, priority, interval, .. } => vec![format!(
             "({name}) following MASTER {from}, priority {priority}, one advert each {}",
-            span(*interval)
+            span(interval.get())
         )],
         Event::PriorityZero { from, .. } => {
             vec![format!("({name}) Backup received priority 0 advertisement from {from}")]

@@ -27,7 +27,7 @@ fn c01_plain_web_pair() {
     assert_eq!((check.interval, check.timeout), (2 * SECOND, 2 * SECOND));
     assert_eq!((check.fall, check.rise, check.weight.value), (3, 2, -20));
     let vi_1 = run(&loaded, "VI_1");
-    assert_eq!((vi_1.vrid.get(), vi_1.priority.get(), vi_1.interval), (51, 110, SECOND));
+    assert_eq!((vi_1.vrid.get(), vi_1.priority.get(), vi_1.interval.get()), (51, 110, SECOND));
     assert_eq!((vi_1.version, vi_1.family, vi_1.wants_master), (Version::V2, Family::V4, true));
     assert_eq!(vi_1.password, Some(*b"1111\0\0\0\0"));
     assert_eq!(vi_1.interface, "eth0");
@@ -162,7 +162,7 @@ fn c18_fractions_in_version_2() {
         ]
     );
     let intervals: Vec<u64> =
-        config(&loaded).instances.iter().map(|one| one.interval.as_secs()).collect();
+        config(&loaded).instances.iter().map(|one| one.interval.get().as_secs()).collect();
     assert_eq!(intervals, [1, 1, 2, 1, 255, 1, 1, 1]);
     assert_eq!(loaded.exit_code(), 5);
     assert!(loaded.startable().is_ok());
@@ -288,7 +288,7 @@ fn c42_as_little_as_possible() {
     let loaded = handed("C42-minimal.conf");
     assert_eq!(loaded.diags, []);
     let a = run(&loaded, "a");
-    assert_eq!((a.wants_master, a.priority, a.interval), (false, Priority::DEFAULT, SECOND));
+    assert_eq!((a.wants_master, a.priority, a.interval.get()), (false, Priority::DEFAULT, SECOND));
     assert_eq!((a.version, a.password, a.vrid.get()), (Version::V2, None, 133));
     assert_eq!(addresses(a), ["192.0.2.250/32"]);
     assert_eq!(a.announce, Announce::default());

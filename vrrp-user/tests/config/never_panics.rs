@@ -30,7 +30,7 @@ fn holds(loaded: &Loaded) {
             assert!(instance.priority.get() > 0);
             assert!(instance.family == Family::V4, "IPv6 is not served yet");
             assert!(instance.password.is_none() || instance.version == Version::V2);
-            let field = vrrp_common::time::field_of_interval(instance.version, instance.interval);
+            let field = instance.interval.field(instance.version);
             assert!(field.is_some_and(|field| field > 0), "{:?}", instance.interval);
             for tracked in &instance.track_scripts {
                 assert!(config.scripts.contains_key(&tracked.name));

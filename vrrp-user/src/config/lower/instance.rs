@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::time::CENTISECOND;
-use vrrp_common::{Family, Priority, Version};
+use vrrp_common::{Family, Interval, Priority, Version};
 
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag};
@@ -294,9 +294,9 @@ impl Maker<'_> {
 
     /// `advert_int`: whole seconds in version 2 (RFC 3768 §5.3.7), 10 ms steps in version 3. What
     /// can't be sent is rounded as keepalived rounds it, and never to 0.
-    fn interval(&mut self, draft: &Draft<'_>, version: Version) -> Duration {
+    fn interval(&mut self, draft: &Draft<'_>, version: Version) -> Interval {
         let second = Duration::from_secs(1);
-        let Some((item, _)) = &draft.advert_int else { return second };
+        let Some((item, _)) = &draft.advert_int else { return Interval::DEFAULT };
         let (step, longest) = match version {
             Version::V2 => (second, Duration::from_secs(255)),
             Version::V3 => (CENTISECOND, CENTISECOND * 4095),
@@ -317,7 +317,7 @@ impl Maker<'_> {
                 bad.hint.get_or_insert_with(|| range.to_owned());
                 let now = format!("{} advertises every 1 s", shown(&self.name));
                 self.ctx.push(bad_value(item, bad).now(now));
-                return second;
+                return Interval::DEFAULT;
             }
         };
         let steps = (time + step / 2).as_nanos() / step.as_nanos();
@@ -336,7 +336,8 @@ impl Maker<'_> {
             };
             self.ctx.push(diag.hint(hint));
         }
-        rounded
+        // Between a step and the longest, which is less than what an interval may be.
+        Interval::new(rounded).unwrap_or(Interval::DEFAULT)
     }
 
     /// `state` and `priority`. MASTER without a priority is the owner's 255, as in keepalived.
