@@ -125,7 +125,7 @@ impl Service {
             let (interface, vrid) = (running.instance.interface.clone(), running.instance.vrid);
             let free = self.free_vrids(record.ifindex).await;
             line.push_str(&format!(
-                "; another cluster uses VRID {vrid} on {interface}, unused there by what was heard so far: {free}"
+                "; another cluster uses VRID {vrid} on {interface}; free there, by what was heard so far: {free}"
             ));
         }
         let total = self.fast.as_ref().map_or(0, |fast| fast.counters(slot.0).refused(reason));
