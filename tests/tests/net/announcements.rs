@@ -99,8 +99,13 @@ fn a_refused_address_is_reported_with_the_reason() -> Result<()> {
     let missing = VirtualAddress { device: "eth9".to_owned(), ..vip(250) };
     executor.send(add(3, &[vip(251), missing.clone()]));
     let error = "no interface eth9".to_owned();
+    let partly = Outcome::Partly { address: missing.clone(), error: error.clone() };
+    assert_eq!(outcomes.recv_timeout(SECOND)?, (Slot(3), partly));
+    assert!(cable.shown("192.0.2.251")?.is_some(), "the other address is served");
+    // Nothing else to serve.
+    executor.send(add(4, std::slice::from_ref(&missing)));
     let failed = Outcome::Failed { address: missing.clone(), error };
-    assert_eq!(outcomes.recv_timeout(SECOND)?, (Slot(3), failed));
+    assert_eq!(outcomes.recv_timeout(SECOND)?, (Slot(4), failed));
     // Nobody to tell, and nobody harmed.
     executor.send(announce(3, &[missing], 5));
     executor.send(add(3, &[vip(252)]));
