@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Format, own rules, clippy, documentation, licences
     #[arg(long)]
     lint: bool,
-    /// What runs without root: unit tests and the fuzzers' corpus
+    /// What runs without root: unit tests, the fuzzers' corpus and targets
     #[arg(long)]
     unit: bool,
     /// What needs root: network namespaces, real peers, the kernel program
@@ -49,6 +49,10 @@ pub(crate) fn test(args: &Args) -> Result<()> {
         if root().join("fuzz/Cargo.toml").is_file() {
             let manifest = ["test", "--manifest-path", "fuzz/Cargo.toml"];
             steps.step("fuzz corpus", || run(&mut cargo(manifest)));
+            // The corpus is replayed through the library; nothing else compiles the targets.
+            let check = ["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"];
+            let features = ["--features", "targets"];
+            steps.step("fuzz targets", || run(cargo(check).args(features)));
         }
     }
     if all || args.root {
