@@ -1,20 +1,23 @@
 //! All virtual routers of a host: who an input is for, whose deadline is next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Included};
+use std::time::Duration;
 
 use vrrp_common::Instant;
 
 use crate::input::{Health, Input, Slot};
-use crate::output::{Effect, Event, Transmit};
+use crate::output::{Effect, Event, Transmit, Watch};
 use crate::router::{Router, View};
 use crate::settings::TrackerId;
 
-/// The three lanes out of the engine.
+/// The lanes out of the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) events: VecDeque<Event>,
+    pub(crate) watches: VecDeque<Watch>,
 }
 
 /// The virtual routers of one host. The crate's documentation has the contract.
@@ -45,16 +48,17 @@ impl Engine {
                 self.with(slot, |router, lanes| router.review(now, lanes));
             }
             Input::Change { slot, settings } => {
-                let health = &self.health;
-                if let Some(router) = self.routers.get_mut(&slot) {
-                    let before = router.deadline();
-                    router.change(now, *settings, health, &mut self.lanes);
-                    reschedule(&mut self.deadlines, slot, before, router.deadline());
-                }
+                let health = std::mem::take(&mut self.health);
+                self.with(slot, |router, lanes| router.change(now, *settings, &health, lanes));
+                self.health = health;
             }
             Input::Remove { slot } => self.end(now, slot),
+            Input::Resume { slot } => self.with(slot, |router, lanes| router.resume(now, lanes)),
             Input::Advert { slot, advert } => {
                 self.with(slot, |router, lanes| router.on_advert(now, &advert, lanes));
+            }
+            Input::Heard { slot, armed } => {
+                self.with(slot, |router, _| router.on_heard(now, armed));
             }
             Input::Link { slot, link } => {
                 self.with(slot, |router, lanes| router.on_link(now, link, lanes));
@@ -86,18 +90,43 @@ impl Engine {
     }
 
     /// Does what is due at `now`.
+    ///
+    /// Before that, [`Input::Heard`] must have been handed in for those of [`Engine::due`] that are
+    /// watched: the deadline of a Backup is as old as its last input.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let mut window = Duration::ZERO;
         while let Some(&(at, slot)) = self.deadlines.first() {
             if at > now {
                 break;
             }
-            self.with(slot, |router, lanes| router.on_timeout(now, lanes));
+            self.with(slot, |router, lanes| {
+                router.on_timeout(now, lanes);
+                window = window.max(router.tolerance());
+            });
             debug_assert_ne!(
                 self.deadlines.first(),
                 Some(&(at, slot)),
                 "a router that was served still has the same deadline"
             );
         }
+        if !window.is_zero() {
+            self.join(now, window);
+        }
+    }
+
+    /// Lets adverts that are due within `window` leave with those that left just now.
+    fn join(&mut self, now: Instant, window: Duration) {
+        let last = Included((now + window, Slot(u32::MAX)));
+        let mut seen = (now, Slot(u32::MAX));
+        while let Some(&next) = self.deadlines.range((Excluded(seen), last)).next() {
+            seen = next;
+            self.with(next.1, |router, lanes| router.join(now, lanes));
+        }
+    }
+
+    /// Whose deadline has come.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = Slot> {
+        self.deadlines.iter().take_while(move |(at, _)| *at <= now).map(|(_, slot)| *slot)
     }
 
     /// When [`Engine::handle_timeout`] is due next.
@@ -120,6 +149,11 @@ impl Engine {
         self.lanes.events.pop_front()
     }
 
+    /// The next thing to watch, or to stop watching.
+    pub fn poll_watch(&mut self) -> Option<Watch> {
+        self.lanes.watches.pop_front()
+    }
+
     /// Every router as it is now, by slot.
     pub fn views(&self) -> impl Iterator<Item = View> {
         self.routers.values().map(Router::view)
@@ -136,6 +170,7 @@ impl Engine {
             // A new router has a deadline that is not in the table; removing it does no harm.
             let before = router.deadline();
             work(router, &mut self.lanes);
+            router.watch(&mut self.lanes);
             reschedule(&mut self.deadlines, slot, before, router.deadline());
         }
     }
@@ -144,6 +179,7 @@ impl Engine {
         if let Some(mut router) = self.routers.remove(&slot) {
             reschedule(&mut self.deadlines, slot, router.deadline(), None);
             router.end(now, &mut self.lanes);
+            router.watch(&mut self.lanes);
         }
     }
 }

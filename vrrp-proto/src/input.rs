@@ -89,6 +89,12 @@ pub enum Input {
         /// How long it stays silent after this (`vrrp_startup_delay`).
         hold: Duration,
     },
+    /// A router that was just added, and has no link yet, was Active a moment ago in an earlier life of
+    /// this process: it goes on as soon as its link is up, without listening first.
+    Resume {
+        /// Its number.
+        slot: Slot,
+    },
     /// New settings for a router, by reload.
     Change {
         /// Its number.
@@ -107,6 +113,14 @@ pub enum Input {
         slot: Slot,
         /// The advert.
         advert: Advert,
+    },
+    /// The advert that is watched for a router was repeated; `now` is the last time. Nothing is lost by
+    /// saying so again.
+    Heard {
+        /// The router's number.
+        slot: Slot,
+        /// A timer runs that will tell when the Active router has been silent for too long.
+        armed: bool,
     },
     /// A router's own interface changed.
     Link {

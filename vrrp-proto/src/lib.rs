@@ -9,15 +9,19 @@
 //!
 //! - [`Engine::handle`] takes one [`Input`] with the time it happened, [`Engine::handle_timeout`] the
 //!   time it is;
-//! - [`Engine::poll_transmit`], [`Engine::poll_effect`] and [`Engine::poll_event`] give what is to be
-//!   done and told, each in its own lane; call each until it is empty after every input, transmits
-//!   first: they never wait for an effect;
+//! - [`Engine::poll_transmit`], [`Engine::poll_effect`], [`Engine::poll_event`] and
+//!   [`Engine::poll_watch`] give what is to be done, told and watched, each in its own lane; call each
+//!   until it is empty after every input, transmits first: they never wait for an effect;
 //! - [`Engine::poll_timeout`] names the one instant at which [`Engine::handle_timeout`] is due;
 //! - the rest only looks.
 //!
 //! Time may stand still but never goes back, except that the stamp of an advert may be earlier than
 //! the last call: it arrived while others were handled. Before a late [`Engine::handle_timeout`], every
 //! advert that has already arrived must be handed in: the engine listens before it believes a timer.
+//!
+//! Where something else watches for repeated adverts ([`Watch`]), the engine knows less than has
+//! happened: [`Input::Heard`] must come before any other input for that router, and before
+//! [`Engine::handle_timeout`].
 //!
 //! What the engine never does: speak from Backup, decide by the order in which inputs of one instant
 //! came, let one router's settings touch another's.
@@ -33,6 +37,6 @@ pub mod settings;
 
 pub use engine::Engine;
 pub use input::{Advert, Health, Input, Link, Outcome, Slot};
-pub use output::{Effect, Event, StateName, Transmit, Why};
+pub use output::{Effect, Event, StateName, Transmit, Watch, Why};
 pub use router::{Following, Stats, View};
 pub use settings::{Settings, TrackerId, VirtualAddress};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Interval, Priority};
+use vrrp_common::{Instant, Interval, Priority};
 
-use crate::input::Slot;
+use crate::input::{Advert, Slot};
 use crate::settings::{TrackerId, VirtualAddress};
 
 /// An advert to send now. First lane: never behind an effect.
@@ -19,6 +19,30 @@ pub struct Transmit {
     pub priority: Priority,
     /// The checksum form to use.
     pub form: ChecksumForm,
+}
+
+/// What the engine would not need to be told of, if somebody else watches it: a Backup's Active router
+/// that only repeats itself. Who can't watch hands in every advert, as if nothing had been asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Until further notice this advert, repeated, is worth no `Input::Advert`. When `down` has passed
+    /// since the last one, `Input::Heard` and [`Engine::handle_timeout`](crate::Engine::handle_timeout)
+    /// are due.
+    Start {
+        /// The router.
+        slot: Slot,
+        /// The advert.
+        advert: Advert,
+        /// Master_Down_Interval.
+        down: Duration,
+        /// When it was heard last.
+        heard: Instant,
+    },
+    /// Every advert matters again. One that came before this was obeyed is to be handed in.
+    Stop {
+        /// The router.
+        slot: Slot,
+    },
 }
 
 /// Work on the host's addresses, to be done in this order for each router.
@@ -131,6 +155,8 @@ pub enum Why {
     Undecided(TrackerId),
     /// The kernel refused an address.
     AddressRefused,
+    /// It was Active before this process was started anew, and goes on.
+    Resumed,
     /// Nothing is in the way any more.
     Recovered,
     /// The process ends, or the router is no longer configured.

@@ -33,6 +33,7 @@ impl Router {
     }
 
     fn backup_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
+        let preempts = self.preempts(advert.priority);
         let State::Backup(backup) = &mut self.state else {
             return;
         };
@@ -47,9 +48,7 @@ impl Router {
             lanes.events.push_back(event);
             return;
         }
-        // The owner always preempts (RFC 9568 §6.1, Preempt_Mode).
-        let preempt = self.settings.preempt || self.priority.is_owner();
-        if preempt && advert.priority < self.priority {
+        if preempts {
             if self.settings.preempt_delay.is_zero() {
                 backup.outranked = Some(heard);
                 return;

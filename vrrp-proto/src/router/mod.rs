@@ -4,7 +4,9 @@
 
 mod hear;
 mod reload;
+mod track;
 mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,17 +17,20 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority, time};
 
 pub use self::view::{Following, Stats, View};
-use crate::election::{self, Bearing};
+use self::watch::{BACKSTOP, Watched};
+use crate::election::Bearing;
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Outcome, Slot};
 use crate::output::{Effect, Event, StateName, Transmit, Why};
-use crate::settings::{Settings, Tracker, TrackerId, VirtualAddress};
+use crate::settings::{Settings, TrackerId, VirtualAddress};
 use crate::timers::Announcements;
 
 /// The first wait after the kernel refused an address; four times as long after each further one.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// The wait never grows beyond this many quadruplings: 320 s.
 const REFUSED_STEPS: u32 = 3;
+/// An advert may leave earlier than due by its interval's 64th part, where it then leaves with others.
+const TOLERANCE: u32 = 64;
 
 /// One virtual router.
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub(crate) struct Router {
     form: ChecksumForm,
     /// How often in a row the kernel refused an address.
     refusals: u32,
+    /// It was Active a moment ago, in an earlier life, and goes on when it can.
+    resumes: bool,
+    /// What is being watched for it.
+    watched: Option<Watched>,
     /// When the state was entered, and why.
     since: Instant,
     why: Why,
@@ -105,6 +114,8 @@ impl Router {
             priority: settings.priority,
             form: settings.form,
             refusals: 0,
+            resumes: false,
+            watched: None,
             since: now,
             why: Why::Startup,
             stats: Stats::default(),
@@ -121,7 +132,10 @@ impl Router {
             // Held back: the end of the hold is due once; afterwards an input is awaited.
             State::Initialize => (self.hold_until > self.since).then_some(self.hold_until),
             State::Fault { retry } => *retry,
-            State::Backup(backup) => Some(backup.down_at),
+            State::Backup(backup) => {
+                let armed = self.watched.is_some_and(|watched| watched.armed);
+                Some(backup.down_at + if armed { BACKSTOP } else { Duration::ZERO })
+            }
             State::Active(active) => {
                 let announce = active.announcements.next();
                 Some(announce.map_or(active.advert_at, |at| at.min(active.advert_at)))
@@ -161,6 +175,38 @@ impl Router {
         }
     }
 
+    /// How much earlier than due an Active router's advert may leave: no sooner than anybody could mind.
+    pub(crate) fn tolerance(&self) -> Duration {
+        match &self.state {
+            State::Initialize | State::Fault { .. } | State::Backup(_) => Duration::ZERO,
+            State::Active(_) => self.settings.interval.get() / TOLERANCE,
+        }
+    }
+
+    /// Sends an advert that is almost due, because others leave now: routers whose beats are close fall
+    /// into step, and wake the process once instead of each by itself.
+    pub(crate) fn join(&mut self, now: Instant, lanes: &mut Lanes) {
+        let until = now + self.tolerance();
+        if let State::Active(active) = &mut self.state
+            && active.advert_at > now
+            && active.advert_at <= until
+        {
+            active.advert_at = now + self.settings.interval.get();
+            self.transmit(self.priority, lanes);
+        }
+    }
+
+    /// It was Active until a moment ago, in an earlier life of this process.
+    pub(crate) fn resume(&mut self, now: Instant, lanes: &mut Lanes) {
+        match &self.state {
+            State::Initialize => {
+                self.resumes = true;
+                self.review(now, lanes);
+            }
+            State::Fault { .. } | State::Backup(_) | State::Active(_) => {}
+        }
+    }
+
     pub(crate) fn on_link(&mut self, now: Instant, link: Link, lanes: &mut Lanes) {
         self.link = Some(link);
         match link {
@@ -170,26 +216,6 @@ impl Router {
         }
         self.forgive();
         self.review(now, lanes);
-    }
-
-    pub(crate) fn on_track(
-        &mut self,
-        now: Instant,
-        id: TrackerId,
-        health: Health,
-        lanes: &mut Lanes,
-    ) {
-        let mut concerned = false;
-        for (tracker, known) in self.settings.trackers.iter().zip(&mut self.health) {
-            if tracker.id == id {
-                *known = health;
-                concerned = true;
-            }
-        }
-        if concerned {
-            self.reprioritize(now, lanes);
-            self.review(now, lanes);
-        }
     }
 
     pub(crate) fn on_address_lost(&mut self, address: &VirtualAddress, lanes: &mut Lanes) {
@@ -263,6 +289,10 @@ impl Router {
         if self.held_back(now) || self.link.is_none() {
             return;
         }
+        if std::mem::take(&mut self.resumes) {
+            self.become_active(now, Why::Resumed, lanes);
+            return;
+        }
         if let Some(id) = self.undecided() {
             self.why = Why::Undecided(id);
             return;
@@ -308,6 +338,7 @@ impl Router {
 
     fn enter_fault(&mut self, now: Instant, why: Why, retry: Option<Instant>, lanes: &mut Lanes) {
         self.release(lanes);
+        self.resumes = false;
         self.enter(now, State::Fault { retry }, why, lanes);
     }
 
@@ -356,39 +387,6 @@ impl Router {
         }
     }
 
-    /// Moves the priority to what tracking says, and the Backup's timer with it.
-    fn reprioritize(&mut self, now: Instant, lanes: &mut Lanes) {
-        let (from, to) = (self.priority, self.weighted_priority());
-        if from == to {
-            return;
-        }
-        self.priority = to;
-        self.stretch(now, from);
-        lanes.events.push_back(Event::PriorityChanged { slot: self.slot, from, to });
-    }
-
-    /// Moves Master_Down_Timer by what the skew of another priority differs. It stays a wait since the
-    /// last advert, so a higher priority may have to speak at once.
-    fn stretch(&mut self, now: Instant, before: Priority) {
-        let State::Backup(backup) = &mut self.state else {
-            return;
-        };
-        let interval = backup.interval(&self.settings);
-        let was = time::skew(self.settings.version, before, interval);
-        let is = time::skew(self.settings.version, self.priority, interval);
-        let base =
-            Instant::from_nanos(backup.down_at.as_nanos().saturating_sub(was.as_nanos() as u64));
-        backup.down_at = (base + is).max(now);
-    }
-
-    fn weighted_priority(&self) -> Priority {
-        let sum = self.bearings().map(|bearing| match bearing {
-            Bearing::Weight(weight) => weight,
-            Bearing::Unknown | Bearing::Fault => 0,
-        });
-        self.settings.priority.weighted(sum.sum())
-    }
-
     /// What keeps the router from taking part, if anything does.
     fn fault(&self) -> Option<Why> {
         match self.link {
@@ -407,14 +405,6 @@ impl Router {
             .next()
     }
 
-    /// Says whether a tracker that could be a fault has said nothing yet. Only a router that starts
-    /// waits for it: one that is reloaded with a new script goes on until the script has an opinion.
-    fn undecided(&self) -> Option<TrackerId> {
-        let pairs = self.settings.trackers.iter().zip(self.bearings());
-        let mut open = pairs.filter(|(_, bearing)| *bearing == Bearing::Unknown);
-        open.next().map(|(tracker, _)| tracker.id)
-    }
-
     /// Ends the wait after a refused address: what the kernel refused may be right now.
     fn forgive(&mut self) {
         self.refusals = 0;
@@ -423,18 +413,14 @@ impl Router {
         }
     }
 
+    /// Says whether an Active router of this priority is to be replaced. The owner always does that
+    /// (RFC 9568 §6.1, Preempt_Mode).
+    fn preempts(&self, theirs: Priority) -> bool {
+        (self.settings.preempt || self.priority.is_owner()) && theirs < self.priority
+    }
+
     fn held_back(&self, now: Instant) -> bool {
         matches!(self.state, State::Initialize) && now < self.hold_until
-    }
-
-    fn bearings(&self) -> impl Iterator<Item = Bearing> {
-        let pairs = self.settings.trackers.iter().zip(&self.health);
-        pairs.map(|(tracker, health)| election::bearing(tracker, *health))
-    }
-
-    fn read_health(&mut self, known: &BTreeMap<TrackerId, Health>) {
-        let of = |tracker: &Tracker| known.get(&tracker.id).copied().unwrap_or(Health::Unknown);
-        self.health = self.settings.trackers.iter().map(of).collect();
     }
 }
 

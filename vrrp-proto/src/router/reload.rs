@@ -29,8 +29,10 @@ impl Router {
         if identity(&settings) != identity(&self.settings) {
             self.release(lanes);
             self.enter(now, State::Initialize, Why::Shutdown, lanes);
-            let link = self.link;
+            let (link, watched) = (self.link, self.watched);
             *self = Self::new(now, self.slot, settings, Duration::ZERO, health);
+            // Still watched, until the lane says otherwise.
+            self.watched = watched;
             match link {
                 Some(link) => self.on_link(now, link, lanes),
                 None => self.review(now, lanes),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority};
 
@@ -20,6 +21,10 @@ pub struct Following {
     pub interval: Interval,
     /// The checksum form of its adverts.
     pub form: ChecksumForm,
+    /// Whether its addresses are ours.
+    pub agreement: Agreement,
+    /// Its MAC address.
+    pub mac: [u8; 6],
     /// When its last advert arrived.
     pub heard: Instant,
 }
@@ -31,7 +36,21 @@ impl Following {
             priority: advert.priority,
             interval: advert.interval,
             form: advert.form,
+            agreement: advert.agreement,
+            mac: advert.mac,
             heard: now,
+        }
+    }
+
+    /// Its last advert.
+    pub fn advert(&self) -> Advert {
+        Advert {
+            source: self.source,
+            priority: self.priority,
+            interval: self.interval,
+            form: self.form,
+            agreement: self.agreement,
+            mac: self.mac,
         }
     }
 }
@@ -68,7 +87,7 @@ pub struct View {
     pub priority: Priority,
     /// The Active router it follows, in Backup.
     pub following: Option<Following>,
-    /// When it acts next by itself.
+    /// When it acts next by itself; in Backup, Master_Down_Timer.
     pub deadline: Option<Instant>,
     /// The address its adverts leave with.
     pub source: Option<IpAddr>,
@@ -87,6 +106,10 @@ impl Router {
                 (a, b) => a.or(b),
             },
         };
+        let deadline = match &self.state {
+            State::Backup(backup) => Some(backup.down_at),
+            State::Initialize | State::Fault { .. } | State::Active(_) => self.deadline(),
+        };
         View {
             slot: self.slot,
             state: self.state.name(),
@@ -95,7 +118,7 @@ impl Router {
             base_priority: self.settings.priority,
             priority: self.priority,
             following,
-            deadline: self.deadline(),
+            deadline,
             source: self.source,
             form: self.form,
             stats: self.stats,

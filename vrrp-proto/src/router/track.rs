@@ -1,0 +1,85 @@
+//! What the watched things of a router mean to its priority and state.
+
+use std::collections::BTreeMap;
+
+use vrrp_common::{Instant, Priority, time};
+
+use super::{Router, State};
+use crate::election::{self, Bearing};
+use crate::engine::Lanes;
+use crate::input::Health;
+use crate::output::Event;
+use crate::settings::{Tracker, TrackerId};
+
+impl Router {
+    pub(crate) fn on_track(
+        &mut self,
+        now: Instant,
+        id: TrackerId,
+        health: Health,
+        lanes: &mut Lanes,
+    ) {
+        let mut concerned = false;
+        for (tracker, known) in self.settings.trackers.iter().zip(&mut self.health) {
+            if tracker.id == id {
+                *known = health;
+                concerned = true;
+            }
+        }
+        if concerned {
+            self.reprioritize(now, lanes);
+            self.review(now, lanes);
+        }
+    }
+
+    /// Moves the priority to what tracking says, and the Backup's timer with it.
+    pub(super) fn reprioritize(&mut self, now: Instant, lanes: &mut Lanes) {
+        let (from, to) = (self.priority, self.weighted_priority());
+        if from == to {
+            return;
+        }
+        self.priority = to;
+        self.stretch(now, from);
+        lanes.events.push_back(Event::PriorityChanged { slot: self.slot, from, to });
+    }
+
+    /// Moves Master_Down_Timer by what the skew of another priority differs. It stays a wait since the
+    /// last advert, so a higher priority may have to speak at once.
+    pub(super) fn stretch(&mut self, now: Instant, before: Priority) {
+        let State::Backup(backup) = &mut self.state else {
+            return;
+        };
+        let interval = backup.interval(&self.settings);
+        let was = time::skew(self.settings.version, before, interval);
+        let is = time::skew(self.settings.version, self.priority, interval);
+        let base =
+            Instant::from_nanos(backup.down_at.as_nanos().saturating_sub(was.as_nanos() as u64));
+        backup.down_at = (base + is).max(now);
+    }
+
+    pub(super) fn weighted_priority(&self) -> Priority {
+        let sum = self.bearings().map(|bearing| match bearing {
+            Bearing::Weight(weight) => weight,
+            Bearing::Unknown | Bearing::Fault => 0,
+        });
+        self.settings.priority.weighted(sum.sum())
+    }
+
+    /// Says whether a tracker that could be a fault has said nothing yet. Only a router that starts
+    /// waits for it: one that is reloaded with a new script goes on until the script has an opinion.
+    pub(super) fn undecided(&self) -> Option<TrackerId> {
+        let pairs = self.settings.trackers.iter().zip(self.bearings());
+        let mut open = pairs.filter(|(_, bearing)| *bearing == Bearing::Unknown);
+        open.next().map(|(tracker, _)| tracker.id)
+    }
+
+    pub(super) fn bearings(&self) -> impl Iterator<Item = Bearing> {
+        let pairs = self.settings.trackers.iter().zip(&self.health);
+        pairs.map(|(tracker, health)| election::bearing(tracker, *health))
+    }
+
+    pub(super) fn read_health(&mut self, known: &BTreeMap<TrackerId, Health>) {
+        let of = |tracker: &Tracker| known.get(&tracker.id).copied().unwrap_or(Health::Unknown);
+        self.health = self.settings.trackers.iter().map(of).collect();
+    }
+}
