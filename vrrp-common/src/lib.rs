@@ -10,10 +10,12 @@
 //! - [`reject`]: why a message was refused: an error, a counter index and a name at once;
 //! - [`time`]: integer nanoseconds, Skew_Time and Master_Down_Interval (RFC 3768 §6.1, RFC 9568 §6.1);
 //! - [`ids`]: VRIDs, priorities, address families, virtual MAC addresses;
-//! - [`abi`]: the values in kernel maps and in the ring buffer.
+//! - [`abi`]: the values in kernel maps and in the ring buffer;
+//! - [`arrivals`]: the histogram of the gaps between adverts.
 #![cfg_attr(not(test), no_std)]
 
 pub mod abi;
+pub mod arrivals;
 pub mod bytes;
 pub mod check;
 pub mod checksum;

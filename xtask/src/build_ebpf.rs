@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the object that `xvrrp` embeds.
+//! `cargo xtask build-ebpf`: the objects that `xvrrp` embeds.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 
-use crate::object::{Fnv, Object, sources_hash, target_dir};
+use crate::object::{Fnv, Object, VARIANTS, sources_hash, target_dir};
 use crate::run::{forget, program, root, run};
 use crate::toolchain::{self, Toolchain};
 
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Install nothing: check, print the commands that would be run, and fail if there are any
     #[arg(long)]
     no_install: bool,
-    /// Features of the kernel program, such as `log` for its debug messages (default: none)
+    /// More features of the kernel program, such as `log` for its debug messages (default: none)
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
 }
@@ -25,16 +25,25 @@ const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
 const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
 
-/// Builds the object, unless it is there and made from the same things.
+/// Builds the objects, unless they are there and made from the same things.
 ///
 /// # Errors
 ///
 /// When the toolchain is not complete or the program does not compile.
 pub(crate) fn build(args: &Args) -> Result<()> {
     let workspace = root();
-    let object = Object::of(&workspace)?;
     let toolchain = toolchain::ensure(!args.no_install)?;
-    let note = note(&workspace, &toolchain, &args.features)?;
+    for (name, variant) in VARIANTS {
+        let all = args.features.iter().map(String::as_str).chain([variant]);
+        let features: Vec<&str> = all.filter(|feature| !feature.is_empty()).collect();
+        build_one(&workspace, &toolchain, name, &features.join(","))?;
+    }
+    Ok(())
+}
+
+fn build_one(workspace: &Path, toolchain: &Toolchain, name: &str, features: &str) -> Result<()> {
+    let object = Object::of(workspace, name)?;
+    let note = note(workspace, toolchain, features)?;
     if object.object.is_file() && fs::read_to_string(&object.note).is_ok_and(|old| old == note) {
         println!("{} is up to date", object.object.display());
         return Ok(());
@@ -46,8 +55,8 @@ pub(crate) fn build(args: &Args) -> Result<()> {
         toolchain.compiler.version,
         toolchain.linker.version
     );
-    run(&mut build_command(&workspace, &toolchain, &args.features))?;
-    let built = ebpf_target(&workspace).join(TARGET).join(PROFILE).join("vrrp-ebpf");
+    run(&mut build_command(workspace, toolchain, features))?;
+    let built = ebpf_target(workspace).join(TARGET).join(PROFILE).join("vrrp-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
     // The note last: with an object that is newer than its note the next run only builds again.
     replace(&object.object, &bytes)?;
@@ -74,7 +83,7 @@ fn ebpf_target(workspace: &Path) -> std::path::PathBuf {
     target_dir(workspace).join("ebpf")
 }
 
-fn build_command(workspace: &Path, toolchain: &Toolchain, features: &[String]) -> Command {
+fn build_command(workspace: &Path, toolchain: &Toolchain, features: &str) -> Command {
     let mut command = program(&toolchain.compiler.cargo);
     // Whatever chose a compiler or flags for the host's programs must not reach this build.
     forget(&mut command, |name| {
@@ -98,16 +107,14 @@ fn build_command(workspace: &Path, toolchain: &Toolchain, features: &[String]) -
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", ebpf_target(workspace))
         .args(["build", "--package", "vrrp-ebpf", "--profile", PROFILE])
-        .args(["--target", TARGET, "-Z", "build-std=core"]);
-    if !features.is_empty() {
-        command.arg("--features").arg(features.join(","));
-    }
+        .args(["--target", TARGET, "-Z", "build-std=core"])
+        .args(["--no-default-features", "--features", features]);
     command
 }
 
 /// All that decides what the object will be. The first line is the one that `vrrp-user/build.rs`
 /// compares.
-fn note(workspace: &Path, toolchain: &Toolchain, features: &[String]) -> Result<String> {
+fn note(workspace: &Path, toolchain: &Toolchain, features: &str) -> Result<String> {
     let mut pins = Fnv::new();
     for file in ["Cargo.toml", "Cargo.lock"] {
         pins.add(&fs::read(workspace.join(file)).with_context(|| format!("can't read {file}"))?);
@@ -119,7 +126,7 @@ fn note(workspace: &Path, toolchain: &Toolchain, features: &[String]) -> Result<
         toolchain.compiler.version,
         toolchain.linker.version,
         RUSTFLAGS.join(" "),
-        features.join(","),
+        features,
     ))
 }
 

@@ -11,7 +11,11 @@ use std::{env, fs, io};
 /// user space.
 pub(crate) const SOURCES: [&str; 2] = ["vrrp-ebpf", "vrrp-common"];
 
-/// The places of the object and of the note on what it was made from.
+/// The objects, with the features of the program that they are built with: the newest kernels take
+/// the first, and kernels without timers for the program the second.
+pub(crate) const VARIANTS: [(&str, &str); 2] = [("xvrrp.o", "timers"), ("xvrrp-plain.o", "")];
+
+/// The places of an object and of the note on what it was made from.
 pub(crate) struct Object {
     /// The ELF object.
     pub(crate) object: PathBuf,
@@ -20,16 +24,16 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// The places for this workspace, `bpf` in its target folder; makes that folder, in which there
-    /// is nothing else.
+    /// The places of the object of this name for this workspace, `bpf` in its target folder; makes that
+    /// folder, in which there is nothing else.
     ///
     /// # Errors
     ///
     /// When the folder can't be made.
-    pub(crate) fn of(workspace: &Path) -> io::Result<Self> {
+    pub(crate) fn of(workspace: &Path, name: &str) -> io::Result<Self> {
         let folder = target_dir(workspace).join("bpf");
         fs::create_dir_all(&folder)?;
-        Ok(Self { object: folder.join("xvrrp.o"), note: folder.join("xvrrp.o.made-from") })
+        Ok(Self { object: folder.join(name), note: folder.join(format!("{name}.made-from")) })
     }
 
     /// A line of the note, when there is one.

@@ -21,9 +21,15 @@ impl Counters {
         Reject::ALL.into_iter().map(|reason| self.refused(reason)).sum()
     }
 
-    /// Adverts that passed every check and were handed on.
+    /// Adverts that passed every check and went no further than here: those handed on and those that
+    /// were [`Counters::repeated`].
     pub fn accepted(&self) -> u64 {
-        self.get(abi::COUNTER_ACCEPTED)
+        self.get(abi::COUNTER_ACCEPTED).wrapping_add(self.repeated())
+    }
+
+    /// Adverts that passed every check and repeated the one that is watched: noted, not handed on.
+    pub fn repeated(&self) -> u64 {
+        self.get(abi::COUNTER_REPEATED)
     }
 
     /// Adverts that passed every check in the kernel and went up the slow path for want of room in the
@@ -86,10 +92,12 @@ mod tests {
         b.count(Reject::OwnSource.index());
         b.count(abi::COUNTER_RING_FULL);
         b.count(abi::COUNTER_COMPLEX);
+        b.count(abi::COUNTER_REPEATED);
         a += b;
         assert_eq!(a.refused(Reject::Ttl), 2);
         assert_eq!(a.refused(Reject::Checksum), 0);
         assert_eq!(a.refused_in_all(), 3);
-        assert_eq!((a.accepted(), a.ring_full(), a.complex()), (1, 1, 1));
+        assert_eq!((a.accepted(), a.repeated()), (2, 1));
+        assert_eq!((a.ring_full(), a.complex()), (1, 1));
     }
 }

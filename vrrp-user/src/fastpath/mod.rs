@@ -10,29 +10,36 @@ mod object;
 mod ring;
 mod routers;
 mod sys;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use tracing::debug;
 use tracing_log::log::Log;
 use vrrp_common::abi::{self, PerCounter, Router, RouterKey, Stranger, StrangerKey};
+use vrrp_common::arrivals::Arrivals;
 
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
 pub(crate) use self::routers::{Positions, positions};
+pub use self::watch::{Seen, Watcher};
 
 use self::routers::Routers;
+use self::watch::Slots;
 use crate::config::model::Datapath;
+use crate::daemon::clock;
 
 const PROGRAM: &str = "vrrp_xdp";
+/// The maps with an entry for each slot; `TIMERS` is not in the program without.
+const PER_SLOT: [&str; 6] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNTIME", "TIMERS"];
 /// Room for addresses, whatever the number of slots: the hash's buckets cost 16 bytes each.
 const MOST_ADDRESSES: u32 = 1 << 16;
 
@@ -59,6 +66,11 @@ pub struct FastPath {
     routers: Routers,
     counters: PerCpuArray<MapData, PerCounter>,
     reports: Array<MapData, PerCounter>,
+    arrivals: Array<MapData, Arrivals>,
+    /// What is watched; the watcher has it too.
+    slots: Slots,
+    watcher: Option<Watcher>,
+    no_timers: Option<String>,
     strangers: HashMap<MapData, StrangerKey, Stranger>,
     ring: Option<Ring>,
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
@@ -67,35 +79,68 @@ pub struct FastPath {
 impl FastPath {
     /// Loads the program with room for that many slots, at most [`abi::MAX_SLOTS`].
     ///
-    /// Each slot takes 512 bytes and 256 more per CPU.
+    /// Where the kernel does not take it with timers (they came with Linux 5.15), it is loaded without
+    /// them: [`FastPath::no_timers`] then says why. Each slot takes 3 KiB and 256 bytes more per CPU.
     ///
     /// # Errors
     /// [`LoadError`] says whether the build, the permissions or the kernel stand in the way.
     pub fn load(slots: u32) -> Result<Self, LoadError> {
-        Self::load_object(object::EMBEDDED, slots)
+        match Self::load_object(object::EMBEDDED, slots, None) {
+            Err(LoadError::Kernel(why)) => {
+                debug!("no kernel timers: {why}");
+                let plain = Self::load_object(object::WITHOUT_TIMERS, slots, Some(why.clone()));
+                // Refused without them too, they were not the reason.
+                plain.map_err(|error| match error {
+                    LoadError::Kernel(_) => LoadError::Kernel(why),
+                    LoadError::NoObject
+                    | LoadError::Abi { .. }
+                    | LoadError::Malformed(_)
+                    | LoadError::Lacks(_)
+                    | LoadError::NotPermitted => error,
+                })
+            }
+            result => result,
+        }
     }
 
-    fn load_object(bytes: &[u8], slots: u32) -> Result<Self, LoadError> {
+    /// Loads the program as for a kernel that has no timers for it.
+    ///
+    /// # Errors
+    /// As [`FastPath::load`].
+    pub fn load_without_timers(slots: u32) -> Result<Self, LoadError> {
+        Self::load_object(object::WITHOUT_TIMERS, slots, Some("as asked for".to_owned()))
+    }
+
+    fn load_object(bytes: &[u8], slots: u32, no_timers: Option<String>) -> Result<Self, LoadError> {
         object::check(bytes)?;
         let slots = slots.clamp(1, abi::MAX_SLOTS);
         let addresses = slots.saturating_mul(abi::ADDRESSES_PER_SLOT).min(MOST_ADDRESSES);
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("ROUTERS", slots)
-            .map_max_entries("ADDRESSES", addresses)
-            .map_max_entries("COUNTERS", slots)
-            .map_max_entries("REPORTS", slots)
-            .verifier_log_level(VerifierLogLevel::STATS)
-            .load(bytes)?;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("ADDRESSES", addresses).verifier_log_level(VerifierLogLevel::STATS);
+        for map in PER_SLOT {
+            loader.map_max_entries(map, slots);
+        }
+        let mut ebpf = loader.load(bytes)?;
         let program = program(&mut ebpf)?;
         program.load()?;
         if let Ok(info) = program.info() {
             let verified = info.verified_instruction_count();
             debug!(?verified, "kernel program loaded with id {}", info.id());
         }
+        let Some(Map::Array(runtime)) = ebpf.map("RUNTIME") else {
+            return Err(LoadError::Lacks("RUNTIME"));
+        };
+        let mapping = sys::Mapping::new(runtime.fd().as_fd(), Slots::words(slots))
+            .map_err(|error| LoadError::Kernel(format!("a map can't be mapped: {error}")))?;
+        let slots = Slots::new(mapping);
         Ok(Self {
             routers: Routers::new(take(&mut ebpf, "ROUTERS")?, take(&mut ebpf, "ADDRESSES")?),
             counters: take(&mut ebpf, "COUNTERS")?,
             reports: take(&mut ebpf, "REPORTS")?,
+            arrivals: take(&mut ebpf, "ARRIVALS")?,
+            watcher: Some(Watcher::new(slots.clone(), no_timers.is_none(), clock::now())),
+            slots,
+            no_timers,
             strangers: take(&mut ebpf, "STRANGERS")?,
             ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?)),
             attached: BTreeMap::new(),
@@ -196,16 +241,23 @@ impl FastPath {
         values.map_or_else(|_| Counters::default(), |values| values.iter().sum())
     }
 
-    /// Sets a slot's counters to zero, for the next router that gets it.
+    /// The gaps between a slot's watched adverts; none for a slot that the maps don't have.
+    pub fn arrivals(&self, slot: u32) -> Arrivals {
+        self.arrivals.get(&slot, 0).unwrap_or_default()
+    }
+
+    /// Ends a slot's watch and sets its counters to zero, for the next router that gets it.
     ///
     /// # Errors
     /// [`UpdateError`] where the maps have no such slot.
     pub fn reset(&mut self, slot: u32) -> Result<(), UpdateError> {
+        self.slots.stop(slot);
         let zero: PerCounter = [0; abi::COUNTERS_PER_SLOT as usize];
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| UpdateError::Kernel(error))?;
         let zeros = PerCpuValues::try_from(vec![zero; cpus]).map_err(UpdateError::Kernel)?;
         self.counters.set(slot, zeros, 0)?;
         self.reports.set(slot, zero, 0)?;
+        self.arrivals.set(slot, Arrivals::default(), 0)?;
         Ok(())
     }
 
@@ -218,6 +270,21 @@ impl FastPath {
     /// The ring with the program's records, once: it has one reader.
     pub fn ring(&mut self) -> Option<Ring> {
         self.ring.take()
+    }
+
+    /// What tells the program which adverts to watch, once: it has one owner.
+    pub fn watcher(&mut self) -> Option<Watcher> {
+        self.watcher.take()
+    }
+
+    /// Whether the kernel runs timers for watched adverts.
+    pub const fn has_timers(&self) -> bool {
+        self.no_timers.is_none()
+    }
+
+    /// Why the kernel runs no timers for watched adverts; nothing where it does.
+    pub fn no_timers(&self) -> Option<&str> {
+        self.no_timers.as_deref()
     }
 
     /// The program's messages, once, where it was built with them.
@@ -275,7 +342,7 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
 
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
 where
-    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+    M: TryFrom<Map, Error = aya::maps::MapError>,
 {
     let map = ebpf.take_map(name).ok_or(LoadError::Lacks(name))?;
     Ok(M::try_from(map)?)

@@ -1,4 +1,4 @@
-//! The kernel program's object file, as `build.rs` laid it into this binary.
+//! The kernel program's object files, as `build.rs` laid them into this binary.
 
 use object::{Object, ObjectSection};
 use vrrp_common::abi;
@@ -8,6 +8,10 @@ use super::LoadError;
 /// The object; empty where it was not built.
 pub(super) const EMBEDDED: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvrrp.o"));
+
+/// The object for kernels that have no timers for it; empty where it was not built.
+pub(super) const WITHOUT_TIMERS: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvrrp-plain.o"));
 
 /// Where the object says which version of the maps it was built for.
 const ABI_SECTION: &str = "xvrrp_abi";

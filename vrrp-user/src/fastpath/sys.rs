@@ -1,8 +1,12 @@
-//! The two system calls that no library makes as they are needed here.
-#![expect(unsafe_code, reason = "bpf(2) and SIOCETHTOOL take structures by address")]
+//! The system calls that no library makes as they are needed here.
+#![expect(unsafe_code, reason = "bpf(2), mmap(2) and SIOCETHTOOL deal in addresses")]
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::AtomicU64;
 
 use socket2::{Domain, Socket, Type};
 
@@ -62,6 +66,62 @@ pub(super) fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::R
     }
     // SAFETY: a new descriptor, close-on-exec as all of bpf(2), that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// A kernel map's memory as words that the kernel reads and writes too, until it is dropped.
+pub(super) struct Mapping {
+    words: NonNull<AtomicU64>,
+    len: usize,
+}
+
+// SAFETY: the memory is this process's until it is unmapped in `drop`, whichever thread that is on,
+// and all that can be reached are atomics.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` words of an array map that was made with `BPF_F_MMAPABLE`.
+    ///
+    /// # Errors
+    /// The kernel's: no such map, or a smaller one.
+    pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len.checked_mul(8).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use.
+        let at = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let words = NonNull::new(at.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { words, len })
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: `len` words from here are mapped until `drop`; a page is aligned for them, any bits
+        // are a value, and everybody who writes them, the kernel program too, writes words whole.
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this length, and no slice of it outlives the value. An error
+        // would mean that it was not.
+        let _ = unsafe { libc::munmap(self.words.as_ptr().cast(), 8 * self.len) };
+    }
 }
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;

@@ -1,0 +1,142 @@
+//! Adverts that the kernel program keeps to itself while they only repeat themselves.
+
+use std::fmt;
+use std::mem::offset_of;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use vrrp_common::Instant;
+use vrrp_common::abi::{Meaning, Runtime};
+
+use super::sys::Mapping;
+
+const WORDS: usize = size_of::<Runtime>() / 8;
+const WATCH: usize = offset_of!(Runtime, watch) / 8;
+const DOWN: usize = offset_of!(Runtime, down) / 8;
+const INTERVAL: usize = offset_of!(Runtime, interval) / 8;
+const MEANING: usize = offset_of!(Runtime, meaning) / 8;
+const LAST_SEEN: usize = offset_of!(Runtime, last_seen) / 8;
+const ARMED: usize = offset_of!(Runtime, armed) / 8;
+
+/// The `RUNTIME` map's memory.
+#[derive(Clone)]
+pub(super) struct Slots(Arc<Mapping>);
+
+impl Slots {
+    /// How many words the map of that many slots has.
+    pub(super) const fn words(slots: u32) -> usize {
+        slots as usize * WORDS
+    }
+
+    pub(super) fn new(mapping: Mapping) -> Self {
+        Self(Arc::new(mapping))
+    }
+
+    /// Has the kernel program report every advert for a slot.
+    pub(super) fn stop(&self, slot: u32) {
+        if let Some(words) = self.slot(slot) {
+            words[WATCH].store(0, SeqCst);
+        }
+    }
+
+    fn slot(&self, slot: u32) -> Option<&[AtomicU64]> {
+        let from = slot as usize * WORDS;
+        self.0.get(from..from + WORDS)
+    }
+}
+
+/// When a watched advert was last heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When it came, or when the one came from which the watch began.
+    pub at: Instant,
+    /// Whether a kernel timer runs, so that an [`Event::EXPIRED`](vrrp_common::abi::Event::EXPIRED)
+    /// comes Master_Down_Interval after it.
+    pub armed: bool,
+}
+
+/// Tells the kernel program which adverts are only to be noted when they are repeated.
+///
+/// For slots that the maps don't have, nothing is watched and nothing was heard.
+pub struct Watcher {
+    slots: Slots,
+    timers: bool,
+    /// The next watch's number.
+    next: u64,
+}
+
+impl Watcher {
+    pub(super) fn new(slots: Slots, timers: bool, now: Instant) -> Self {
+        // From the clock on, no number comes again in another process on the same maps.
+        Self { slots, timers, next: now.as_nanos().max(1) }
+    }
+
+    /// From now on adverts with this meaning move [`Watcher::seen`] and are not reported, until
+    /// another [`Watcher::start`] or [`Watcher::stop`]; those with another meaning are reported as ever.
+    ///
+    /// `down` is Master_Down_Interval, counted from the last advert, `interval` the sender's, `heard`
+    /// when the advert came that is to be repeated. The kernel timer runs from the first repetition on.
+    /// One that arrives while this is called is either reported or seen.
+    pub fn start(
+        &mut self,
+        slot: u32,
+        meaning: &Meaning,
+        down: Duration,
+        interval: Duration,
+        heard: Instant,
+    ) {
+        let Some(words) = self.slots.slot(slot) else { return };
+        // First: the kernel program takes what it compared for what it was only where the watch is
+        // the same before and after.
+        words[WATCH].store(0, SeqCst);
+        words[DOWN].store(nanos(down), SeqCst);
+        words[INTERVAL].store(nanos(interval), SeqCst);
+        for (to, word) in words[MEANING..].iter().zip(meaning.words()) {
+            to.store(word, SeqCst);
+        }
+        // The watch before may have seen a later one.
+        words[LAST_SEEN].fetch_max(heard.as_nanos(), SeqCst);
+        words[WATCH].store(self.next, SeqCst);
+        self.next += 1;
+    }
+
+    /// From now on every advert for the slot is reported. What arrived before is in [`Watcher::seen`].
+    pub fn stop(&mut self, slot: u32) {
+        self.slots.stop(slot);
+    }
+
+    /// When the slot's watched advert was last heard; after [`Watcher::stop`], the last that was not
+    /// reported.
+    pub fn seen(&self, slot: u32) -> Seen {
+        let Some(words) = self.slots.slot(slot) else {
+            return Seen { at: Instant::default(), armed: false };
+        };
+        let at = Instant::from_nanos(words[LAST_SEEN].load(SeqCst));
+        let watch = words[WATCH].load(SeqCst);
+        Seen { at, armed: watch != 0 && words[ARMED].load(SeqCst) == watch }
+    }
+
+    /// The number of the slot's watch, which an [`Expiry`](vrrp_common::abi::Expiry) names; nothing
+    /// where nothing is watched.
+    pub fn watch(&self, slot: u32) -> Option<u64> {
+        let watch = self.slots.slot(slot)?[WATCH].load(SeqCst);
+        (watch != 0).then_some(watch)
+    }
+
+    /// Whether the kernel runs timers for watched adverts; without, [`Watcher::seen`] is all there is.
+    pub const fn has_timers(&self) -> bool {
+        self.timers
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("timers", &self.timers).finish_non_exhaustive()
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
