@@ -70,6 +70,10 @@ impl Router {
             backup.preempt_at = None;
             backup.outranked = None;
         }
+        let wait = time::master_down(self.settings.version, self.priority, advert.interval);
+        if now + wait < backup.down_at && backup.is_contested(&heard) {
+            return;
+        }
         let same = backup
             .following
             .is_some_and(|f| f.source == heard.source && f.interval == heard.interval);
@@ -83,8 +87,7 @@ impl Router {
         }
         backup.following = Some(heard);
         backup.released = None;
-        let interval = backup.interval(&self.settings);
-        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
+        backup.down_at = now + wait;
     }
 
     fn active_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
@@ -147,6 +150,22 @@ impl Backup {
     /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
     pub(super) fn interval(&self, settings: &Settings) -> Interval {
         self.following.map_or(settings.interval, |following| following.interval)
+    }
+
+    /// Says whether the sender of an advert loses against the Active router that is followed, which
+    /// was heard within its interval and ends it just now.
+    ///
+    /// RFC 9568 §6.4.2 follows whoever spoke last. With another interval than the winner's, the loser's
+    /// last advert, on its way when it yields or sent because it yields, would have its Backups wait for
+    /// less than the winner's interval, become Active, yield to the winner's next advert, and do the
+    /// same to each other, for ever.
+    fn is_contested(&self, heard: &Following) -> bool {
+        let rank = |router: &Following| (router.priority, router.source);
+        self.released.is_none()
+            && self.following.is_some_and(|followed| {
+                heard.heard.since(followed.heard) < followed.interval.get()
+                    && rank(heard) < rank(&followed)
+            })
     }
 
     /// Why Master_Down_Timer ran out.

@@ -1,10 +1,15 @@
 //! A LAN of engines under a clock that jumps to the next thing that happens.
+//!
+//! Whatever a test does to the LAN, some rules hold at each step; breaking one panics: see [`rules`].
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
+pub(crate) mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use self::rules::{Listener, Pairs};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid};
@@ -91,6 +96,11 @@ pub(crate) struct Host {
     pub(crate) address: IpAddr,
     pub(crate) settings: Settings,
     pub(crate) alive: bool,
+    /// Whether frames come and go.
+    pub(crate) link: bool,
+    /// What the watched things say, across restarts of the daemon.
+    pub(crate) health: BTreeMap<TrackerId, Health>,
+    listener: Listener,
     pub(crate) held: BTreeSet<IpAddr>,
     pub(crate) sent: Vec<(Instant, u8)>,
     pub(crate) announced: Vec<(Instant, u32)>,
@@ -105,8 +115,20 @@ impl Host {
         self.engine.view(SLOT).map_or(StateName::Initialize, |view| view.state)
     }
 
+    fn states(&self) -> BTreeMap<Slot, StateName> {
+        self.engine.views().map(|view| (view.slot, view.state)).collect()
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.alive && self.state() == StateName::Active
+    }
+
+    /// What the validator leaves of the frames that arrive (RFC 9568 §7.1; RFC 3768 §7.1 for the
+    /// interval).
+    fn lets_in(&self, frame: &Frame) -> bool {
+        let (ours, theirs) = (self.settings.interval, frame.advert.interval);
+        let interval = self.settings.version == Version::V3 || ours == theirs;
+        self.alive && self.link && self.settings.version == frame.version && interval
     }
 
     /// The states entered, with their times and reasons.
@@ -126,6 +148,13 @@ impl Host {
     }
 }
 
+/// An advert on its way.
+struct Frame {
+    to: usize,
+    version: Version,
+    advert: Advert,
+}
+
 /// Hosts 192.0.2.11 and up on one wire.
 pub(crate) struct Lan {
     pub(crate) now: Instant,
@@ -135,8 +164,10 @@ pub(crate) struct Lan {
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Decides which packet is lost, by its number.
     pub(crate) lose: Box<dyn FnMut(u64) -> bool>,
-    wire: BTreeMap<(Instant, u64), (usize, Advert)>,
+    wire: BTreeMap<(Instant, u64), Frame>,
     packets: u64,
+    /// Since when each two are Active at once, and how long they may be.
+    pub(crate) pairs: Pairs,
     /// How long two routers were Active at once, since it was last reset.
     pub(crate) overlap: Duration,
     overlap_since: Option<Instant>,
@@ -153,26 +184,36 @@ impl Lan {
             lose: Box::new(|_| false),
             wire: BTreeMap::new(),
             packets: 0,
+            pairs: Pairs::default(),
             overlap: Duration::ZERO,
             overlap_since: None,
         };
-        for (n, settings) in all.into_iter().enumerate() {
-            let address = IpAddr::from([192, 0, 2, 11 + n as u8]);
-            lan.hosts.push(Host {
-                engine: Engine::new(),
-                address,
-                settings,
-                alive: false,
-                held: BTreeSet::new(),
-                sent: Vec::new(),
-                announced: Vec::new(),
-                redirected: Vec::new(),
-                events: Vec::new(),
-                refuses: false,
-            });
-            lan.start(n);
+        for settings in all {
+            lan.join(settings);
         }
         lan
+    }
+
+    /// One more host, with link; returns its number.
+    pub(crate) fn join(&mut self, settings: Settings) -> usize {
+        let n = self.hosts.len();
+        self.hosts.push(Host {
+            engine: Engine::new(),
+            address: IpAddr::from([192, 0, 2, 11 + n as u8]),
+            settings,
+            alive: false,
+            link: true,
+            health: BTreeMap::new(),
+            listener: Listener::default(),
+            held: BTreeSet::new(),
+            sent: Vec::new(),
+            announced: Vec::new(),
+            redirected: Vec::new(),
+            events: Vec::new(),
+            refuses: false,
+        });
+        self.start(n);
+        n
     }
 
     /// Starts a host's daemon.
@@ -180,9 +221,14 @@ impl Lan {
         let host = &mut self.hosts[n];
         host.engine = Engine::new();
         host.alive = true;
+        host.listener = Listener::default();
         // What a start cleans up.
         host.held.clear();
-        let (settings, link) = (Box::new(host.settings.clone()), Link::Up(host.address));
+        let settings = Box::new(host.settings.clone());
+        let link = if host.link { Link::Up(host.address) } else { Link::Down };
+        for (id, health) in host.health.clone() {
+            self.tell(n, Input::Track { id, health });
+        }
         self.tell(n, Input::Add { slot: SLOT, settings, hold: Duration::ZERO });
         self.tell(n, Input::Link { slot: SLOT, link });
     }
@@ -193,6 +239,23 @@ impl Lan {
         self.note_overlap();
     }
 
+    /// Plugs a host in or out.
+    pub(crate) fn plug(&mut self, n: usize, up: bool) {
+        self.hosts[n].link = up;
+        if self.hosts[n].alive {
+            let link = if up { Link::Up(self.hosts[n].address) } else { Link::Down };
+            self.tell(n, Input::Link { slot: SLOT, link });
+        }
+    }
+
+    /// Gives a host its settings anew.
+    pub(crate) fn reload(&mut self, n: usize) {
+        if self.hosts[n].alive {
+            let settings = Box::new(self.hosts[n].settings.clone());
+            self.tell(n, Input::Change { slot: SLOT, settings });
+        }
+    }
+
     pub(crate) fn tell(&mut self, n: usize, input: Input) {
         let now = self.now;
         self.tell_at(n, now, input);
@@ -200,8 +263,24 @@ impl Lan {
 
     /// As [`Lan::tell`], with the stamp of an advert that arrived earlier.
     pub(crate) fn tell_at(&mut self, n: usize, stamp: Instant, input: Input) {
-        self.hosts[n].engine.handle(stamp, input);
-        self.drain(n);
+        let host = &mut self.hosts[n];
+        let due = host.engine.poll_timeout().is_some_and(|at| at < stamp);
+        let before = host.states();
+        let view = host.engine.view(SLOT);
+        if let Input::Advert { slot: SLOT, advert } = &input {
+            host.listener.hears(stamp, advert, view.as_ref(), &host.settings);
+        } else if let Input::Add { slot: SLOT, settings, .. }
+        | Input::Change { slot: SLOT, settings } = &input
+        {
+            host.listener.reads(settings);
+            host.settings.clone_from(settings);
+        } else if let Input::Track { id, health } = &input {
+            host.health.insert(*id, *health);
+        }
+        host.engine.handle(stamp, input);
+        let next = host.engine.poll_timeout();
+        assert!(due || next.is_none_or(|at| at >= stamp), "host {n} wants to wake at {next:?}");
+        self.drain(n, &before);
         self.catch_up(n);
     }
 
@@ -210,7 +289,12 @@ impl Lan {
     }
 
     pub(crate) fn track(&mut self, n: usize, id: u32, health: Health) {
-        self.tell(n, Input::Track { id: TrackerId(id), health });
+        let id = TrackerId(id);
+        if self.hosts[n].alive {
+            self.tell(n, Input::Track { id, health });
+        } else {
+            self.hosts[n].health.insert(id, health);
+        }
     }
 
     /// Cuts hosts into two camps that do not hear each other.
@@ -239,9 +323,10 @@ impl Lan {
             self.now = self.now.max(next);
             // Listening comes before a timer is believed.
             if packet == Some(next) {
-                let ((at, _), (to, advert)) = self.wire.pop_first().expect("a packet");
-                if self.hosts[to].alive {
-                    self.tell_at(to, at, Input::Advert { slot: SLOT, advert });
+                let ((at, _), frame) = self.wire.pop_first().expect("a packet");
+                if self.hosts[frame.to].lets_in(&frame) {
+                    let advert = frame.advert;
+                    self.tell_at(frame.to, at, Input::Advert { slot: SLOT, advert });
                 }
             } else {
                 for n in 0..self.hosts.len() {
@@ -268,27 +353,33 @@ impl Lan {
         while self.hosts[n].alive
             && self.hosts[n].engine.poll_timeout().is_some_and(|at| at <= self.now)
         {
+            let before = self.hosts[n].states();
             self.hosts[n].engine.handle_timeout(self.now);
-            self.drain(n);
+            let next = self.hosts[n].engine.poll_timeout();
+            assert!(next.is_none_or(|at| at > self.now), "host {n} would wake for ever");
+            self.drain(n, &before);
         }
     }
 
-    fn drain(&mut self, n: usize) {
+    /// Does what the engine asks for, after a call that found its routers in these states.
+    fn drain(&mut self, n: usize, before: &BTreeMap<Slot, StateName>) {
+        let host = &mut self.hosts[n];
+        let view = host.engine.view(SLOT);
+        if let Some(view) = &view {
+            host.check_priority(view);
+        }
+        host.listener.follow(self.now, view.as_ref());
         while let Some(transmit) = self.hosts[n].engine.poll_transmit() {
-            let view = self.hosts[n].engine.view(transmit.slot);
-            let active = view.is_some_and(|view| view.state == StateName::Active);
-            let yields = self.hosts[n].settings.advert_on_yield;
-            assert!(
-                active || transmit.priority == Priority::RELEASE || yields,
-                "host {n} spoke without being Active"
-            );
-            self.hosts[n].sent.push((self.now, transmit.priority.get()));
+            let host = &mut self.hosts[n];
+            host.check_transmit(self.now, before, transmit);
+            host.sent.push((self.now, transmit.priority.get()));
             self.broadcast(n, transmit.priority, transmit.form);
         }
         while let Some(effect) = self.hosts[n].engine.poll_effect() {
+            let before = self.hosts[n].states();
             let answered = self.perform(n, effect);
             if answered {
-                self.drain(n);
+                self.drain(n, &before);
             }
         }
         while let Some(event) = self.hosts[n].engine.poll_event() {
@@ -300,18 +391,22 @@ impl Lan {
     fn broadcast(&mut self, from: usize, priority: Priority, form: ChecksumForm) {
         for to in 0..self.hosts.len() {
             self.packets += 1;
-            if to == from || self.cut.contains(&(from, to)) || (self.lose)(self.packets) {
+            let lost = (self.lose)(self.packets) || !self.hosts[from].link;
+            if to == from || self.cut.contains(&(from, to)) || lost {
                 continue;
             }
+            let (sender, hearer) = (&self.hosts[from].settings, &self.hosts[to].settings);
+            let same = sender.addresses == hearer.addresses;
             let advert = Advert {
                 source: self.hosts[from].address,
                 priority,
-                interval: self.hosts[from].settings.interval,
+                interval: sender.interval,
                 form,
-                agreement: Agreement::Exact,
+                agreement: if same { Agreement::Exact } else { Agreement::Overlap },
                 mac: [2, 0, 0, 0, 0, 11 + from as u8],
             };
-            self.wire.insert((self.now + self.latency, self.packets), (to, advert));
+            let frame = Frame { to, version: sender.version, advert };
+            self.wire.insert((self.now + self.latency, self.packets), frame);
         }
     }
 
@@ -355,6 +450,7 @@ impl Lan {
     }
 
     fn note_overlap(&mut self) {
+        self.pairs.note(self.now, self.latency, &self.hosts);
         let two = self.active().len() > 1;
         match (two, self.overlap_since) {
             (true, None) => self.overlap_since = Some(self.now),

@@ -1,0 +1,203 @@
+//! What no engine may do, whatever happens to it, told without the engine's own book-keeping.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrrp_common::{Instant, Interval, Priority, time};
+use vrrp_proto::settings::Tracker;
+use vrrp_proto::{Advert, Health, Settings, Slot, StateName, TrackerId, Transmit, View};
+
+use super::{Host, SLOT};
+
+/// When a host may speak at the earliest: RFC 9568 §6.4.1 and §6.4.2, by what arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listener {
+    /// Since when it waits: listening began, or an advert came that it must respect.
+    since: Option<Instant>,
+    /// The interval of that advert.
+    interval: Option<Interval>,
+    /// A release came.
+    released: Option<Instant>,
+    /// The first advert of lower priority, for `preempt_delay`.
+    lower: Option<Instant>,
+    delay: Duration,
+    /// The `since` of the Backup that this is about.
+    entered: Option<Instant>,
+}
+
+impl Listener {
+    /// Takes settings before the engine does; another delay begins anew.
+    pub(super) fn reads(&mut self, settings: &Settings) {
+        if self.delay != settings.preempt_delay {
+            self.lower = None;
+        }
+        self.delay = settings.preempt_delay;
+    }
+
+    /// Takes an advert that reaches a host, before the engine does.
+    pub(super) fn hears(
+        &mut self,
+        now: Instant,
+        advert: &Advert,
+        view: Option<&View>,
+        settings: &Settings,
+    ) {
+        let Some(view) = view else { return };
+        match view.state {
+            StateName::Initialize | StateName::Fault | StateName::Active => {}
+            StateName::Backup if advert.priority == Priority::RELEASE => {
+                self.released.get_or_insert(now);
+            }
+            StateName::Backup => {
+                let preempt = settings.preempt || view.priority.is_owner();
+                let lower = preempt && advert.priority < view.priority;
+                let first = *self.lower.get_or_insert(now);
+                if !lower {
+                    self.lower = None;
+                } else if now >= first + self.delay {
+                    return;
+                }
+                self.since = Some(now);
+                self.interval = Some(advert.interval);
+                self.released = None;
+            }
+        }
+    }
+
+    /// Notes what a call made of the host.
+    pub(super) fn follow(&mut self, now: Instant, view: Option<&View>) {
+        let backup = view.filter(|view| view.state == StateName::Backup);
+        let entered = backup.map(|view| view.since);
+        if entered.is_some() && entered != self.entered {
+            // A winner that made it yield is waited for by the winner's interval.
+            let winner = backup.and_then(|view| view.following);
+            let interval = winner.map(|winner| winner.interval);
+            let since = Some(now);
+            *self = Self { since, interval, delay: self.delay, ..Self::default() };
+        }
+        self.entered = entered.or(self.entered);
+    }
+
+    fn earliest(&self, priority: Priority, settings: &Settings) -> Option<Instant> {
+        let interval = self.interval.unwrap_or(settings.interval);
+        let down = self.since? + time::master_down(settings.version, priority, interval);
+        let skew = time::skew(settings.version, priority, interval);
+        let released = self.released.map(|at| at + skew);
+        Some(released.map_or(down, |at| at.min(down)))
+    }
+}
+
+impl Host {
+    /// The priority that tracking leaves: RFC 9568 §6.1 keeps 0 and 255 for others.
+    pub(crate) fn tracked_priority(&self) -> u8 {
+        let base = self.settings.priority.get();
+        if base == 255 {
+            return base;
+        }
+        let moved = self.settings.trackers.iter().map(|tracker| {
+            let good = match self.health_of(tracker.id) {
+                Health::Unknown => return 0,
+                Health::Good => !tracker.reverse,
+                Health::Bad => tracker.reverse,
+            };
+            let counts = if tracker.weight > 0 { good } else { !good };
+            if counts { i32::from(tracker.weight) } else { 0 }
+        });
+        (i32::from(base) + moved.sum::<i32>()).clamp(1, 254) as u8
+    }
+
+    /// Whether it can take part: no tracker of weight 0 is bad or silent.
+    pub(crate) fn is_fit(&self) -> bool {
+        let well = |tracker: &Tracker| match self.health_of(tracker.id) {
+            Health::Unknown => false,
+            Health::Good => !tracker.reverse,
+            Health::Bad => tracker.reverse,
+        };
+        let trackers = &self.settings.trackers;
+        self.alive && trackers.iter().all(|tracker| tracker.weight != 0 || well(tracker))
+    }
+
+    fn health_of(&self, id: TrackerId) -> Health {
+        self.health.get(&id).copied().unwrap_or(Health::Unknown)
+    }
+
+    pub(super) fn check_priority(&self, view: &View) {
+        assert_eq!(view.priority.get(), self.tracked_priority(), "{:?}", self.settings);
+    }
+
+    /// Only an Active router speaks, with its priority; one that ends being Active may release; and
+    /// nobody but an owner becomes Active before it has listened for long enough.
+    pub(super) fn check_transmit(
+        &self,
+        now: Instant,
+        before: &BTreeMap<Slot, StateName>,
+        transmit: Transmit,
+    ) {
+        let (who, slot) = (self.address, transmit.slot);
+        let was = before.get(&slot).copied().unwrap_or(StateName::Initialize);
+        let view = self.engine.view(slot);
+        let is_active = view.is_some_and(|view| view.state == StateName::Active);
+        let was_active = was == StateName::Active;
+        if transmit.priority == Priority::RELEASE {
+            assert!(was_active, "{who} released from {was:?}");
+            return;
+        }
+        let yields = was_active && self.settings.advert_on_yield;
+        assert!(is_active || yields, "{who} spoke from {was:?}");
+        if slot != SLOT {
+            return;
+        }
+        assert_eq!(transmit.priority.get(), self.tracked_priority(), "{who}");
+        if !was_active && !transmit.priority.is_owner() {
+            let earliest = self.listener.earliest(transmit.priority, &self.settings);
+            let early = earliest.is_none_or(|at| now < at);
+            assert!(!early, "{who} spoke at {now:?}, before {earliest:?}: {:?}", self.listener);
+        }
+    }
+}
+
+/// How long each two hosts are Active at once.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    /// From when on the LAN is whole; before, two may be Active for as long as they like.
+    whole: Option<Instant>,
+    since: BTreeMap<(usize, usize), Instant>,
+    /// The longest since then.
+    pub(crate) longest: Duration,
+}
+
+impl Pairs {
+    /// From now on each host hears every other one, and no setting changes.
+    pub(crate) fn expect_one(&mut self, now: Instant) {
+        self.whole = Some(now);
+        self.since.values_mut().for_each(|since| *since = now);
+    }
+
+    /// Of two Active routers that hear each other the winner's next advert ends the other one: it is due
+    /// within the winner's interval (RFC 9568 §6.4.3) and arrives after the wire's latency.
+    pub(super) fn note(&mut self, now: Instant, latency: Duration, hosts: &[Host]) {
+        for b in 0..hosts.len() {
+            for a in 0..b {
+                if hosts[a].is_active() && hosts[b].is_active() {
+                    self.since.entry((a, b)).or_insert(now);
+                }
+                let Some(since) = self.since.get(&(a, b)).copied() else { continue };
+                let winner = if rank(&hosts[a]) > rank(&hosts[b]) { a } else { b };
+                let most = hosts[winner].settings.interval.get() + latency;
+                let both = now.since(since);
+                if self.whole.is_some() {
+                    assert!(both <= most, "{a} and {b} are Active for {both:?}, {most:?} at most");
+                    self.longest = self.longest.max(both);
+                }
+                if !(hosts[a].is_active() && hosts[b].is_active()) {
+                    self.since.remove(&(a, b));
+                }
+            }
+        }
+    }
+}
+
+fn rank(host: &Host) -> (u8, IpAddr) {
+    (host.tracked_priority(), host.address)
+}
