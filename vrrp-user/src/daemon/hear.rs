@@ -25,7 +25,10 @@ impl Service {
                 warn!("({}) advert can't be sent: {error}", self.name(slot));
             }
             Notice::Deaf(ifindex, error) => {
-                self.ports.fail(ifindex, &error, &mut self.fast);
+                // One that is gone by now is closed like any other that goes.
+                if let Some(interface) = self.host.interfaces.get(&ifindex) {
+                    self.ports.fail(ifindex, &interface.name, &error, &mut self.fast);
+                }
                 self.reconcile();
             }
             Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::config::ReadError;
 use crate::config::model::Datapath;
 use crate::run_dir::RunDirError;
 
@@ -46,6 +47,9 @@ pub enum RunError {
     /// The operator: no configuration file.
     #[error("{0}")]
     NoConfig(String),
+    /// The operator: a configuration file that can't be read.
+    #[error("the configuration can't be read: {0}")]
+    Unreadable(ReadError),
     /// The operator: not enough rights.
     #[error("{what}: {error}; xvrrp needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
     Permission {
@@ -83,7 +87,12 @@ impl RunError {
             {
                 4
             }
-            Self::RunDir(_) | Self::System { .. } => 1,
+            Self::Unreadable(error)
+                if error.source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                4
+            }
+            Self::RunDir(_) | Self::System { .. } | Self::Unreadable(_) => 1,
             Self::Internal(_) => 70,
         }
     }

@@ -20,8 +20,11 @@ pub(crate) struct Ports {
     orders: UnboundedSender<Order>,
     /// Why there is no kernel program, where there is none.
     without: String,
-    /// Those that could not be listened to, so that it is said once.
+    /// Those that could not be listened to, so that it is said once; believed to be heard only once they
+    /// stay open from one attempt to the next.
     failed: BTreeSet<u32>,
+    /// Those among them that are not tried again before the next attempt.
+    resting: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,7 @@ impl Ports {
             orders,
             without: String::new(),
             failed: BTreeSet::new(),
+            resting: BTreeSet::new(),
         }
     }
 
@@ -88,9 +92,12 @@ impl Ports {
         for ifindex in gone {
             self.close(ifindex, fast);
         }
+        self.failed.retain(|ifindex| there.contains_key(ifindex));
+        self.resting.retain(|ifindex| there.contains_key(ifindex));
         for (ifindex, name) in there {
             let vrids = &wanted[name];
             match self.open.get_mut(&ifindex) {
+                None if self.resting.contains(&ifindex) => {}
                 None => self.open_one(ifindex, name, vrids, fast),
                 Some(port) if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) => {
                     port.filtered = Some(vrids.clone());
@@ -118,21 +125,42 @@ impl Ports {
         self.attached(name).is_some()
     }
 
-    /// Gives an interface up that can't be listened to; [`Ports::apply`] tries again.
-    pub(crate) fn fail(&mut self, ifindex: u32, error: &str, fast: &mut Option<FastPath>) {
+    /// Gives an interface up that can't be listened to, until [`Ports::retry`].
+    pub(crate) fn fail(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        error: &str,
+        fast: &mut Option<FastPath>,
+    ) {
         if self.failed.insert(ifindex) {
-            let name = nix::net::if_::if_indextoname(ifindex)
-                .map_or_else(|_| ifindex.to_string(), |name| name.to_string_lossy().into_owned());
             warn!("{name}: adverts can't be received, trying again: {error}");
         }
+        self.resting.insert(ifindex);
         if self.open.contains_key(&ifindex) {
             self.close(ifindex, fast);
         }
     }
 
-    /// The data path of an interface and why it is not another; `None` while it is not there.
+    /// Has [`Ports::apply`] try those again that were given up, and believes those that it opened since
+    /// the last time.
+    pub(crate) fn retry(&mut self) {
+        self.resting.clear();
+        let open = &self.open;
+        self.failed.retain(|ifindex| match open.get(ifindex) {
+            Some(port) => {
+                describe(&port.name, &port.attached);
+                false
+            }
+            None => true,
+        });
+    }
+
+    /// The data path of an interface and why it is not another; `None` while it is not there or not
+    /// heard.
     pub(crate) fn attached(&self, name: &str) -> Option<&Attached> {
-        self.open.values().find(|port| port.name == name).map(|port| &port.attached)
+        let heard = self.open.iter().filter(|(ifindex, _)| !self.failed.contains(ifindex));
+        heard.map(|(_, port)| port).find(|port| port.name == name).map(|port| &port.attached)
     }
 
     fn open_one(
@@ -152,16 +180,17 @@ impl Ports {
                 let _ = self.orders.send(Order::Listen(ifindex, Box::new(socket)));
             }
             Err(error) => {
-                self.fail(ifindex, &error.to_string(), fast);
+                self.fail(ifindex, name, &error.to_string(), fast);
                 return;
             }
         }
-        self.failed.remove(&ifindex);
         let attached = match fast {
             Some(fast) => fast.attach(name, ifindex, self.want),
             None => Attached::Socket { why: self.without.clone() },
         };
-        describe(name, &attached);
+        if !self.failed.contains(&ifindex) {
+            describe(name, &attached);
+        }
         let filtered = match &attached {
             Attached::Native | Attached::Generic { .. } => Some(vrids.clone()),
             Attached::Socket { .. } => None,
@@ -174,7 +203,9 @@ impl Ports {
     }
 
     fn close(&mut self, ifindex: u32, fast: &mut Option<FastPath>) {
-        if let Some(port) = self.open.remove(&ifindex) {
+        if let Some(port) = self.open.remove(&ifindex)
+            && !self.failed.contains(&ifindex)
+        {
             info!("{}: no longer listened to", port.name);
         }
         if let Some(fast) = fast {

@@ -126,13 +126,16 @@ impl Service {
         names.sort_unstable();
         names.dedup();
         let one = |name: &str| {
+            let interface = self.host.by_name(name);
             let (datapath, why) = match self.ports.attached(name) {
                 Some(Attached::Native) => ("native", None),
                 Some(Attached::Generic { why }) => ("generic", Some(why.clone())),
                 Some(Attached::Socket { why }) => ("socket", Some(why.clone())),
+                None if interface.is_some() => {
+                    ("none", Some("adverts can't be received on it".to_owned()))
+                }
                 None => ("none", Some("the interface is not there".to_owned())),
             };
-            let interface = self.host.by_name(name);
             let lost = interface.and_then(|interface| lost.get(&interface.ifindex));
             status::Interface {
                 name: name.to_owned(),

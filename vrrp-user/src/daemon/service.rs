@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vrrp_common::{Instant, Priority, Reject, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
@@ -44,7 +45,7 @@ const STOP: Duration = Duration::from_millis(300);
 /// Time from start to end that the notify commands may use up.
 const STOP_IN_ALL: Duration = Duration::from_millis(850);
 /// How soon an interface that could not be listened to is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(2);
 
 /// One instance at work.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ fn read_config(options: &Options) -> Result<Config, RunError> {
         if error.source.kind() == ErrorKind::NotFound {
             RunError::NoConfig(error.to_string())
         } else {
-            RunError::from_io("the configuration can't be read")(error.source)
+            RunError::Unreadable(error)
         }
     })?;
     log_diagnostics(&loaded);
@@ -268,6 +269,9 @@ impl Service {
     }
 
     async fn turn(&mut self, ears: &mut Ears) -> End {
+        // Beside the loop: what else happens must not put it off.
+        let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 notice = ears.notices.recv() => {
@@ -278,7 +282,10 @@ impl Service {
                         return end;
                     }
                 }
-                () = tokio::time::sleep(RETRY), if self.deaf => self.reconcile(),
+                _ = retry.tick(), if self.deaf => {
+                    self.ports.retry();
+                    self.reconcile();
+                }
                 Some(change) = ears.changes.recv() => {
                     let mut changes = vec![change];
                     while let Ok(more) = ears.changes.try_recv() {
