@@ -152,8 +152,8 @@ impl Backup {
         self.following.map_or(settings.interval, |following| following.interval)
     }
 
-    /// Says whether the sender of an advert loses against the Active router that is followed, which
-    /// was heard within its interval and ends it just now.
+    /// Says whether the sender of an advert loses against another router that is followed, was heard
+    /// within its interval and ends the sender just now.
     ///
     /// RFC 9568 §6.4.2 follows whoever spoke last. With another interval than the winner's, the loser's
     /// last advert, on its way when it yields or sent because it yields, would have its Backups wait for
@@ -163,7 +163,8 @@ impl Backup {
         let rank = |router: &Following| (router.priority, router.source);
         self.released.is_none()
             && self.following.is_some_and(|followed| {
-                heard.heard.since(followed.heard) < followed.interval.get()
+                heard.source != followed.source
+                    && heard.heard.since(followed.heard) < followed.interval.get()
                     && rank(heard) < rank(&followed)
             })
     }

@@ -259,6 +259,7 @@ impl Service {
             orders,
             notices,
             ring: self.fast.as_mut().and_then(FastPath::ring),
+            watcher: self.fast.as_mut().and_then(FastPath::watcher),
             sender: Sender::open().map_err(RunError::from_io("packet socket"))?,
             executor: Arc::clone(&self.executor),
         };

@@ -42,6 +42,7 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         Why::Tracker(id) => format!("{} failed", tracker(*id)),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
+        Why::Resumed => "was MASTER before it was started anew".to_owned(),
         Why::Recovered => "nothing is in the way any more".to_owned(),
         Why::Shutdown => "stopped".to_owned(),
     }
@@ -114,6 +115,7 @@ fn transition(
         | Why::Tracker(_)
         | Why::Undecided(_)
         | Why::AddressRefused
+        | Why::Resumed
         | Why::Recovered
         | Why::Shutdown => {}
     }

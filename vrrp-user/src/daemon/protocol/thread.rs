@@ -1,132 +1,37 @@
-//! The protocol thread: adverts in, adverts out, one deadline.
-//!
-//! It does no file I/O, waits for no netlink answer and writes no log. What it has to tell goes to the
-//! service thread over a channel that never blocks it.
+//! The thread itself: its loop, and what it does with an order, a record and the engine's answers.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::task::Poll;
 
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
-use vrrp_common::{Family, Instant, Interval, Priority, Version};
-use vrrp_proto::{Advert, Engine, Event, Input, Slot, View};
+use vrrp_common::{Family, Instant, Interval, Priority, abi};
+use vrrp_proto::{Advert, Engine, Input, Slot};
 
-use super::clock::{self, Timer};
-use crate::fastpath::{Counters, Ring};
+use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
+use super::watching::Watching;
+use super::{Inspection, Notice, Order, Parts, Route};
+use crate::daemon::clock::{self, Timer};
+use crate::fastpath::Ring;
 use crate::net::executor::Executor;
-use crate::slowpath::{Filter, SlowPath, Table};
-use crate::sys::readiness::watch;
-use crate::sys::schedule;
-use crate::transmit::{AdvertFrame, Sender};
+use crate::slowpath::{SlowPath, Table};
+use crate::transmit::Sender;
 
-/// Records taken from one source before the others get their turn.
-const BUDGET: usize = 256;
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
 const ROUNDS: usize = 64;
 /// Orders obeyed in one turn.
 const ORDERS: usize = 64;
 
-/// What the service thread asks of the protocol thread.
-pub(crate) enum Order {
-    /// Something for the engine.
-    Input(Input),
-    /// How a router's adverts leave, and which it listens to.
-    Route(Slot, Box<Route>),
-    /// A router has no interface at present.
-    Unroute(Slot),
-    /// Adverts of an interface that come up the slow path.
-    Listen(u32, Box<SlowPath>),
-    /// What of an interface comes up the slow path.
-    Filter(u32, Filter),
-    /// The interface is gone.
-    Unlisten(u32),
-    /// Tell how everything is.
-    Inspect(oneshot::Sender<Inspection>),
-    /// Release everything, tell when it is done, and end.
-    Stop(oneshot::Sender<()>),
-}
-
-/// How a router's adverts leave and what it listens to.
-pub(crate) struct Route {
-    pub(crate) key: RouterKey,
-    pub(crate) version: Version,
-    pub(crate) rule: abi::Router,
-    pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) frame: AdvertFrame,
-}
-
-/// What the protocol thread tells the service thread.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    /// From the engine, with the time it happened.
-    Event(Instant, Event),
-    /// A refused advert, or an accepted one whose addresses differ from ours.
-    Record(abi::Event),
-    /// An advert could not be sent; told once until one could.
-    SendFailed(Slot, String),
-    /// Adverts leave again.
-    SendWorks(Slot),
-    /// The socket of an interface can't be waited for.
-    Deaf(u32, String),
-    /// The thread runs like any other.
-    NotRealTime(String),
-    /// The thread can't go on.
-    Broken(String),
-}
-
-/// How everything is, for `status`.
-#[derive(Debug)]
-pub(crate) struct Inspection {
-    pub(crate) now: Instant,
-    pub(crate) views: Vec<View>,
-    /// Counters of the slow path by slot.
-    pub(crate) counters: BTreeMap<Slot, Counters>,
-    /// Virtual routers of others that the slow path heard.
-    pub(crate) strangers: Vec<(abi::StrangerKey, abi::Stranger)>,
-    /// Frames that found no room in the socket of an interface.
-    pub(crate) lost: BTreeMap<u32, u64>,
-}
-
-/// What the protocol thread needs to run.
-pub(crate) struct Parts {
-    pub(crate) orders: UnboundedReceiver<Order>,
-    pub(crate) notices: UnboundedSender<Notice>,
-    pub(crate) ring: Option<Ring>,
-    pub(crate) sender: Sender,
-    pub(crate) executor: Arc<Executor>,
-}
-
-/// Runs until [`Order::Stop`], or until the service thread is gone.
-pub(crate) fn run(parts: Parts) {
-    let notices = parts.notices.clone();
-    if let Err(error) = schedule::real_time() {
-        // As below.
-        let _ = notices.send(Notice::NotRealTime(error.to_string()));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    let result = runtime.and_then(|runtime| {
-        runtime.block_on(async { Protocol::new(parts)?.turn_until_stopped().await })
-    });
-    if let Err(error) = result {
-        // The service thread hears it, or has ended itself.
-        let _ = notices.send(Notice::Broken(error.to_string()));
-    }
-}
-
-struct Protocol {
+pub(super) struct Protocol {
     engine: Engine,
     orders: UnboundedReceiver<Order>,
     notices: UnboundedSender<Notice>,
-    ring: Option<Watched<Ring>>,
-    slow: BTreeMap<u32, Watched<SlowPath>>,
+    ring: Option<Readable<Ring>>,
+    watching: Watching,
+    slow: BTreeMap<u32, Readable<SlowPath>>,
     table: Table,
     sender: Sender,
     executor: Arc<Executor>,
@@ -137,51 +42,22 @@ struct Protocol {
     stop: Option<oneshot::Sender<()>>,
 }
 
-/// How far the sources were read.
-enum Heard {
-    /// To their ends.
-    All,
-    /// At least one has more, and all were read to records of this time.
-    UpTo(Instant),
-}
-
-/// Notes how far a source was read that gave as many records as it was asked for.
-fn note_rest(upto: &mut Option<Instant>, taken: usize, records: &[abi::Event]) {
-    if taken == BUDGET {
-        // Without a record among those taken nothing is known: as if from the beginning of time.
-        let last = Instant::from_nanos(records.last().map_or(0, |record| record.at));
-        *upto = Some(upto.map_or(last, |at| at.min(last)));
-    }
-}
-
-/// A source of records, and what says that it has some.
-struct Watched<T> {
-    source: T,
-    ready: AsyncFd<OwnedFd>,
-}
-
-impl<T: AsFd> Watched<T> {
-    fn new(source: T) -> io::Result<Self> {
-        let ready = watch(source.as_fd())?;
-        Ok(Self { source, ready })
-    }
-}
-
 /// A route in use.
-struct Line {
-    route: Route,
+pub(super) struct Line {
+    pub(super) route: Route,
     failing: bool,
     /// The last advert whose addresses differ from ours: when, from whom, and how it began.
     differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
 }
 
 impl Protocol {
-    fn new(parts: Parts) -> io::Result<Self> {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
         Ok(Self {
             engine: Engine::new(),
             orders: parts.orders,
             notices: parts.notices,
-            ring: parts.ring.map(Watched::new).transpose()?,
+            ring: parts.ring.map(Readable::new).transpose()?,
+            watching: Watching::new(parts.watcher),
             slow: BTreeMap::new(),
             table: Table::default(),
             sender: parts.sender,
@@ -193,7 +69,7 @@ impl Protocol {
         })
     }
 
-    async fn turn_until_stopped(mut self) -> io::Result<()> {
+    pub(super) async fn turn_until_stopped(mut self) -> io::Result<()> {
         let mut more = false;
         loop {
             self.timer.arm(self.engine.poll_timeout())?;
@@ -221,6 +97,7 @@ impl Protocol {
             self.flush(clock::now());
             let now = clock::now();
             if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+                self.watching.refresh_due(now, &mut self.engine);
                 self.engine.handle_timeout(now);
                 self.flush(now);
             }
@@ -270,6 +147,11 @@ impl Protocol {
 
     fn heard(&mut self, record: &abi::Event) {
         let slot = Slot(record.slot);
+        if record.kind == abi::Event::EXPIRED {
+            // The timers' turn, behind this, does what is due.
+            self.watching.refresh(slot, &mut self.engine);
+            return;
+        }
         let Some(line) = self.routes.get_mut(&slot) else { return };
         // The slot may have been another router's when the record was written.
         let key = line.route.key;
@@ -299,6 +181,7 @@ impl Protocol {
         if differs {
             self.tell(Notice::Record(*record));
         }
+        self.watching.refresh(slot, &mut self.engine);
         self.engine.handle(now, Input::Advert { slot, advert });
         self.flush(now);
     }
@@ -317,6 +200,7 @@ impl Protocol {
         match order {
             Order::Input(input) => {
                 let now = clock::now();
+                self.watching.refresh_for(&input, &mut self.engine);
                 self.engine.handle(now, input);
                 // At once: an order behind it may change the frame that says priority 0.
                 self.flush(now);
@@ -337,7 +221,7 @@ impl Protocol {
                     self.table.reset(slot.0);
                 }
             }
-            Order::Listen(ifindex, slow) => match Watched::new(*slow) {
+            Order::Listen(ifindex, slow) => match Readable::new(*slow) {
                 Ok(watched) => {
                     self.slow.insert(ifindex, watched);
                 }
@@ -362,14 +246,30 @@ impl Protocol {
                 let _ = answer.send(self.inspect());
             }
             Order::Stop(stopped) => {
+                self.watching.refresh_all(&mut self.engine);
                 self.engine.handle(clock::now(), Input::Shutdown);
                 self.stop = Some(stopped);
             }
         }
     }
 
-    /// Does what the engine asks: adverts first, then addresses, then words.
+    /// Does what the engine asks: adverts first, then addresses, then words. An advert that came in
+    /// between, while the kernel was still watching, makes it ask again.
     fn flush(&mut self, now: Instant) {
+        loop {
+            self.transmit();
+            while let Some(effect) = self.engine.poll_effect() {
+                self.executor.send(effect);
+            }
+            while let Some(event) = self.engine.poll_event() {
+                self.tell(Notice::Event(now, event));
+            }
+            let Some(watch) = self.engine.poll_watch() else { break };
+            self.watching.obey(watch, &self.routes, &mut self.engine);
+        }
+    }
+
+    fn transmit(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
             let frame = line.route.frame.patch(transmit.priority, transmit.form);
@@ -388,16 +288,11 @@ impl Protocol {
                 Err(_) => {}
             }
         }
-        while let Some(effect) = self.engine.poll_effect() {
-            self.executor.send(effect);
-        }
-        while let Some(event) = self.engine.poll_event() {
-            self.tell(Notice::Event(now, event));
-        }
     }
 
     fn inspect(&mut self) -> Inspection {
         // A socket whose interface went away has nothing more to say.
+        self.watching.refresh_all(&mut self.engine);
         let lost =
             self.slow.iter_mut().map(|(ifindex, slow)| (*ifindex, slow.source.lost().unwrap_or(0)));
         let lost = lost.collect();
@@ -430,28 +325,4 @@ impl Line {
         }
         news
     }
-}
-
-async fn readable_ring(ring: Option<&Watched<Ring>>) -> io::Result<()> {
-    match ring {
-        Some(ring) => {
-            ring.ready.readable().await?.clear_ready();
-            Ok(())
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until one of the sockets has something.
-async fn readable_any(sockets: &BTreeMap<u32, Watched<SlowPath>>) -> io::Result<()> {
-    std::future::poll_fn(|context| {
-        for socket in sockets.values() {
-            if let Poll::Ready(guard) = socket.ready.poll_read_ready(context) {
-                guard?.clear_ready();
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }

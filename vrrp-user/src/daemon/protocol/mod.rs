@@ -1,0 +1,114 @@
+//! The protocol thread: adverts in, adverts out, one deadline.
+//!
+//! It does no file I/O, waits for no netlink answer and writes no log. What it has to tell goes to the
+//! service thread over a channel that never blocks it.
+
+mod sources;
+mod thread;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use vrrp_common::abi::{self, RouterKey};
+use vrrp_common::{Instant, Version};
+use vrrp_proto::{Event, Input, Slot, View};
+
+use self::thread::Protocol;
+use crate::fastpath::{Counters, Ring, Watcher};
+use crate::net::executor::Executor;
+use crate::slowpath::{Filter, SlowPath};
+use crate::sys::schedule;
+use crate::transmit::{AdvertFrame, Sender};
+
+/// What the service thread asks of the protocol thread.
+pub(crate) enum Order {
+    /// Something for the engine.
+    Input(Input),
+    /// How a router's adverts leave, and which it listens to.
+    Route(Slot, Box<Route>),
+    /// A router has no interface at present.
+    Unroute(Slot),
+    /// Adverts of an interface that come up the slow path.
+    Listen(u32, Box<SlowPath>),
+    /// What of an interface comes up the slow path.
+    Filter(u32, Filter),
+    /// The interface is gone.
+    Unlisten(u32),
+    /// Tell how everything is.
+    Inspect(oneshot::Sender<Inspection>),
+    /// Release everything, tell when it is done, and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// How a router's adverts leave and what it listens to.
+pub(crate) struct Route {
+    pub(crate) key: RouterKey,
+    pub(crate) version: Version,
+    pub(crate) rule: abi::Router,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) frame: AdvertFrame,
+}
+
+/// What the protocol thread tells the service thread.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// From the engine, with the time it happened.
+    Event(Instant, Event),
+    /// A refused advert, or an accepted one whose addresses differ from ours.
+    Record(abi::Event),
+    /// An advert could not be sent; told once until one could.
+    SendFailed(Slot, String),
+    /// Adverts leave again.
+    SendWorks(Slot),
+    /// The socket of an interface can't be waited for.
+    Deaf(u32, String),
+    /// The thread runs like any other.
+    NotRealTime(String),
+    /// The thread can't go on.
+    Broken(String),
+}
+
+/// How everything is, for `status`.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    pub(crate) now: Instant,
+    pub(crate) views: Vec<View>,
+    /// Counters of the slow path by slot.
+    pub(crate) counters: BTreeMap<Slot, Counters>,
+    /// Virtual routers of others that the slow path heard.
+    pub(crate) strangers: Vec<(abi::StrangerKey, abi::Stranger)>,
+    /// Frames that found no room in the socket of an interface.
+    pub(crate) lost: BTreeMap<u32, u64>,
+}
+
+/// What the protocol thread needs to run.
+pub(crate) struct Parts {
+    pub(crate) orders: UnboundedReceiver<Order>,
+    pub(crate) notices: UnboundedSender<Notice>,
+    pub(crate) ring: Option<Ring>,
+    /// What the kernel watches, where there is a ring.
+    pub(crate) watcher: Option<Watcher>,
+    pub(crate) sender: Sender,
+    pub(crate) executor: Arc<Executor>,
+}
+
+/// Runs until [`Order::Stop`], or until the service thread is gone.
+pub(crate) fn run(parts: Parts) {
+    let notices = parts.notices.clone();
+    if let Err(error) = schedule::real_time() {
+        // As below.
+        let _ = notices.send(Notice::NotRealTime(error.to_string()));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let result = runtime.and_then(|runtime| {
+        runtime.block_on(async { Protocol::new(parts)?.turn_until_stopped().await })
+    });
+    if let Err(error) = result {
+        // The service thread hears it, or has ended itself.
+        let _ = notices.send(Notice::Broken(error.to_string()));
+    }
+}

@@ -1,0 +1,109 @@
+//! What the kernel program watches for the routers here, and what the engine is told of it.
+
+use std::collections::BTreeMap;
+
+use vrrp_common::abi::Meaning;
+use vrrp_common::{Instant, Version, wire};
+use vrrp_proto::{Advert, Engine, Input, Slot, Watch};
+
+use super::thread::Line;
+use crate::fastpath::Watcher;
+
+/// The watched adverts.
+pub(super) struct Watching {
+    watcher: Option<Watcher>,
+    watched: BTreeMap<Slot, Watched>,
+}
+
+struct Watched {
+    advert: Advert,
+    /// The last one that the engine knows of.
+    known: Instant,
+}
+
+impl Watching {
+    /// Nothing is watched without a watcher, and the engine hears every advert.
+    pub(super) fn new(watcher: Option<Watcher>) -> Self {
+        Self { watcher, watched: BTreeMap::new() }
+    }
+
+    /// Tells the engine of a router's last watched advert; to be done before anything else is handed in
+    /// for the router.
+    pub(super) fn refresh(&mut self, slot: Slot, engine: &mut Engine) {
+        if let (Some(watcher), Some(watched)) = (&self.watcher, self.watched.get_mut(&slot)) {
+            watched.tell(watcher, slot, engine);
+        }
+    }
+
+    /// The same for all.
+    pub(super) fn refresh_all(&mut self, engine: &mut Engine) {
+        let Some(watcher) = &self.watcher else { return };
+        for (slot, watched) in &mut self.watched {
+            watched.tell(watcher, *slot, engine);
+        }
+    }
+
+    /// The same for whom an input concerns.
+    pub(super) fn refresh_for(&mut self, input: &Input, engine: &mut Engine) {
+        match input {
+            Input::Change { slot, .. }
+            | Input::Remove { slot }
+            | Input::Advert { slot, .. }
+            | Input::Link { slot, .. }
+            | Input::AddressLost { slot, .. }
+            | Input::Outcome { slot, .. } => self.refresh(*slot, engine),
+            Input::Track { .. } | Input::Shutdown => self.refresh_all(engine),
+            Input::Add { .. } | Input::Resume { .. } | Input::Heard { .. } => {}
+        }
+    }
+
+    /// The same for all, if the deadline of one that is watched has come: then the deadlines of the
+    /// others move too, and many routers wake the thread as seldom as one.
+    pub(super) fn refresh_due(&mut self, now: Instant, engine: &mut Engine) {
+        if engine.due(now).any(|slot| self.watched.contains_key(&slot)) {
+            self.refresh_all(engine);
+        }
+    }
+
+    /// Watches what the engine says, or no longer.
+    pub(super) fn obey(&mut self, watch: Watch, lines: &BTreeMap<Slot, Line>, engine: &mut Engine) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let (Watch::Start { slot, .. } | Watch::Stop { slot }) = watch;
+        watcher.stop(slot.0);
+        if let Some(before) = self.watched.remove(&slot) {
+            let at = watcher.seen(slot.0).at;
+            if at > before.known {
+                // It came while the engine made up its mind, and the kernel kept it to itself.
+                engine.handle(at, Input::Advert { slot, advert: before.advert });
+            }
+        }
+        let Watch::Start { advert, down, heard, .. } = watch else { return };
+        let version = lines.get(&slot).map(|line| line.route.version);
+        if let Some(meaning) = version.and_then(|version| meaning(version, &advert)) {
+            watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
+            self.watched.insert(slot, Watched { advert, known: heard });
+        }
+    }
+}
+
+impl Watched {
+    fn tell(&mut self, watcher: &Watcher, slot: Slot, engine: &mut Engine) {
+        let seen = watcher.seen(slot.0);
+        self.known = self.known.max(seen.at);
+        engine.handle(self.known, Input::Heard { slot, armed: seen.armed });
+    }
+}
+
+/// An advert as the kernel program compares it; none where the interval does not fit the version, which
+/// the validator lets through for none.
+fn meaning(version: Version, advert: &Advert) -> Option<Meaning> {
+    Some(Meaning {
+        source: wire::octets(advert.source),
+        mac: advert.mac,
+        interval: advert.interval.field(version)?,
+        priority: advert.priority.get(),
+        form: advert.form as u8,
+        agreement: advert.agreement as u8,
+        reserved: [0; 5],
+    })
+}
