@@ -179,6 +179,15 @@ pub enum Event {
         /// Its priority now.
         priority: Priority,
     },
+    /// A Backup became Active because its time had come; comes behind the [`Event::Transition`].
+    TookOver {
+        /// The router.
+        slot: Slot,
+        /// When the last advert came; `None` where none was ever heard.
+        heard: Option<Instant>,
+        /// When Master_Down_Timer ran out.
+        due: Instant,
+    },
     /// Tracking moved a router's priority.
     PriorityChanged {
         /// The router.

@@ -63,6 +63,9 @@ pub struct Instance {
     pub peer: Option<Peer>,
     /// The addresses it holds while MASTER, and where they are now.
     pub addresses: Vec<Address>,
+    /// Where the time of its last takeover went; not there before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<Takeover>,
     /// What it heard and sent.
     pub counters: Counters,
     /// The last refused advert.
@@ -93,6 +96,25 @@ pub struct Peer {
     pub checksum: String,
     /// When its last advert arrived.
     pub heard_ms_ago: f64,
+}
+
+/// A takeover's stages, each as its time behind the end of the wait for the old MASTER.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// When it was.
+    pub ago_ms: u64,
+    /// From the last advert to the end of the wait; not there where none was ever heard.
+    pub silence_ms: Option<f64>,
+    /// The daemon knew of it.
+    pub woke_ms: f64,
+    /// The first advert had left.
+    pub advert_ms: Option<f64>,
+    /// The first address was there.
+    pub address_ms: Option<f64>,
+    /// The first announcement had left.
+    pub announced_ms: Option<f64>,
+    /// The first notify command ran.
+    pub notify_ms: Option<f64>,
 }
 
 /// What a virtual router heard and sent.

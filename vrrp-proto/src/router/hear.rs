@@ -169,6 +169,12 @@ impl Backup {
             })
     }
 
+    /// When the last advert came, from whomever.
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        let all = [self.following, self.outranked];
+        all.into_iter().flatten().map(|router| router.heard).max()
+    }
+
     /// Why Master_Down_Timer ran out.
     pub(super) fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
         if let Some(from) = self.released {

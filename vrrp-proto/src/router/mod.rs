@@ -156,8 +156,11 @@ impl Router {
             }
             State::Backup(backup) => {
                 if backup.down_at <= now {
+                    let due = backup.down_at;
+                    let heard = backup.last_heard();
                     let why = backup.why_active(now, self.since, self.priority);
                     self.become_active(now, why, lanes);
+                    lanes.events.push_back(Event::TookOver { slot: self.slot, heard, due });
                 }
             }
             State::Active(active) => {

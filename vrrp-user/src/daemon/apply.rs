@@ -75,6 +75,7 @@ impl Service {
             settings: settings.clone(),
             state: StateName::Initialize,
             last_refused: None,
+            takeover: None,
             ending: false,
             route: None,
             reroute: false,

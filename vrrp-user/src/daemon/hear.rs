@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use vrrp_common::{Instant, Reject, abi, wire};
 use vrrp_proto::{Event, Slot, StateName};
 
+use super::budget::Budget;
 use super::protocol::{Notice, Order};
 use super::repeats::Say;
 use super::service::{End, LastRefused, Service};
@@ -35,6 +36,7 @@ impl Service {
             Notice::NotRealTime(error) => {
                 warn!("no real-time scheduling, adverts may be late on a busy host: {error}");
             }
+            Notice::TookOver(slot, budget) => self.took_over(slot, budget),
             Notice::Broken(why) => return Some(End::Broken(why)),
         }
         None
@@ -74,7 +76,15 @@ impl Service {
             Event::PriorityChanged { slot, .. } | Event::AddressFailed { slot, .. } => {
                 self.log(*slot, event);
             }
+            // Comes with more stamps as a notice of its own.
+            Event::TookOver { .. } => {}
             Event::Ended { slot } => self.ended(*slot),
+        }
+    }
+
+    fn took_over(&mut self, slot: Slot, budget: Budget) {
+        if let Some(running) = self.running.get_mut(&slot) {
+            running.takeover = Some(budget);
         }
     }
 

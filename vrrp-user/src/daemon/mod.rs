@@ -5,7 +5,7 @@
 //! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
 
 mod apply;
-pub(crate) mod clock;
+mod budget;
 mod hear;
 mod host;
 mod leftovers;

@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use vrrp_common::{Instant, Reject, abi, time, wire};
 use vrrp_proto::{Health, Slot, View};
 
+use super::budget::Budget;
 use super::host;
 use super::service::{Running, Service};
 use super::words;
 use crate::fastpath::{Attached, Counters, FastPath};
+use crate::notify::{Kind, Word};
 use crate::status::{self, Status};
+use crate::sys::clock;
 
 impl Service {
     /// Everything as it is now.
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
-        let now = inspection.as_ref().map_or_else(super::clock::now, |i| i.now);
+        let now = inspection.as_ref().map_or_else(clock::now, |i| i.now);
         let (views, slow, mut strangers, lost) = match inspection {
             Some(i) => (i.views, i.counters, i.strangers, i.lost),
             None => (Vec::new(), BTreeMap::new(), Vec::new(), BTreeMap::new()),
@@ -93,6 +96,11 @@ impl Service {
                     held: host::holds(&self.host, address),
                 })
                 .collect(),
+            takeover: running.takeover.map(|budget| {
+                let notified = self.notifier.began(Kind::Instance, &instance.name, Word::Master);
+                let notified = notified.filter(|at| *at >= budget.due);
+                Budget { notified, ..budget }.status(now)
+            }),
             counters: self.counters(view, slow),
             last_refused,
         }

@@ -17,12 +17,13 @@ use vrrp_common::{Instant, Priority, Reject, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::apply::pace;
+use super::budget::Budget;
 use super::plan::{self, Watched};
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
 use super::trackers::Trackers;
-use super::{Options, RunError, clock, leftovers};
+use super::{Options, RunError, leftovers};
 use crate::config::diag::Severity;
 use crate::config::model::{Config, Datapath, Instance};
 use crate::config::{self, Loaded};
@@ -34,6 +35,7 @@ use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
 use crate::notify::Notifier;
 use crate::run_dir::RunDir;
+use crate::sys::clock;
 use crate::sys::readiness::watch;
 use crate::track::{Policy, ScriptReport, Scripts};
 use crate::transmit::{Mac, Sender};
@@ -54,6 +56,8 @@ pub(super) struct Running {
     pub(super) settings: Settings,
     pub(super) state: StateName,
     pub(super) last_refused: Option<LastRefused>,
+    /// Its last takeover.
+    pub(super) takeover: Option<Budget>,
     /// The engine was told to end it.
     pub(super) ending: bool,
     /// What the protocol thread and the kernel were told.

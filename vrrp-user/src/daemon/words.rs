@@ -84,7 +84,7 @@ pub(crate) fn lines(
             "({name}) address {}/{} can't be put on {}: {error}",
             address.ip, address.prefix, address.device
         )],
-        Event::Ended { .. } => Vec::new(),
+        Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
     }
 }
 

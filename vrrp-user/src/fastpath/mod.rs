@@ -35,7 +35,7 @@ pub use self::watch::{Seen, Watcher};
 use self::routers::Routers;
 use self::watch::Slots;
 use crate::config::model::Datapath;
-use crate::daemon::clock;
+use crate::sys::clock;
 
 const PROGRAM: &str = "vrrp_xdp";
 /// The maps with an entry for each slot; `TIMERS` is not in the program without.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use vrrp_common::Priority;
+use vrrp_common::{Instant, Priority};
 
 use crate::config::model::{Command, Notify};
 use crate::track::Policy;
@@ -27,7 +27,7 @@ pub enum Kind {
 }
 
 /// A state in the words that notify commands are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
     /// Active.
     Master,
@@ -99,6 +99,12 @@ impl Notifier {
     /// Returns how many changes of an instance wait or are being told.
     pub fn waiting(&self, kind: Kind, name: &str) -> usize {
         self.queues.get(&(kind, name.to_owned())).map_or(0, Queue::len)
+    }
+
+    /// When the commands of an instance's last change to `word` began to run, as `CLOCK_MONOTONIC`; `None`
+    /// where none did.
+    pub fn began(&self, kind: Kind, name: &str, word: Word) -> Option<Instant> {
+        self.queues.get(&(kind, name.to_owned()))?.began(word)
     }
 
     /// Lets the commands of the last changes run, but returns within `limit` and a little.

@@ -1,6 +1,6 @@
 //! One instance's changes, told one after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tracing::{debug, error, warn};
 
 use super::Word;
 use crate::config::model::Command;
+use crate::sys::clock;
 use crate::track::process::{End, ProcessGroup};
 use crate::track::security;
 use crate::track::{Policy, ScriptProblem};
@@ -69,6 +70,8 @@ struct Waiting {
     busy: bool,
     /// That task has one in hand.
     telling: bool,
+    /// When the commands of the last change to each state began to run.
+    began: BTreeMap<Word, vrrp_common::Instant>,
 }
 
 impl Queue {
@@ -96,6 +99,10 @@ impl Queue {
         waiting.changes.len() + usize::from(waiting.telling)
     }
 
+    pub(super) fn began(&self, word: Word) -> Option<vrrp_common::Instant> {
+        self.worker.lock().began.get(&word).copied()
+    }
+
     /// Returns once nothing is left to do. May be dropped and called again.
     pub(super) async fn idle(&mut self) {
         if let Some(task) = &mut self.task {
@@ -114,6 +121,7 @@ impl Worker {
 
     async fn run(mut self) {
         while let Some(change) = self.next() {
+            self.lock().began.remove(&change.word);
             for hook in change.hooks {
                 if self.gives_way(change.word) {
                     warn!(
@@ -149,7 +157,10 @@ impl Worker {
     async fn tell(&mut self, hook: &Hook, word: Word) {
         let label = format!("({}) {} `{}` for {word}", self.name, hook.keyword, hook.command.text);
         match self.start(hook, &label).await {
-            Ok(Some(group)) => self.follow(group, &label, word).await,
+            Ok(Some(group)) => {
+                self.lock().began.entry(word).or_insert_with(clock::now);
+                self.follow(group, &label, word).await;
+            }
             Ok(None) => warn!("{label} is not run any more"),
             Err(problem) => error!("{label} can't be run: {problem}"),
         }

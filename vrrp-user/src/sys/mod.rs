@@ -1,4 +1,5 @@
 //! System calls that no library wraps safely: the only `unsafe` code outside the maps' types.
+pub(crate) mod clock;
 pub(crate) mod interface;
 pub(crate) mod link_address;
 pub(crate) mod readiness;

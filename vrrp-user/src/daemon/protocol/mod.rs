@@ -18,6 +18,7 @@ use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
 use self::thread::Protocol;
+use crate::daemon::budget::Budget;
 use crate::fastpath::{Counters, Ring, Watcher};
 use crate::net::executor::Executor;
 use crate::slowpath::{Filter, SlowPath};
@@ -58,6 +59,8 @@ pub(crate) struct Route {
 pub(crate) enum Notice {
     /// From the engine, with the time it happened.
     Event(Instant, Event),
+    /// A router became Active because its time had come; follows the event.
+    TookOver(Slot, Budget),
     /// A refused advert, or an accepted one whose addresses differ from ours.
     Record(abi::Event),
     /// An advert could not be sent; told once until one could.

@@ -9,15 +9,16 @@ use tokio::sync::oneshot;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Interval, Priority, abi};
-use vrrp_proto::{Advert, Engine, Input, Slot};
+use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
 use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts, Route};
-use crate::daemon::clock::{self, Timer};
+use crate::daemon::budget::Budget;
 use crate::fastpath::Ring;
 use crate::net::executor::Executor;
 use crate::slowpath::{SlowPath, Table};
+use crate::sys::clock::{self, Timer};
 use crate::transmit::Sender;
 
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
@@ -257,23 +258,30 @@ impl Protocol {
     /// between, while the kernel was still watching, makes it ask again.
     fn flush(&mut self, now: Instant) {
         loop {
-            self.transmit();
+            let spoke = self.transmit();
             while let Some(effect) = self.engine.poll_effect() {
                 self.executor.send(effect);
             }
             while let Some(event) = self.engine.poll_event() {
-                self.tell(Notice::Event(now, event));
+                self.tell(if let Event::TookOver { slot, heard, due } = event {
+                    Notice::TookOver(slot, Budget { spoke, ..Budget::new(heard, due, now) })
+                } else {
+                    Notice::Event(now, event)
+                });
             }
             let Some(watch) = self.engine.poll_watch() else { break };
             self.watching.obey(watch, &self.routes, &mut self.engine);
         }
     }
 
-    fn transmit(&mut self) {
+    /// Sends what is due; says when that was done, where there was something.
+    fn transmit(&mut self) -> Option<Instant> {
+        let mut sent_any = false;
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
             let frame = line.route.frame.patch(transmit.priority, transmit.form);
             let sent = self.sender.send(line.route.key.ifindex, frame);
+            sent_any |= sent.is_ok();
             match sent {
                 Ok(()) if line.failing => {
                     line.failing = false;
@@ -288,6 +296,7 @@ impl Protocol {
                 Err(_) => {}
             }
         }
+        sent_any.then(clock::now)
     }
 
     fn inspect(&mut self) -> Inspection {
