@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use vrrp_common::checksum::{self, Sum};
 use vrrp_common::{Family, Reject, Version, abi, wire};
 
 use crate::config::model::Instance;
@@ -28,8 +29,11 @@ pub(crate) fn explain(record: &abi::Event, reason: Reject, instance: &Instance) 
 fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance) -> String {
     let byte = |at: usize| head.get(at).copied().unwrap_or_default();
     match reason {
-        Reject::Truncated => "the frame ends before the packet does".to_owned(),
-        Reject::HeaderChecksum => "the IP header's checksum is wrong".to_owned(),
+        Reject::Truncated => truncated(record, head),
+        // The record holds none of the IP header.
+        Reject::HeaderChecksum => {
+            "the IP header's checksum is wrong: something changed it on its way".to_owned()
+        }
         Reject::Fragment => "an advert in fragments; adverts fit in one packet".to_owned(),
         Reject::Destination => format!(
             "sent to {} alone; this instance listens on the group 224.0.0.18",
@@ -45,8 +49,13 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             instance.version
         ),
         Reject::Type => format!("message type {}, expected 1 (advertisement)", byte(0) & 0x0f),
-        Reject::Length => format!("a length that does not fit its {} addresses", byte(3)),
-        Reject::Checksum => "the VRRP checksum is wrong".to_owned(),
+        Reject::Length => format!(
+            "a length other than the {} bytes of a version {} message with {}",
+            wire::message_len(instance.version, family(record), usize::from(byte(3))),
+            instance.version,
+            counted(byte(3))
+        ),
+        Reject::Checksum => wrong_checksum(record, head, instance.version),
         Reject::AuthType => format!(
             "authentication type {}, expected {}: set `auth_type` alike on all routers",
             auth(byte(4)),
@@ -63,16 +72,71 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             ),
             Version::V3 => "advertisement interval 0, which would time out at once".to_owned(),
         },
-        Reject::NoAddress => "no address in it".to_owned(),
+        Reject::NoAddress => format!("no address in it, expected {}", ours(instance)),
         Reject::Addresses | Reject::ForeignCluster => {
-            let theirs = addresses(head);
-            let ours: Vec<_> = instance.addresses.iter().map(|a| a.ip).collect();
-            format!("its addresses are {}, ours {}", list(&theirs, byte(3)), list(&ours, 0))
+            format!(
+                "its addresses are {}, ours {}",
+                list(&addresses(head), byte(3)),
+                ours(instance)
+            )
         }
         Reject::OwnSource => {
             "our own address: a loop in the network, or another host with our address".to_owned()
         }
     }
+}
+
+/// How much of a message came, where its beginning did.
+fn truncated(record: &abi::Event, head: &[u8]) -> String {
+    let Some(header) = head.first_chunk::<{ wire::HEADER }>() else {
+        return "the frame ends within the VRRP header".to_owned();
+    };
+    let version = Version::new(header[0] >> 4);
+    let whole = version.map(|v| wire::message_len(v, family(record), usize::from(header[3])));
+    match whole {
+        // The record holds whole words: up to three bytes more may have come.
+        Some(whole) if head.len() < whole.min(record.head.len()) => format!(
+            "the frame ends {} to {} bytes into a message of {whole}, with {}",
+            head.len(),
+            head.len() + 3,
+            counted(header[3])
+        ),
+        Some(_) | None => "the frame ends before the packet does".to_owned(),
+    }
+}
+
+/// The checksum that came and the one it should be, where the record holds the whole message.
+fn wrong_checksum(record: &abi::Event, head: &[u8], version: Version) -> String {
+    let at = wire::CHECKSUM_AT;
+    let (Some(came), Some(count)) = (head.get(at..at + 2), head.get(3)) else {
+        return "the VRRP checksum is wrong".to_owned();
+    };
+    let came = u16::from_be_bytes([came[0], came[1]]);
+    let len = wire::message_len(version, family(record), usize::from(*count));
+    let Some(message) = head.get(..len) else {
+        return format!("VRRP checksum {came:#06x} does not fit its {}", counted(*count));
+    };
+    let sum = Sum::new().slice(&message[..at]).slice(&message[at + 2..]);
+    let (source, destination) = (&record.source, &record.destination);
+    let pseudo = checksum::pseudo_header(family(record), source, destination, len as u16);
+    let (alone, with_pseudo) = (sum.checksum(), sum.plus(pseudo).checksum());
+    let came = format!("VRRP checksum {came:#06x}, expected");
+    match (version, family(record)) {
+        (Version::V2, _) => format!("{came} {alone:#06x}"),
+        (Version::V3, Family::V6) => format!("{came} {with_pseudo:#06x}"),
+        (Version::V3, Family::V4) => {
+            format!("{came} {with_pseudo:#06x}, or {alone:#06x} without pseudo-header")
+        }
+    }
+}
+
+fn counted(addresses: u8) -> String {
+    if addresses == 1 { "1 address".to_owned() } else { format!("{addresses} addresses") }
+}
+
+fn ours(instance: &Instance) -> String {
+    let ours: Vec<_> = instance.addresses.iter().map(|a| a.ip).collect();
+    list(&ours, 0)
 }
 
 /// What differs between an accepted advert's addresses and ours.
@@ -145,7 +209,124 @@ fn list(addresses: &[IpAddr], count: u8) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use rstest::rstest;
+    use vrrp_common::wire::ChecksumForm;
+    use vrrp_common::{Instant, Priority};
+    use vrrp_proto::Slot;
+
     use super::*;
+    use crate::config;
+    use crate::daemon::plan;
+    use crate::slowpath::Table;
+
+    /// Where the VRRP message of a frame begins.
+    const MESSAGE: usize = 34;
+
+    /// An instance with this version and that many addresses.
+    fn instance(version: u8, addresses: u8) -> Instance {
+        let all: String = (0..addresses).map(|n| format!("192.0.2.{}/24 ", 100 + n)).collect();
+        let text = format!(
+            "vrrp_instance A {{ \n version {version}\n interface eth0\n virtual_router_id 51\n priority 100\n advert_int 1\n virtual_ipaddress {{\n {}\n }}\n}}\n",
+            all.replace(' ', "\n")
+        );
+        let loaded = config::parse_str(Path::new("test.conf"), text);
+        loaded.config.expect("a configuration").instances.first().expect("an instance").clone()
+    }
+
+    /// What is said of a peer's advert after `spoil` had it.
+    fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
+        let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let route = |last| plan::route(ours, Slot(0), 7, [2, 0, 0, 0, 0, last], address(last));
+        let mut theirs = route(12).expect("a route").frame;
+        let form = ChecksumForm::PseudoHeader;
+        let mut frame = theirs.patch(Priority::new(100), form).to_vec();
+        spoil(&mut frame);
+        let mine = route(11).expect("a route");
+        let mut table = Table::new();
+        table.set(mine.key, mine.rule, &mine.addresses);
+        let record = table.frame(7, Instant::from_nanos(1), &frame).expect("a record");
+        let reason = Reject::from_index(record.reason).expect("a reason");
+        assert_eq!(record.kind, abi::Event::REFUSED);
+        let explained = explain(&record, reason, ours);
+        assert_eq!(explained.source, address(12));
+        format!("{reason}: {}", explained.detail)
+    }
+
+    fn checksum_of(frame: &[u8]) -> u16 {
+        u16::from_be_bytes([frame[MESSAGE + 6], frame[MESSAGE + 7]])
+    }
+
+    /// The checksum that is said to be right is the one that the sender had written.
+    #[rstest]
+    #[case::v2(2, 1)]
+    #[case::v2_as_many_as_a_record_holds(2, 6)]
+    #[case::v3(3, 1)]
+    #[case::v3_as_many_as_a_record_holds(3, 8)]
+    fn a_wrong_checksum_and_the_right_one(#[case] version: u8, #[case] addresses: u8) {
+        let mut right = 0;
+        let said = said_of(&instance(version, addresses), |frame| {
+            right = checksum_of(frame);
+            frame[MESSAGE + 6..MESSAGE + 8].copy_from_slice(&[0x12, 0x34]);
+        });
+        let start = format!("checksum: VRRP checksum 0x1234, expected {right:#06x}");
+        assert!(said.starts_with(&start), "{said}, not {start}");
+        assert_eq!(said.contains("without pseudo-header"), version == 3, "{said}");
+    }
+
+    #[rstest]
+    #[case::v2(2, 7)]
+    #[case::v3(3, 9)]
+    fn a_checksum_of_more_than_the_record_holds(#[case] version: u8, #[case] addresses: u8) {
+        let said = said_of(&instance(version, addresses), |frame| {
+            frame[MESSAGE + 6..MESSAGE + 8].copy_from_slice(&[0x12, 0x34]);
+        });
+        let right =
+            format!("checksum: VRRP checksum 0x1234 does not fit its {addresses} addresses");
+        assert_eq!(said, right);
+    }
+
+    #[rstest]
+    #[case::v2(
+        2,
+        "length: a length other than the 24 bytes of a version 2 message with 2 addresses"
+    )]
+    #[case::v3(
+        3,
+        "length: a length other than the 16 bytes of a version 3 message with 2 addresses"
+    )]
+    fn a_length_is_told_with_the_right_one(#[case] version: u8, #[case] right: &str) {
+        assert_eq!(said_of(&instance(version, 1), |frame| frame[MESSAGE + 3] = 2), right);
+    }
+
+    #[rstest]
+    #[case::header(5, "truncated: the frame ends within the VRRP header")]
+    #[case::addresses(
+        14,
+        "truncated: the frame ends 12 to 15 bytes into a message of 16, with 2 addresses"
+    )]
+    fn a_short_frame_is_told_with_its_length(#[case] left: usize, #[case] right: &str) {
+        assert_eq!(said_of(&instance(3, 2), |frame| frame.truncate(MESSAGE + left)), right);
+    }
+
+    #[test]
+    fn a_missing_address_is_told_with_ours() {
+        let said = said_of(&instance(3, 2), |frame| {
+            frame.truncate(MESSAGE + 8);
+            frame[MESSAGE + 3] = 0;
+            // The IP header's length, its checksum and the message's.
+            frame[17] = 28;
+            frame[24..26].fill(0);
+            let sum = Sum::new().slice(&frame[14..MESSAGE]).checksum();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            frame[MESSAGE + 6..].fill(0);
+            let sum = Sum::new().slice(&frame[MESSAGE..]).checksum();
+            frame[MESSAGE + 6..].copy_from_slice(&sum.to_be_bytes());
+        });
+        assert_eq!(said, "no_address: no address in it, expected 192.0.2.100, 192.0.2.101");
+    }
 
     #[test]
     fn free_vrids_are_ranges() {
