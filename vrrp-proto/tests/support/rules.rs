@@ -148,6 +148,7 @@ impl Host {
         if slot != SLOT {
             return;
         }
+        assert!(self.link || !self.settings.track_link, "{who} spoke without link");
         assert_eq!(transmit.priority.get(), self.tracked_priority(), "{who}");
         if !was_active && !transmit.priority.is_owner() {
             let earliest = self.listener.earliest(transmit.priority, &self.settings);
