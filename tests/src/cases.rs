@@ -1,5 +1,6 @@
 //! The handed packet files.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// One frame of a packet file.
@@ -55,6 +56,25 @@ pub fn frame(file: &str, name: &str) -> Vec<u8> {
     found.unwrap_or_else(|| panic!("{file} has no frame {name}")).bytes
 }
 
+/// A `VRRPv2` advert of `gen` for any virtual router, made of a handed one.
+///
+/// # Panics
+/// The handed one is missing or malformed.
+pub fn advert_of_gen(vrid: u8, priority: u8, address: Ipv4Addr) -> Vec<u8> {
+    // Behind the headers of Ethernet and IPv4.
+    const MESSAGE: std::ops::Range<usize> = 34..54;
+    let mut frame = frame("P19-master-hears", "lower-50");
+    let message = &mut frame[MESSAGE];
+    (message[1], message[2]) = (vrid, priority);
+    message[6..8].fill(0);
+    message[8..12].copy_from_slice(&address.octets());
+    let pairs = message.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let sum: u32 = pairs.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    message[6..8].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+    frame
+}
+
 /// The text of a handed configuration.
 ///
 /// # Panics
@@ -72,4 +92,18 @@ pub fn from_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let value = |digit: u8| char::from(digit).to_digit(16).expect("filtered") as u8;
     digits.chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_advert_is_the_handed_one_where_nothing_is_changed() {
+        let same = advert_of_gen(51, 50, Ipv4Addr::new(192, 0, 2, 250));
+        assert_eq!(same, frame("P19-master-hears", "lower-50"));
+        let other = advert_of_gen(51, 150, Ipv4Addr::new(192, 0, 2, 250));
+        let handed = frame("P19-master-hears", "higher-150");
+        assert_eq!(other[34..], handed[34..]);
+    }
 }

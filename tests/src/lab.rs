@@ -14,6 +14,7 @@ use crate::daemon::{Daemon, Kind};
 use crate::netns::{self, Netns};
 use crate::packet;
 use crate::probe::{Asker, Echo};
+use crate::watch::Watch;
 
 /// What all namespaces of the laboratory begin with.
 const PREFIX: &str = "xvl";
@@ -246,6 +247,14 @@ impl Lab {
     /// No packet socket.
     pub fn capture_port(&self, host: &str) -> Result<Capture> {
         Capture::start(&self.switch, &format!("p-{host}"))
+    }
+
+    /// Watches a host's addresses from now on.
+    ///
+    /// # Errors
+    /// No netlink socket.
+    pub fn watch(&self, host: &str) -> Result<Watch> {
+        Watch::start(self.ns(host))
     }
 
     /// Sends a frame as it is out of a host's `eth0`.

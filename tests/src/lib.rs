@@ -18,9 +18,11 @@ pub mod packet;
 pub mod probe;
 pub mod status;
 pub mod wait;
+pub mod watch;
 pub mod web;
 
 pub use capture::Capture;
 pub use daemon::{Daemon, Kind};
 pub use lab::Lab;
 pub use wait::{now, wait_until};
+pub use watch::Watch;

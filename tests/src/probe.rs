@@ -128,6 +128,12 @@ impl Answers {
         self.answers.windows(2).filter(|pair| pair[0].who != pair[1].who).count()
     }
 
+    /// When this host answered for the first time after a moment.
+    pub fn first_by(&self, who: u8, moment: Duration) -> Option<Duration> {
+        let first = self.answers.iter().find(|answer| answer.who == who && answer.at >= moment);
+        first.map(|answer| answer.at)
+    }
+
     /// Who answered last.
     pub fn last(&self) -> Option<u8> {
         self.answers.last().map(|answer| answer.who)

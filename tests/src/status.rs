@@ -43,6 +43,17 @@ impl Status {
         all.into_iter().flatten().filter_map(|instance| instance["name"].as_str()).collect()
     }
 
+    /// A script by its name: its health, and how its last run ended.
+    ///
+    /// # Errors
+    /// There is no such script.
+    pub fn script(&self, name: &str) -> Result<(&str, &str)> {
+        let all = self.0["scripts"].as_array().context("no list of scripts")?;
+        let found = all.iter().find(|script| script["name"] == name);
+        let script = found.with_context(|| format!("no script {name} in {}", self.0))?;
+        Ok((script["health"].as_str().unwrap_or("?"), script["last"].as_str().unwrap_or_default()))
+    }
+
     /// The data path of an interface (`native`, `generic`, `socket`), and why that one.
     ///
     /// # Errors
@@ -69,6 +80,18 @@ impl Instance<'_> {
     /// Why it is in its state.
     pub fn why(&self) -> &str {
         self.0["why"].as_str().unwrap_or_default()
+    }
+
+    /// Its virtual router and its priority as configured.
+    pub fn identity(&self) -> (u64, u64) {
+        let number = |key: &str| self.0[key].as_u64().unwrap_or(u64::MAX);
+        (number("vrid"), number("priority"))
+    }
+
+    /// The addresses that it holds while MASTER.
+    pub fn addresses(&self) -> Vec<&str> {
+        let all = self.0["addresses"].as_array();
+        all.into_iter().flatten().filter_map(|one| one["address"].as_str()).collect()
     }
 
     /// Its priority with what tracking adds.

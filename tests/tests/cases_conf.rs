@@ -40,6 +40,7 @@ fn handed_configurations_on_the_wire() -> Result<()> {
         ("C20", c20_v3_with_auth),
         ("C23", c23_vip_attributes),
         ("C25", c25_dual_master),
+        ("C35", c35_lvs_beside),
         ("C42", c42_minimal),
         ("C45", c45_garp_options),
     ])
@@ -165,6 +166,39 @@ fn c25_dual_master() -> Result<()> {
     Ok(())
 }
 
+/// The instances between the blocks for LVS are whole, and nothing of the blocks is in them.
+fn c35_lvs_beside() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let (daemon, wire) = speaks(&lab, "C35-lvs-beside", 129)?;
+    pause(1500);
+    for (vrid, priority, vip) in [(128, 100, 250), (129, 90, 251)] {
+        let advert = last(&wire, vrid)?.advert;
+        ensure!(advert.priority == priority, "{advert:?}");
+        ensure!(advert.addresses == [address(vip)], "{advert:?}");
+    }
+    let mut held = lab.addresses("r1")?;
+    held.sort();
+    ensure!(held == ["192.0.2.11/24", "192.0.2.250/24", "192.0.2.251/24"], "{held:?}");
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let status = daemon.status()?;
+    ensure!(status.names() == ["VI_1", "VI_2"], "{:?}", status.names());
+    for (name, identity, vip) in
+        [("VI_1", (128, 100), "192.0.2.250/24"), ("VI_2", (129, 90), "192.0.2.251/24")]
+    {
+        let instance = status.instance(name)?;
+        ensure!(instance.state() == "MASTER", "{}", instance.json());
+        ensure!(instance.identity() == identity, "{}", instance.json());
+        ensure!(instance.addresses() == [vip], "{}", instance.json());
+    }
+    for block in ["virtual_server_group", "virtual_server"] {
+        let told = daemon.count_log(&format!("`{block}`"));
+        ensure!(told == 1, "{told} lines about {block}: {}", daemon.log_end());
+    }
+    Ok(())
+}
+
 fn c42_minimal() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let (_daemon, wire) = speaks(&lab, "C42-minimal", 133)?;
@@ -223,8 +257,14 @@ fn c36_packaged_default() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new(&["r1", "client"])?;
-    let r1 = lab.run("r1", &cases::configuration("C36-packaged-default"))?;
-    pause(1500);
+    let wire = lab.capture("client")?;
+    let mut r1 = lab.run("r1", &cases::configuration("C36-packaged-default"))?;
+    // Its only instance wants what is not served: better no router than half of one.
+    let ended = r1.wait(Duration::from_secs(5))?;
+    ensure!(!ended.success(), "it ends well");
     ensure!(r1.log().contains("vrrp_strict"), "not a word: {}", r1.log_end());
+    ensure!(!r1.log().contains("garp_interval"), "about an interval of 0: {}", r1.log_end());
+    ensure!(lab.addresses("r1")? == ["192.0.2.11/24"], "{:?}", lab.addresses("r1")?);
+    ensure!(wire.adverts_of("r1").is_empty(), "it spoke");
     Ok(())
 }

@@ -63,13 +63,15 @@ fn heals(after_advert: Duration) -> Result<()> {
     let at = cable.adverts_of("r1").pop().context("r1 is silent")?.at + after_advert;
     std::thread::sleep(at.saturating_sub(now()));
 
+    let (watch, healed) = (lab.watch("r2")?, now());
     lab.mend("r1")?;
-    let healed = now();
-    let gives_way = wait_until("r2 gives way", LIMIT, || !lab.holds("r2", VIP))?;
-    let served = wait_until("the client is served by r1", LIMIT, || client.served_by() == Some(11))
+    let gives_way = watch.wait_gone(ADDRESS, healed, LIMIT).with_context(|| r2.log_end())?;
+    wait_until("the client is served by r1", LIMIT, || client.served_by() == Some(11))
         .with_context(|| r2.log_end())?;
-    ensure!(gives_way < Duration::from_millis(1300), "r2 gave way after {gives_way:?}");
-    ensure!(gives_way + served < Duration::from_millis(1700), "served after {served:?} more");
+    let by_r1 = client.so_far().first_by(11, healed).context("r1 does not answer")?;
+    let served = by_r1 - healed;
+    ensure!(gives_way < Duration::from_millis(1100), "r2 gave way after {gives_way:?}");
+    ensure!(served < Duration::from_millis(1500), "served by r1 after {served:?}");
     let announced = wire.announcements(ADDRESS).into_iter().filter(|(at, _)| *at > healed);
     ensure!(announced.count() > 0, "nobody announced r1");
     pause(2500);

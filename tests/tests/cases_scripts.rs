@@ -1,13 +1,14 @@
 //! Check scripts and notify commands, as seen from the wire and by what they write.
 
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::xvrrp;
 use vrrp_tests::wait::{pause, together};
-use vrrp_tests::{Capture, Kind, Lab, now, wait_until};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, now, wait_until};
 
 const VIP: &str = "192.0.2.250";
 const LIMIT: Duration = Duration::from_secs(12);
@@ -273,5 +274,105 @@ fn b55_notify_arguments() -> Result<()> {
         got.sort();
     }
     ensure!(got == want, "calls {got:#?}");
+    Ok(())
+}
+
+/// What C14 runs, each by the path that is written there.
+const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/bash", "/bin/true", "/bin/echo", "/usr/bin/test"];
+
+/// Puts a recorder before each program of C14 that only the daemon and its children meet: it notes
+/// time and arguments, and then does what the program does. Where there is a file `slow`, `test`
+/// takes 0.8 s. Returns the notes and the command to start the daemon through.
+fn recorder(lab: &Lab) -> Result<(PathBuf, String)> {
+    use std::os::unix::fs::PermissionsExt;
+    let (told, real) = (lab.write("told", "")?, lab.dir().join("real"));
+    std::fs::set_permissions(&told, std::fs::Permissions::from_mode(0o666))?;
+    std::fs::create_dir(&real)?;
+    for program in PROGRAMS {
+        let name = Path::new(program).file_name().context("a program has a name")?;
+        std::fs::copy(program, real.join(name)).with_context(|| program.to_owned())?;
+    }
+    let (dir, real) = (lab.dir().display(), real.display());
+    let script = format!(
+        "#!{real}/bash\n\
+         line=\"$EPOCHREALTIME $0\"\n\
+         for word in \"$@\"; do line+=\"|$word\"; done\n\
+         echo \"$line\" >> {dir}/told\n\
+         [ \"${{0##*/}}\" = test ] && [ -e {dir}/slow ] && sleep 0.8\n\
+         exec {real}/${{0##*/}} \"$@\"\n"
+    );
+    let recorder = lab.write("recorder", &script)?.display().to_string();
+    // `ip netns exec` has given the daemon a mount namespace of its own.
+    let mounts = PROGRAMS.map(|program| format!("mount --bind {recorder} {program}")).join(" && ");
+    Ok((told, format!("{mounts} && exec \"$0\" \"$@\"")))
+}
+
+/// What was run so far: when, and with which arguments behind the path.
+fn calls(told: &Path) -> Vec<(f64, String)> {
+    let text = std::fs::read_to_string(told).unwrap_or_default();
+    let call = |line: &str| {
+        let (at, call) = line.split_once(' ')?;
+        Some((at.parse().ok()?, call.to_owned()))
+    };
+    text.lines().filter_map(call).collect()
+}
+
+/// Quoted commands, bare ones, one for a shell, and the times with a fraction.
+#[test]
+fn c14_script_quoting() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let (told, setup) = recorder(&lab)?;
+    let conf = vrrp_tests::cases::configuration("C14-script-quoting");
+    let through = ["/bin/sh", "-c", &setup];
+    let r1 = Daemon::start_through(&lab, Kind::under_test(), "r1", &conf, &through)?;
+    // Nobody listens at 127.0.0.1:80: the weight where it is tracked counts, not its own.
+    says(&wire, "r1", 70).with_context(|| r1.log_end())?;
+    pause(6000);
+    let mut ran: Vec<String> = calls(&told).into_iter().map(|(_, call)| call).collect();
+    // Which comes first, BACKUP or the first failure, is left to the scheduler.
+    for call in &mut ran {
+        *call = call.replace("BACKUP|100", "BACKUP|70");
+    }
+    ran.sort();
+    ran.dedup();
+    let want = [
+        "/bin/bash|-c|</dev/tcp/127.0.0.1/80",
+        "/bin/echo|INSTANCE|VI_1|BACKUP|70",
+        "/bin/echo|INSTANCE|VI_1|MASTER|70",
+        "/bin/echo|now master|on|VI_1",
+        "/bin/sh|-c|test -d /tmp",
+        "/bin/true",
+        "/usr/bin/test|-d|/tmp",
+    ];
+    ensure!(ran == want, "it ran {ran:#?}\n{}", r1.log_end());
+    for (call, interval) in [(want[4], 2.0), (want[5], 1.0), (want[6], 1.5), (want[0], 1.0)] {
+        let at: Vec<f64> =
+            calls(&told).into_iter().filter(|one| one.1 == call).map(|one| one.0).collect();
+        let [first, .., last] = at[..] else { bail!("{call} ran once") };
+        let each = (last - first) / (at.len() - 1) as f64;
+        ensure!((each - interval).abs() < 0.1, "{call} each {each:.3} s, not {interval}");
+    }
+
+    // A shell that knows /dev/tcp: when somebody listens there, the check succeeds.
+    let web = lab.ns("r1").enter(|| Ok(TcpListener::bind("127.0.0.1:80")?))?;
+    says(&wire, "r1", 100).with_context(|| r1.log_end())?;
+    drop(web);
+    says(&wire, "r1", 70)?;
+
+    // 0.8 s are less than the interval, and more than the time that is written.
+    let script = || -> Result<(String, String)> {
+        let status = r1.status()?;
+        let (health, last) = status.script("bare_args")?;
+        Ok((health.to_owned(), last.to_owned()))
+    };
+    ensure!(script()?.0 == "good", "{:?}", script()?);
+    lab.write("slow", "")?;
+    wait_until("it times out", LIMIT, || script().is_ok_and(|(health, _)| health == "bad"))?;
+    ensure!(script()?.1.contains("500ms"), "{:?}", script()?);
+    ensure!(r1.status()?.instance("VI_1")?.state() == "FAULT", "not in FAULT");
     Ok(())
 }
