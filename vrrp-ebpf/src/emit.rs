@@ -2,13 +2,13 @@
 #![expect(unsafe_code, reason = "the clocks are kernel helpers")]
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
-use vrrp_common::abi::{self, Event, StrangerKey};
+use vrrp_common::abi::{self, Event, Meaning, StrangerKey};
 use vrrp_common::check::{Agreement, Checked, Envelope};
 use vrrp_common::frame::Located;
 use vrrp_common::{Bytes, Family, Reject, wire};
 
-use crate::maps;
 use crate::packet::Frame;
+use crate::{Outcome, maps, watch};
 
 /// One VRRP packet: where it came in and where it lies.
 pub(crate) struct Arrival<'a> {
@@ -18,18 +18,26 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Reports an accepted advert; `false` where the ring is full.
+    /// Notes an accepted advert that only repeats the watched one, and reports another.
     #[inline(always)]
-    pub(crate) fn accepted(&self, slot: u32, envelope: &Envelope, checked: Checked) -> bool {
-        let event = self.event(now(), slot, envelope, &Ok(checked));
+    pub(crate) fn accepted(&self, slot: u32, envelope: &Envelope, checked: Checked) -> Outcome {
+        let at = now();
+        if watch::repeats(slot, &Meaning::new(envelope, &checked), at) {
+            maps::count(slot, abi::COUNTER_REPEATED);
+            return Outcome::Repeated;
+        }
+        let event = self.event(at, slot, envelope, &Ok(checked));
         let written = maps::emit(event, |event| {
             if matches!(checked.agreement, Agreement::Overlap) {
                 event.keep_head(self.frame, self.located.message);
             }
         });
-        let counter = if written { abi::COUNTER_ACCEPTED } else { abi::COUNTER_RING_FULL };
-        maps::count(slot, counter);
-        written
+        if !written {
+            maps::count(slot, abi::COUNTER_RING_FULL);
+            return Outcome::RingFull;
+        }
+        maps::count(slot, abi::COUNTER_ACCEPTED);
+        Outcome::Accepted
     }
 
     /// Counts a refused advert and reports it, but not each of a flood.
@@ -96,7 +104,7 @@ pub(crate) fn complex(frame: &Frame, ifindex: u32) {
 /// When the packet arrived, near enough: the frame was handed to the program some 50 ns ago. Read this
 /// late, the clock costs nothing to frames that are refused or not VRRP.
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: reads a clock.
     unsafe { bpf_ktime_get_ns() }
 }

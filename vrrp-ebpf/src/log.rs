@@ -15,6 +15,7 @@ pub(crate) fn outcome(ctx: &XdpContext, outcome: &Outcome) {
         Outcome::NotOurs => debug!(ctx, "interface {}: not ours", ifindex),
         Outcome::Stranger => debug!(ctx, "interface {}: another's virtual router", ifindex),
         Outcome::Accepted => trace!(ctx, "interface {}: accepted", ifindex),
+        Outcome::Repeated => trace!(ctx, "interface {}: repeated", ifindex),
         Outcome::RingFull => debug!(ctx, "interface {}: ring full, passed up", ifindex),
         Outcome::Refused(reason) => {
             debug!(ctx, "interface {}: refused: {}", ifindex, reason.name());

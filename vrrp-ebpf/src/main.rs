@@ -1,17 +1,30 @@
-//! The XDP program: finds adverts, has them judged, reports the good ones and counts the bad ones.
+//! The XDP program: finds adverts, has them judged, reports the good ones that say something new and
+//! counts the others.
 //!
 //! It never decides an election and never changes a frame. What it can't take apart goes up the slow
 //! path, which gives the same verdicts by the same validator.
 //!
 //! On the host it compiles to an empty program, so that check and clippy see all of it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        internal_features,
+        reason = "BPF has the atomics, but core's types for them are not there"
+    )
+)]
 
+mod atomic;
 mod emit;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
 mod object;
 mod packet;
+#[cfg(feature = "timers")]
+mod timer;
+mod watch;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
@@ -36,6 +49,8 @@ enum Outcome {
     Stranger,
     /// Good, and in the ring.
     Accepted,
+    /// Good, and what is known already.
+    Repeated,
     /// Good, but the ring is full.
     RingFull,
     /// For one of our instances, and bad.
@@ -61,7 +76,7 @@ fn action(outcome: &Outcome) -> u32 {
         | Outcome::NotOurs
         | Outcome::Stranger
         | Outcome::RingFull => XDP_PASS,
-        Outcome::Accepted => XDP_DROP,
+        Outcome::Accepted | Outcome::Repeated => XDP_DROP,
         Outcome::Refused(reason) => match reason {
             // Sent to one host, which may be behind us.
             Reject::Destination => XDP_PASS,
@@ -109,13 +124,7 @@ fn outcome(ctx: &XdpContext) -> Outcome {
             Outcome::Complex
         }
         Judgement::Ours { envelope, slot, verdict } => match verdict {
-            Ok(checked) => {
-                if arrival.accepted(slot, &envelope, checked) {
-                    Outcome::Accepted
-                } else {
-                    Outcome::RingFull
-                }
-            }
+            Ok(checked) => arrival.accepted(slot, &envelope, checked),
             Err(reason) => {
                 arrival.refused(slot, &envelope, reason);
                 Outcome::Refused(reason)

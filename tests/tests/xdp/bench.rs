@@ -41,7 +41,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Result<Self> {
-        let mut fast = FastPath::load(16)?;
+        Self::of(FastPath::load(16)?)
+    }
+
+    /// With the program for kernels that have no timers.
+    pub(crate) fn without_timers() -> Result<Self> {
+        Self::of(FastPath::load_without_timers(16)?)
+    }
+
+    fn of(mut fast: FastPath) -> Result<Self> {
         let ring = fast.ring().context("the ring was taken")?;
         Ok(Self { fast, ring, table: Table::new() })
     }

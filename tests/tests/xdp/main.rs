@@ -2,7 +2,9 @@
 //! action, its record and its counter, and each compared with the slow path's verdict.
 
 mod bench;
+mod cost;
 mod frames;
 mod reports;
 mod routers;
 mod verdicts;
+mod watch;

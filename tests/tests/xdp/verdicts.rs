@@ -27,7 +27,16 @@ const FILES: [(&str, &str); 9] = [
 
 #[test]
 fn handed_frames_are_judged_as_marked() -> Result<()> {
-    let mut bench = Bench::new()?;
+    judged_as_marked(Bench::new()?)
+}
+
+/// The program for kernels without timers gives the same verdicts.
+#[test]
+fn handed_frames_are_judged_as_marked_without_timers() -> Result<()> {
+    judged_as_marked(Bench::without_timers()?)
+}
+
+fn judged_as_marked(mut bench: Bench) -> Result<()> {
     for (file, configuration) in FILES {
         bench.configure(configuration)?;
         for case in cases::packets(file) {
