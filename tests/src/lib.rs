@@ -6,12 +6,14 @@
 //! `XVRRP`, else from the workspace's `target/release`; `LAB_DAEMON=keepalived` plays the same
 //! scenarios with keepalived, which shows whether it is the scenario or the daemon that fails.
 
+pub mod addresses;
 pub mod capture;
 pub mod cases;
 pub mod conf;
 pub mod daemon;
 pub mod frame;
 pub mod http;
+pub mod inject;
 pub mod lab;
 pub mod netns;
 pub mod packet;

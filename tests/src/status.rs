@@ -43,6 +43,14 @@ impl Status {
         all.into_iter().flatten().filter_map(|instance| instance["name"].as_str()).collect()
     }
 
+    /// How many frames found no room in the socket of an interface.
+    ///
+    /// # Errors
+    /// It is not used.
+    pub fn lost(&self, interface: &str) -> Result<u64> {
+        self.interface(interface)?["lost"].as_u64().context("no count")
+    }
+
     /// A script by its name: its health, and how its last run ended.
     ///
     /// # Errors
@@ -59,11 +67,15 @@ impl Status {
     /// # Errors
     /// It is not used.
     pub fn datapath(&self, interface: &str) -> Result<(&str, &str)> {
-        let all = self.0["interfaces"].as_array().context("no list of interfaces")?;
-        let found = all.iter().find(|entry| entry["name"] == interface);
-        let entry = found.with_context(|| format!("no interface {interface} in {}", self.0))?;
+        let entry = self.interface(interface)?;
         let path = entry["datapath"].as_str().context("no datapath")?;
         Ok((path, entry["why"].as_str().unwrap_or_default()))
+    }
+
+    fn interface(&self, name: &str) -> Result<&Value> {
+        let all = self.0["interfaces"].as_array().context("no list of interfaces")?;
+        let found = all.iter().find(|entry| entry["name"] == name);
+        found.with_context(|| format!("no interface {name} in {}", self.0))
     }
 }
 

@@ -1,0 +1,67 @@
+//! Faults that the kernel has no switch for.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use crate::wait::pause;
+
+/// Threads of a process by name: their ids.
+pub fn threads(pid: u32, name: &str) -> Vec<u32> {
+    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+    let of = |task: std::fs::DirEntry| {
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        (comm.trim_end() == name).then(|| task.file_name().to_str()?.parse().ok())?
+    };
+    tasks.into_iter().flatten().flatten().filter_map(of).collect()
+}
+
+/// Lets the `epoll_wait` that a thread waits in fail, as it would with a descriptor that is none.
+///
+/// # Errors
+/// There is no such thread, it may not be traced, or it does not wait.
+pub fn fail_wait(thread: u32) -> Result<()> {
+    let thread = Pid::from_raw(i32::try_from(thread)?);
+    for _ in 0..50 {
+        ptrace::seize(thread, Options::empty()).context("trace the thread")?;
+        ptrace::interrupt(thread)?;
+        waitpid(thread, Some(WaitPidFlag::__WALL))?;
+        let done = set_result(thread, Errno::EBADF)?;
+        ptrace::detach(thread, None)?;
+        if done {
+            return Ok(());
+        }
+        pause(7);
+    }
+    bail!("thread {thread} is never seen waiting")
+}
+
+/// Gives the call that the interruption ended this result; `false` where there was none.
+#[cfg(target_arch = "x86_64")]
+fn set_result(thread: Pid, error: Errno) -> Result<bool> {
+    let mut registers = ptrace::getregs(thread)?;
+    let interrupted = u64::from_ne_bytes((-i64::from(Errno::EINTR as i32)).to_ne_bytes());
+    if registers.rax != interrupted {
+        return Ok(false);
+    }
+    registers.rax = u64::from_ne_bytes((-i64::from(error as i32)).to_ne_bytes());
+    ptrace::setregs(thread, registers)?;
+    Ok(true)
+}
+
+/// The same where results are in the first argument's register.
+#[cfg(target_arch = "aarch64")]
+fn set_result(thread: Pid, error: Errno) -> Result<bool> {
+    let mut registers = ptrace::getregs(thread)?;
+    let interrupted = u64::from_ne_bytes((-i64::from(Errno::EINTR as i32)).to_ne_bytes());
+    if registers.regs[0] != interrupted {
+        return Ok(false);
+    }
+    registers.regs[0] = u64::from_ne_bytes((-i64::from(error as i32)).to_ne_bytes());
+    ptrace::setregs(thread, registers)?;
+    Ok(true)
+}

@@ -1,0 +1,105 @@
+//! An interface that can't be listened to.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::Conf;
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, netns, wait_until};
+
+use super::{GAP, LIMIT, VIP, brisk, master};
+
+const SECOND: &str = "198.18.0.250";
+
+/// Without descriptors an interface is deaf. Its router stays in FAULT, which is said, while others go
+/// on, and heals once there are some again.
+#[test]
+fn a_deaf_interface_is_a_fault_and_heals() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("none for the socket", || deaf(1)),
+        ("none for waiting on the socket", || deaf(2)),
+        ("none for the kernel program", the_socket_serves),
+    ])
+}
+
+fn the_socket_serves() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let r1 = master(&lab)?;
+    leave(&r1, 3)?;
+    r1.reload(&both())?;
+    wait_until("the second is there", LIMIT, || lab.holds("r1", SECOND))
+        .with_context(|| r1.log_end())?;
+    // Whoever asks takes a descriptor, too.
+    limit(&r1, "512")?;
+    let status = r1.status()?;
+    let (path, why) = status.datapath("eth1")?;
+    ensure!(path == "socket" && why.contains("Too many open files"), "{path}: {why}");
+    Ok(())
+}
+
+fn deaf(spare: usize) -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let (first, second) = (lab.capture("client")?, Capture::start(lab.ns("client"), "eth1")?);
+    let r1 = master(&lab)?;
+    leave(&r1, spare)?;
+    r1.reload(&both())?;
+    r1.wait_log("eth1: adverts can't be received, trying again: Too many open files", LIMIT)?;
+    r1.wait_log("(VI_2) Entering FAULT STATE: adverts can't be received", LIMIT)?;
+    // Longer than a lone router listens, and than two attempts take.
+    let (begin, mut answers) = (Instant::now(), 0);
+    while begin.elapsed() < Duration::from_millis(4500) {
+        // An answer takes a descriptor, too, and there may be none for it at the moment.
+        let Ok(status) = r1.status() else { continue };
+        answers += 1;
+        let (path, instance) = (status.datapath("eth1")?, status.instance("VI_2")?);
+        ensure!(path == ("none", "adverts can't be received on it"), "eth1: {path:?}");
+        ensure!(instance.state() == "FAULT", "{}", instance.json());
+        ensure!(instance.why().contains("adverts can't be received"), "{}", instance.json());
+        pause(100);
+    }
+    ensure!(answers > 0, "status never answered: {}", r1.log_end());
+    ensure!(second.adverts().is_empty(), "it speaks unheard");
+    ensure!(!lab.holds("r1", SECOND), "it took the address unheard");
+    ensure!(r1.count_log("adverts can't be received, trying again") == 1, "{}", r1.log_end());
+    ensure!(lab.holds("r1", VIP), "the other router let go: {}", r1.log_end());
+    let at: Vec<_> = first.adverts_of("r1").iter().map(|seen| seen.at).collect();
+    let gap = at.windows(2).map(|pair| pair[1] - pair[0]).max().context("no adverts")?;
+    ensure!(gap < GAP, "{gap:?} between two adverts of the other router");
+
+    limit(&r1, "512")?;
+    wait_until("the second is there", LIMIT, || {
+        // As above: who asks must not keep it from trying.
+        let _ = r1.status();
+        lab.holds("r1", SECOND)
+    })
+    .with_context(|| r1.log_end())?;
+    ensure!(r1.status()?.datapath("eth1")?.0 == "native", "{:?}", r1.status()?);
+    ensure!(r1.count_log("(VI_2) Entering FAULT") == 1, "{}", r1.log_end());
+    Ok(())
+}
+
+fn both() -> String {
+    let second = brisk(100).named("VI_2", 52).on("eth1");
+    Conf::new(3).with(brisk(100)).with(second.holding(&["198.18.0.250/24"])).text()
+}
+
+/// Leaves a daemon so many descriptors more than it has.
+fn leave(daemon: &Daemon, spare: usize) -> Result<()> {
+    // What a start needs for moments has been closed by then.
+    pause(300);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))?;
+    let open: BTreeSet<usize> =
+        open.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+    let highest = (0..).filter(|fd| !open.contains(fd)).nth(spare).context("no number is free")?;
+    limit(daemon, &highest.to_string())
+}
+
+fn limit(daemon: &Daemon, most: &str) -> Result<()> {
+    // The soft limit alone, which everybody may raise again.
+    let (pid, limit) = (daemon.pid().to_string(), format!("--nofile={most}:"));
+    netns::run("prlimit", &["--pid", &pid, &limit]).map(drop)
+}

@@ -1,0 +1,45 @@
+//! The running daemon where something fails, moves or is missing under it.
+
+mod deaf;
+mod ending;
+mod exits;
+mod lost;
+mod moving;
+mod priority;
+mod renaming;
+mod twice;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vrrp_tests::conf::Instance;
+use vrrp_tests::{Daemon, Lab, wait_until};
+
+const VIP: &str = "192.0.2.250";
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The time between two adverts, with what a busy host adds.
+const GAP: Duration = Duration::from_millis(600);
+
+/// An instance that is MASTER after 1.5 s where it is alone.
+fn brisk(priority: u8) -> Instance {
+    Instance::new(priority).every("0.4")
+}
+
+/// A daemon on `r1` that holds the address.
+fn master(lab: &Lab) -> Result<Daemon> {
+    let daemon = lab.run("r1", &brisk(100).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| daemon.log_end())?;
+    Ok(daemon)
+}
+
+/// The state of an instance, as `status` says.
+fn state(daemon: &Daemon, instance: &str) -> Result<String> {
+    Ok(daemon.status()?.instance(instance)?.state().to_owned())
+}
+
+/// Waits until `status` says that an instance is in a state.
+fn wait_state(daemon: &Daemon, instance: &str, expected: &str) -> Result<Duration> {
+    let there = || state(daemon, instance).is_ok_and(|state| state == expected);
+    wait_until(&format!("{instance} is {expected}"), LIMIT, there).with_context(|| daemon.log_end())
+}

@@ -1,0 +1,95 @@
+//! Two daemons and one run directory.
+
+use std::process::{Child, Output};
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::addresses::AddressWatch;
+use vrrp_tests::daemon::xvrrp_binary;
+use vrrp_tests::status::Status;
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
+
+use super::{GAP, LIMIT, VIP, brisk, master, state};
+
+/// Whatever the second one is given, the first one notices nothing.
+#[test]
+fn a_second_one_disturbs_nothing() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let r1 = master(&lab)?;
+    let watch = AddressWatch::start(lab.ns("r1"))?;
+    let good = brisk(100).alone(3);
+    // The one instance is refused, so that none can be started.
+    let unusable = good.replace("virtual_router_id 51", "virtual_router_id 510");
+    let half = cases::configuration("C05-eof-without-brace");
+    for (name, text, code) in [("good", good, 1), ("unusable", unusable, 2), ("half", half, 2)] {
+        let output = second(&lab, &r1, name, &text)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(code), "{name}: {}: {said}", output.status);
+        let clear = format!("another xvrrp (pid {}) uses", r1.pid());
+        ensure!(code != 1 || said.contains(&clear), "{name}: unclear: {said}");
+        ensure!(state(&r1, "VI_1")? == "MASTER", "{name}: {}", r1.log_end());
+    }
+    ensure!(watch.of(VIP).is_empty(), "the address was touched: {:?}", watch.of(VIP));
+    let pid = std::fs::read_to_string(r1.run_dir().join("xvrrp.pid"))?;
+    ensure!(pid.trim() == r1.pid().to_string(), "the file says {pid}");
+    let link = lab.ns("r1").ip("-d link show eth0")?;
+    ensure!(link.contains("xdp"), "the program is gone: {link}");
+    pause(1100);
+    let adverts = wire.adverts_of("r1");
+    ensure!(adverts.iter().all(|seen| seen.advert.priority == 100), "it released");
+    let at: Vec<_> = adverts.iter().map(|seen| seen.at).collect();
+    let gap = at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    ensure!(gap < GAP, "{gap:?} between two adverts");
+    Ok(())
+}
+
+fn second(lab: &Lab, first: &Daemon, name: &str, conf: &str) -> Result<Output> {
+    let conf = lab.write(&format!("{name}.conf"), conf)?;
+    let binary = xvrrp_binary().display().to_string();
+    let mut command = lab.ns("r1").command("timeout");
+    command.args(["5", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(first.run_dir());
+    Ok(command.output()?)
+}
+
+/// Of several that start at the same moment one goes on.
+#[test]
+fn of_many_at_once_one_goes_on() -> Result<()> {
+    const MANY: usize = 4;
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let conf = lab.write("r1.conf", &brisk(100).alone(3))?;
+    let run_dir = lab.dir().join("r1.run");
+    let binary = xvrrp_binary().display().to_string();
+    let start = |number: usize| {
+        let log = std::fs::File::create(lab.dir().join(format!("{number}.log")))?;
+        let mut command = lab.ns("r1").command(&binary);
+        command.args(["run", "-f"]).arg(&conf).arg("--run-dir").arg(&run_dir).stderr(log);
+        Ok(command.spawn()?)
+    };
+    // What is left of them ends with the namespace.
+    let mut all = (0..MANY).map(start).collect::<Result<Vec<_>>>()?;
+    let mut ended = Vec::new();
+    wait_until("all but one have ended", LIMIT, || {
+        ended = all.iter_mut().filter_map(|one| one.try_wait().ok().flatten()).collect();
+        ended.len() == MANY - 1
+    })
+    .with_context(|| format!("ended: {ended:?}"))?;
+    ensure!(ended.iter().all(|status| status.code() == Some(1)), "{ended:?}");
+    wait_until("that one is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let status = Status::read(&run_dir)?;
+    ensure!(status.instance("VI_1")?.state() == "MASTER", "{status:?}");
+    let living: Vec<u32> = all.iter_mut().filter_map(living).collect();
+    let pid = std::fs::read_to_string(run_dir.join("xvrrp.pid"))?;
+    ensure!(living.len() == 1 && pid.trim() == living[0].to_string(), "{living:?}, not {pid}");
+    Ok(())
+}
+
+fn living(one: &mut Child) -> Option<u32> {
+    one.try_wait().is_ok_and(|status| status.is_none()).then(|| one.id())
+}
