@@ -97,6 +97,17 @@ fn a_shorter_interval_counts_at_once() {
     assert_eq!(lan.hosts[0].sent.len(), 1);
 }
 
+/// The release is what it waits for, whatever the interval is from now on.
+#[test]
+fn another_interval_does_not_undo_a_release() {
+    let mut lan = Lan::of([settings(100)]);
+    lan.hear(0, advert(12, 0, ms(1000)));
+    lan.hosts[0].settings.interval = every(ms(3000));
+    lan.reload(0);
+    lan.run_for(ms(610));
+    assert!(lan.hosts[0].is_active());
+}
+
 #[test]
 fn another_version_is_another_router() {
     let mut lan = active_with(|_| {});

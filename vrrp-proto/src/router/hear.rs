@@ -39,11 +39,11 @@ impl Router {
         };
         let heard = Following::of(now, advert);
         if advert.priority == Priority::RELEASE {
-            let skew =
-                time::skew(self.settings.version, self.priority, backup.interval(&self.settings));
+            let interval = backup.interval(&self.settings);
+            let skew = time::skew(self.settings.version, self.priority, interval);
             // Never later than before: a stray release must not keep the address unserved.
             backup.down_at = backup.down_at.min(now + skew);
-            backup.released = Some(advert.source);
+            backup.released = Some((advert.source, interval));
             let event = Event::PriorityZero { slot: self.slot, from: advert.source };
             lanes.events.push_back(event);
             return;
@@ -147,9 +147,11 @@ impl Active {
 }
 
 impl Backup {
-    /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3.
+    /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3. Behind a
+    /// release it is the one that was in use then, whatever a reload changed since.
     pub(super) fn interval(&self, settings: &Settings) -> Interval {
-        self.following.map_or(settings.interval, |following| following.interval)
+        let followed = || self.following.map_or(settings.interval, |following| following.interval);
+        self.released.map_or_else(followed, |(_, interval)| interval)
     }
 
     /// Says whether the sender of an advert loses against another router that is followed, was heard
@@ -177,7 +179,7 @@ impl Backup {
 
     /// Why Master_Down_Timer ran out.
     pub(super) fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
-        if let Some(from) = self.released {
+        if let Some((from, _)) = self.released {
             return Why::Released { from };
         }
         let last = self.following.map_or(since, |following| following.heard);

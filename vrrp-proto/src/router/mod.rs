@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Priority, time};
+use vrrp_common::{Instant, Interval, Priority, time};
 
 pub use self::view::{Following, Stats, View};
 use self::watch::{BACKSTOP, Watched};
@@ -81,8 +81,8 @@ struct Backup {
     following: Option<Following>,
     /// An Active router that loses against us and is to be replaced.
     outranked: Option<Following>,
-    /// The Active router that released.
-    released: Option<IpAddr>,
+    /// The Active router that released, and the interval that rules the wait behind that.
+    released: Option<(IpAddr, Interval)>,
     /// The end of `preempt_delay`, once a router of lower priority was heard.
     preempt_at: Option<Instant>,
 }

@@ -49,7 +49,8 @@ impl Router {
         match &mut self.state {
             State::Initialize | State::Fault { .. } => {}
             State::Backup(backup) => {
-                if backup.following.is_none() && before.interval != self.settings.interval {
+                let unheard = backup.following.is_none() && backup.released.is_none();
+                if unheard && before.interval != self.settings.interval {
                     // Nobody was heard, so the wait since listening began is by our own interval.
                     let (version, interval) = (self.settings.version, self.settings.interval);
                     let wait = time::master_down(version, self.priority, interval);

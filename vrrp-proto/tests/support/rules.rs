@@ -18,7 +18,7 @@ pub(crate) struct Listener {
     /// The interval of that advert.
     interval: Option<Interval>,
     /// A release came.
-    released: Option<Instant>,
+    released: Option<(Instant, Interval)>,
     /// The first advert of lower priority, for `preempt_delay`.
     lower: Option<Instant>,
     delay: Duration,
@@ -47,7 +47,8 @@ impl Listener {
         match view.state {
             StateName::Initialize | StateName::Fault | StateName::Active => {}
             StateName::Backup if advert.priority == Priority::RELEASE => {
-                self.released.get_or_insert(now);
+                let interval = self.interval.unwrap_or(settings.interval);
+                self.released.get_or_insert((now, interval));
             }
             StateName::Backup => {
                 let preempt = settings.preempt || view.priority.is_owner();
@@ -82,8 +83,8 @@ impl Listener {
     fn earliest(&self, priority: Priority, settings: &Settings) -> Option<Instant> {
         let interval = self.interval.unwrap_or(settings.interval);
         let down = self.since? + time::master_down(settings.version, priority, interval);
-        let skew = time::skew(settings.version, priority, interval);
-        let released = self.released.map(|at| at + skew);
+        let skew = |interval| time::skew(settings.version, priority, interval);
+        let released = self.released.map(|(at, interval)| at + skew(interval));
         Some(released.map_or(down, |at| at.min(down)))
     }
 }
