@@ -10,6 +10,8 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod fastpath;
+pub mod guardian;
+mod ledger;
 pub mod log;
 pub mod net;
 pub mod notify;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -41,7 +42,7 @@ pub enum RunDirError {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// The control socket in a run directory.
@@ -56,19 +57,32 @@ impl RunDir {
     /// # Errors
     /// [`RunDirError`] where another process has it and goes on, or the file system refuses.
     pub fn take(path: &Path) -> Result<Self, RunDirError> {
+        Self::take_for(path, std::process::id(), None)
+    }
+
+    /// As [`take`](Self::take), in the name of another process, and perhaps by a lock that it has held
+    /// all the time.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub(crate) fn take_for(
+        path: &Path,
+        main: u32,
+        held: Option<File>,
+    ) -> Result<Self, RunDirError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| RunDirError::Io { path, error }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
         let name = path.join("xvrrp.pid");
-        let mut lock = take_lock(&name).map_err(|refusal| match refusal {
+        let mut lock = take_lock(&name, held).map_err(|refusal| match refusal {
             Refusal::Held(pid) => RunDirError::InUse { path: path.to_owned(), pid },
             Refusal::Io(error) => io(&name)(error),
         })?;
         lock.set_len(0)
             .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .and_then(|()| writeln!(lock, "{main}"))
             .map_err(io(&name))?;
         // Left by an earlier life: a socket can't be bound where a file is.
         match fs::remove_file(socket(path)) {
@@ -77,7 +91,17 @@ impl RunDir {
             }
             Ok(()) | Err(_) => {}
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The lock: whoever has a copy of this descriptor holds it too.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Where the control socket goes.
@@ -102,8 +126,15 @@ enum Refusal {
 }
 
 /// Locks a file, made where it is missing; waits for a process that is about to end.
-fn take_lock(name: &Path) -> Result<Flock<File>, Refusal> {
+fn take_lock(name: &Path, held: Option<File>) -> Result<Flock<File>, Refusal> {
     let give_up = Instant::now() + PATIENCE;
+    if let Some(held) = held
+        && is_there(&held, name).map_err(Refusal::Io)?
+    {
+        // Whoever has the descriptor has the lock already.
+        return Flock::lock(held, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| Refusal::Io(errno.into()));
+    }
     loop {
         let file = OpenOptions::new()
             .read(true)

@@ -45,7 +45,11 @@ impl Service {
         let staying = self.running.iter().filter(|(_, running)| !running.ending);
         let mut old: BTreeMap<Place, Slot> =
             staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();
-        let hold = if starting { config.global.startup_delay } else { Duration::ZERO };
+        let hold = if starting {
+            config.global.startup_delay.max(self.life.silent())
+        } else {
+            Duration::ZERO
+        };
         for instance in &config.instances {
             match old.remove(&Place::of(instance)) {
                 Some(slot) => self.change(slot, instance),
@@ -62,7 +66,8 @@ impl Service {
     }
 
     fn add(&mut self, instance: &Instance, hold: Duration) {
-        let slot = self.free_slot();
+        let slot = self.life.resumed(instance).unwrap_or_else(|| self.free_slot());
+        let resumes = self.life.begin(slot, instance);
         if let Some(fast) = &mut self.fast
             && let Err(error) = fast.reset(slot.0)
         {
@@ -81,8 +86,13 @@ impl Service {
             reroute: false,
             link: None,
         };
+        self.life.note(slot, &running, &self.host, &self.own);
         self.running.insert(slot, running);
+        let hold = if resumes { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
+        if resumes {
+            self.tell(Input::Resume { slot });
+        }
     }
 
     fn change(&mut self, slot: Slot, instance: &Instance) {
@@ -99,6 +109,7 @@ impl Service {
         info!("({}) changed by reload", instance.name);
         running.settings = settings.clone();
         running.reroute = true;
+        self.life.note(slot, running, &self.host, &self.own);
         self.forget(slot);
         self.tell(Input::Change { slot, settings: Box::new(settings) });
     }
@@ -115,7 +126,7 @@ impl Service {
         loop {
             let slot = Slot(self.next_slot % abi::MAX_SLOTS);
             self.next_slot += 1;
-            if !self.running.contains_key(&slot) {
+            if !self.running.contains_key(&slot) && !self.life.is_reserved(slot) {
                 return slot;
             }
         }
@@ -171,6 +182,7 @@ impl Service {
         if news && (route.is_some() || interface.is_none()) {
             running.reroute = false;
             let old = std::mem::replace(&mut running.route, route);
+            self.life.note(slot, running, &self.host, &self.own);
             set_route(slot, running, old, &mut self.fast, &self.orders);
         }
         if running.link != Some(link) {
@@ -245,7 +257,9 @@ impl Service {
     pub(super) fn clear_leftovers(&mut self, config: &Config) {
         let held = self.running.values().flat_map(|running| running.settings.held());
         let known = held.map(|address| (address.device.clone(), address.ip)).collect();
-        let found = leftovers::find(&self.host, config, &known);
+        let found = leftovers::find(&self.life.marked(&self.host), config, &known, |instance| {
+            self.life.resumed(instance).is_some()
+        });
         self.own.extend(leftover::own(&found));
         self.executor.protect(self.own.clone());
         let removed: Arc<[_]> = leftovers::removals(&found).collect();

@@ -13,6 +13,7 @@ use super::service::{End, LastRefused, Service};
 use super::{refusals, words};
 use crate::fastpath::FastPath;
 use crate::notify::{Kind, Word};
+use crate::sys::clock;
 
 /// Causes counted at most; they are only ever this many while somebody forges senders.
 const CHATTED: usize = 1024;
@@ -96,6 +97,7 @@ impl Service {
                 fast.remove_router(key, slot.0);
             }
             self.forget(slot);
+            self.life.end(slot, clock::now());
             let _ = self.orders.send(Order::Unroute(slot));
             self.reconcile();
         }

@@ -3,31 +3,32 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vrrp_proto::VirtualAddress;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, Instance};
 use crate::net::Snapshot;
 use crate::net::addr::Addresses;
-use crate::net::leftover::{self, Found, Wanted};
+use crate::net::leftover::{self, Found, Origin, Wanted};
 use crate::net::monitor::Monitor;
 use crate::net::routes;
-use crate::run_dir::RunDir;
 
 use super::Options;
+use super::life::Life;
 
 /// Finds the configured addresses that the host has, but for those in `known`, and tells what becomes of
-/// each. Instances that are not run count too: they may have held theirs in an earlier life.
+/// each. Those of an instance that `goes_on` as Active stay. Instances that are not run count too: they may have held theirs in an earlier life.
 pub(super) fn find(
     host: &Snapshot,
     config: &Config,
     known: &BTreeSet<(String, IpAddr)>,
+    goes_on: impl Fn(&Instance) -> bool,
 ) -> Vec<Found> {
     let wanted: Vec<Wanted<'_>> = config
         .instances
         .iter()
         .flat_map(|instance| {
-            let at_once = instance.priority.is_owner();
+            let at_once = instance.priority.is_owner() || goes_on(instance);
             let held = instance.addresses.iter().chain(&instance.excluded);
             held.map(move |address| Wanted { address, at_once })
         })
@@ -46,6 +47,9 @@ pub(super) fn find(
     for one in &found {
         if one.is_alarming() {
             warn!("{one}");
+        } else if one.origin == Origin::OursBefore {
+            // One for each address, and nothing has happened to it.
+            debug!("{one}");
         } else {
             info!("{one}");
         }
@@ -60,11 +64,12 @@ pub(super) fn removals(found: &[Found]) -> impl Iterator<Item = VirtualAddress> 
 
 /// Cleans up for a configuration that can't be started, as far as it could be read: the daemon that held
 /// the addresses is gone, and this one does not come.
-pub(super) fn clear_without_start(options: &Options, config: &Config) {
+pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &Config) {
     // Whoever holds the run directory is alive, and the addresses are its own.
-    let Ok(_held) = RunDir::take(&options.run_dir) else { return };
+    let Ok(held) = life.take_run_dir(&options.run_dir) else { return };
+    life.open_ledger(&held, None);
     let Ok((host, _)) = Monitor::start(Monitor::RECEIVE_BUFFER) else { return };
-    let found = find(&host, config, &BTreeSet::new());
+    let found = find(&life.marked(&host), config, &BTreeSet::new(), |_| false);
     let removed: Vec<VirtualAddress> = removals(&found).collect();
     let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);
     let results = Addresses::open().map(|mut addresses| addresses.remove(&removed, index));

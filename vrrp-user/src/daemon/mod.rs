@@ -9,6 +9,7 @@ mod budget;
 mod hear;
 mod host;
 mod leftovers;
+mod life;
 mod plan;
 mod ports;
 mod protocol;
@@ -25,6 +26,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::ReadError;
 use crate::config::model::Datapath;
+use crate::guardian::channel::Keeper;
 use crate::run_dir::RunDirError;
 
 /// How to run.
@@ -108,11 +110,11 @@ impl RunError {
     }
 }
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it; where it has a guardian, as its worker.
 ///
 /// # Errors
 /// [`RunError`] says who has to do what.
-pub fn run(options: Options) -> Result<(), RunError> {
+pub(crate) fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunError> {
     // Each interface takes four descriptors and each running script some; what the hard limit allows is
     // ours to use. Where even that is refused, the soft limit will do for most.
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -125,7 +127,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::from_io("tokio runtime"))?;
-    let result = runtime.block_on(service::run(options));
+    let result = runtime.block_on(service::run(options, keeper));
     // A look-up of a user that hangs in a directory service must not hold up the end.
     runtime.shutdown_background();
     result

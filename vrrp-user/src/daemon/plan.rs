@@ -10,6 +10,7 @@ use vrrp_proto::{Settings, Slot, TrackerId};
 
 use super::protocol::Route;
 use crate::config::model::{Instance, Tracked};
+use crate::ledger::Body;
 use crate::transmit::{AdvertFrame, Mac};
 
 /// What makes an instance the same one after a reload: its place on the wire, not its name.
@@ -27,6 +28,12 @@ impl Place {
             family: instance.family,
             vrid: instance.vrid.get(),
         }
+    }
+
+    /// The place of a router in the ledger.
+    pub(crate) fn of_body(body: &Body) -> Option<Self> {
+        let family = [Family::V4, Family::V6].into_iter().find(|f| *f as u8 == body.family)?;
+        Some(Self { interface: body.interface.clone(), family, vrid: body.vrid })
     }
 }
 

@@ -34,7 +34,7 @@ impl Service {
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: self.life.main(),
             uptime_ms: millis(now, self.started),
             router_id: self.router_id(),
             config: self.options.config.display().to_string(),

@@ -18,6 +18,7 @@ use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, Tracker
 
 use super::apply::pace;
 use super::budget::Budget;
+use super::life::Life;
 use super::plan::{self, Watched};
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
@@ -29,6 +30,7 @@ use crate::config::model::{Config, Datapath, Instance};
 use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
+use crate::guardian::channel::Keeper;
 use crate::net::Snapshot;
 use crate::net::executor::Executor;
 use crate::net::leftover::OwnAddress;
@@ -77,6 +79,7 @@ pub(super) struct LastRefused {
 }
 
 pub(super) struct Service {
+    pub(super) life: Life,
     pub(super) options: Options,
     pub(super) config: Config,
     pub(super) started: Instant,
@@ -140,10 +143,13 @@ pub(super) enum End {
 }
 
 /// Starts, runs and stops.
-pub(super) async fn run(options: Options) -> Result<(), RunError> {
+pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunError> {
     let signals = Signals::take().map_err(RunError::from_io("signals"))?;
-    let config = read_config(&options)?;
-    let run_dir = RunDir::take(&options.run_dir)?;
+    let mut life = Life::new(keeper);
+    let config = read_config(&options, &mut life)?;
+    let run_dir = life.take_run_dir(&options.run_dir)?;
+    // Before all else: until they are gone, two hosts may answer for addresses of an earlier life.
+    life.open_ledger(&run_dir, Some(&config));
     let (host, changes) =
         Monitor::start(Monitor::RECEIVE_BUFFER).map_err(RunError::from_io("netlink"))?;
     let (orders, orders_end) = unbounded_channel();
@@ -161,6 +167,7 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
 
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
+        life,
         started: clock::now(),
         running: BTreeMap::new(),
         host,
@@ -182,7 +189,6 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
         config: config.clone(),
         options,
     };
-    // Before all else: until they are gone, two hosts may answer for them.
     service.clear_leftovers(&config);
     service.fast = match load_fast_path(want) {
         Ok(fast) => Some(fast),
@@ -197,9 +203,10 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
+    service.life.running();
     let mut ears = Ears { notices, changes, reports, asked, signals };
     let end = service.turn(&mut ears).await;
-    service.stop(end, thread, &mut ears).await
+    service.stop(end, thread, &mut ears, &run_dir).await
 }
 
 /// Passes on what the kernel program says, where it was built to say something.
@@ -212,7 +219,7 @@ async fn forward(mut messages: Messages) {
 }
 
 /// Reads the file for a start; whatever is wrong with it is logged.
-fn read_config(options: &Options) -> Result<Config, RunError> {
+fn read_config(options: &Options, life: &mut Life) -> Result<Config, RunError> {
     let loaded = config::load(&options.config).map_err(|error| {
         if error.source.kind() == ErrorKind::NotFound {
             RunError::NoConfig(error.to_string())
@@ -223,7 +230,7 @@ fn read_config(options: &Options) -> Result<Config, RunError> {
     log_diagnostics(&loaded);
     let config = loaded.startable().map_err(|refusal| {
         if let Some(config) = &loaded.config {
-            leftovers::clear_without_start(options, config);
+            leftovers::clear_without_start(options, life, config);
         }
         RunError::Config(refusal.to_string())
     })?;
@@ -266,6 +273,7 @@ impl Service {
             watcher: self.fast.as_mut().and_then(FastPath::watcher),
             sender: Sender::open().map_err(RunError::from_io("packet socket"))?,
             executor: Arc::clone(&self.executor),
+            pulse: self.life.pulse(),
         };
         std::thread::Builder::new()
             .name("xvrrp-protocol".to_owned())
@@ -333,6 +341,12 @@ impl Service {
 
     fn reload(&mut self) {
         info!("Reloading {}", self.options.config.display());
+        self.life.say("reloading");
+        self.read_again();
+        self.life.say("reloaded");
+    }
+
+    fn read_again(&mut self) {
         let loaded = match config::load(&self.options.config) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -358,7 +372,15 @@ impl Service {
         end: End,
         thread: JoinHandle<()>,
         ears: &mut Ears,
+        run_dir: &RunDir,
     ) -> Result<(), RunError> {
+        if let End::Broken(why) = &end
+            && self.life.is_guarded()
+        {
+            // Nothing is given up: the next worker goes on with it.
+            return Err(RunError::Internal(format!("the protocol thread ended: {why}")));
+        }
+        self.life.stopping();
         let began = std::time::Instant::now();
         let broken = match end {
             End::Signal(name) => {
@@ -379,7 +401,9 @@ impl Service {
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
-        if !self.executor.flush(STOP) {
+        if self.executor.flush(STOP) {
+            self.life.over(run_dir);
+        } else {
             warn!("Not all addresses could be taken off in time");
         }
         let left = STOP_IN_ALL.saturating_sub(began.elapsed());

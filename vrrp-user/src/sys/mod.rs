@@ -1,6 +1,8 @@
 //! System calls that no library wraps safely: the only `unsafe` code outside the maps' types.
+pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod interface;
 pub(crate) mod link_address;
+pub(crate) mod mapped;
 pub(crate) mod readiness;
 pub(crate) mod schedule;

@@ -20,6 +20,7 @@ use vrrp_proto::{Event, Input, Slot, View};
 use self::thread::Protocol;
 use crate::daemon::budget::Budget;
 use crate::fastpath::{Counters, Ring, Watcher};
+use crate::ledger::Pulse;
 use crate::net::executor::Executor;
 use crate::slowpath::{Filter, SlowPath};
 use crate::sys::schedule;
@@ -97,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) watcher: Option<Watcher>,
     pub(crate) sender: Sender,
     pub(crate) executor: Arc<Executor>,
+    /// What is known of this thread when it is gone.
+    pub(crate) pulse: Pulse,
 }
 
 /// Runs until [`Order::Stop`], or until the service thread is gone.

@@ -16,6 +16,7 @@ use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts, Route};
 use crate::daemon::budget::Budget;
 use crate::fastpath::Ring;
+use crate::ledger::Pulse;
 use crate::net::executor::Executor;
 use crate::slowpath::{SlowPath, Table};
 use crate::sys::clock::{self, Timer};
@@ -36,6 +37,7 @@ pub(super) struct Protocol {
     table: Table,
     sender: Sender,
     executor: Arc<Executor>,
+    pulse: Pulse,
     timer: Timer,
     routes: BTreeMap<Slot, Line>,
     /// Reused from turn to turn.
@@ -63,6 +65,7 @@ impl Protocol {
             table: Table::default(),
             sender: parts.sender,
             executor: parts.executor,
+            pulse: parts.pulse,
             timer: Timer::new()?,
             routes: BTreeMap::new(),
             records: Vec::with_capacity(2 * BUDGET),
@@ -73,7 +76,9 @@ impl Protocol {
     pub(super) async fn turn_until_stopped(mut self) -> io::Result<()> {
         let mut more = false;
         loop {
-            self.timer.arm(self.engine.poll_timeout())?;
+            let due = self.engine.poll_timeout();
+            self.timer.arm(due)?;
+            self.pulse.heartbeat(clock::now(), due);
             tokio::select! {
                 biased;
                 // 0. what was left over: the others still get their turn, by the budget
@@ -263,6 +268,9 @@ impl Protocol {
                 self.executor.send(effect);
             }
             while let Some(event) = self.engine.poll_event() {
+                if let Event::Transition { slot, to, priority, .. } = event {
+                    self.pulse.state(slot, to, priority, now);
+                }
                 self.tell(if let Event::TookOver { slot, heard, due } = event {
                     Notice::TookOver(slot, Budget { spoke, ..Budget::new(heard, due, now) })
                 } else {
@@ -280,6 +288,7 @@ impl Protocol {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
             let frame = line.route.frame.patch(transmit.priority, transmit.form);
+            self.pulse.sending(transmit.slot, transmit.priority, transmit.form, clock::now());
             let sent = self.sender.send(line.route.key.ifindex, frame);
             sent_any |= sent.is_ok();
             match sent {

@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::model::Datapath;
 use crate::daemon::{self, Options, RunError};
-use crate::{config, control, log, status, track};
+use crate::guardian::channel::Keeper;
+use crate::{config, control, guardian, log, status, track};
+
+mod release;
 
 /// Where the configuration is looked for, in this order.
 const FILES: [&str; 2] = ["/etc/xvrrp/xvrrp.conf", "/etc/keepalived/keepalived.conf"];
@@ -29,7 +32,8 @@ enum Command {
     /// Run in the foreground; logs go to standard error.
     ///
     /// SIGHUP reads the configuration again; a faulty one changes nothing. SIGTERM and SIGINT give the
-    /// addresses up and end the daemon.
+    /// addresses up and end the daemon. Signals go to the main process, which starts a worker that does
+    /// the work, and replaces it when it dies.
     ///
     /// Exit status: 0 stopped by a signal, 1 fatal, 2 configuration, 4 no permission, 6 no
     /// configuration file, 70 internal error.
@@ -41,6 +45,14 @@ enum Command {
     Check(File),
     /// Show what the running daemon knows.
     Status(Ask),
+    /// Give up what a daemon that is gone has left: priority 0, addresses off.
+    ///
+    /// For `ExecStopPost=` of a unit, and for who killed all of it by hand. Does nothing while the daemon
+    /// runs.
+    ///
+    /// Exit status: 0 nothing is left, 1 the daemon runs or something could not be given up, 4 no
+    /// permission.
+    Release(Left),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +70,16 @@ struct Run {
     #[arg(long, value_enum)]
     datapath: Option<PathName>,
     /// Where the lock and the control socket are
+    #[arg(long, value_name = "DIR", default_value = "/run/xvrrp")]
+    run_dir: PathBuf,
+    /// This is the worker of a guardian
+    #[arg(long, hide = true)]
+    guarded: bool,
+}
+
+#[derive(Debug, Args)]
+struct Left {
+    /// The run directory of the daemon that is gone
     #[arg(long, value_name = "DIR", default_value = "/run/xvrrp")]
     run_dir: PathBuf,
 }
@@ -98,18 +120,33 @@ impl From<PathName> for Datapath {
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    // The guardian stays small: whatever the words mean is for the worker to say.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "run")
+        && words.next().is_none_or(|word| word != guardian::MARK)
+    {
+        return guardian::main();
+    }
     match Cli::parse().command {
         Command::Run(run) => run_daemon(run),
         Command::Check(file) => check(&file),
         Command::Status(ask) => show(&ask),
+        Command::Release(left) => release::main(&left.run_dir),
     }
 }
 
 fn run_daemon(run: Run) -> ExitCode {
+    let keeper = match run.guarded.then(Keeper::meet).transpose() {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            eprintln!("xvrrp: no guardian: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let _log = log::init();
     let result = file(&run.file).map_err(RunError::NoConfig).and_then(|config| {
         let datapath = run.datapath.map(Datapath::from);
-        daemon::run(Options { config, datapath, run_dir: run.run_dir })
+        daemon::run(Options { config, datapath, run_dir: run.run_dir }, keeper)
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

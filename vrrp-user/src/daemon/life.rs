@@ -1,0 +1,255 @@
+//! This process's life among others: its guardian, its ledger, and what an earlier life left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::net::if_::if_nametoindex;
+use tracing::{debug, info, warn};
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Priority};
+use vrrp_proto::Slot;
+
+use super::plan::{self, Place};
+use super::service::Running;
+use crate::config::model::{Config, Instance};
+use crate::guardian::channel::Keeper;
+use crate::ledger::release::release;
+use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
+use crate::net::Snapshot;
+use crate::net::leftover::OwnAddress;
+use crate::run_dir::{RunDir, RunDirError};
+use crate::sys::clock;
+
+/// The name under which the run directory's lock is kept.
+const LOCK: &str = "lock";
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    keeper: Option<Keeper>,
+    ledger: Option<Ledger>,
+    /// Routers that were Active in an earlier life and go on as such.
+    resumed: BTreeMap<Place, Slot>,
+    /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
+    put_on: BTreeSet<(String, IpAddr)>,
+    /// The ledger could not be written; said once.
+    failing: bool,
+}
+
+impl Life {
+    /// Begins; without a guardian, what this process does ends with it.
+    pub(super) fn new(keeper: Option<Keeper>) -> Self {
+        if let Some(keeper) = &keeper {
+            keeper.say("hello");
+        }
+        Self { keeper, ..Self::default() }
+    }
+
+    /// Whether somebody sees to it that a crash is made good.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// The daemon's main process.
+    pub(super) fn main(&self) -> u32 {
+        self.keeper.as_ref().map_or_else(std::process::id, Keeper::main)
+    }
+
+    /// Takes the run directory, by the lock that an earlier worker held where there was one.
+    pub(super) fn take_run_dir(&mut self, path: &Path) -> Result<RunDir, RunDirError> {
+        let held = self.keeper.as_mut().and_then(|keeper| keeper.take(LOCK)).map(File::from);
+        let run_dir = RunDir::take_for(path, self.main(), held)?;
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(&[(LOCK, run_dir.lock())]);
+        }
+        Ok(run_dir)
+    }
+
+    /// Opens the ledger, and settles what is in it: routers that can go on as Active do, everything else
+    /// is released. `config`: what is to run now; nothing, where it can't be started.
+    pub(super) fn open_ledger(&mut self, run_dir: &RunDir, config: Option<&Config>) {
+        let name = crate::guardian::LEDGER;
+        let kept = self.keeper.as_mut().and_then(|keeper| keeper.take(name));
+        let opened = match kept {
+            Some(fd) => Ledger::adopt(fd.into()),
+            None => Ledger::open(run_dir.path()),
+        };
+        let mut ledger = match opened {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                warn!("There is no ledger, so nobody can clean up after a crash: {error}");
+                return;
+            }
+        };
+        self.settle(&mut ledger, config);
+        ledger.table().start(std::process::id(), clock::now());
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(&[(name, std::os::fd::AsFd::as_fd(&ledger))]);
+        }
+        self.ledger = Some(ledger);
+    }
+
+    fn settle(&mut self, ledger: &mut Ledger, config: Option<&Config>) {
+        let now = clock::now();
+        let places: BTreeSet<Place> =
+            config.iter().flat_map(|config| &config.instances).map(Place::of).collect();
+        let entries: Vec<Entry> = ledger.table().entries().collect();
+        let mut ended = Vec::new();
+        for entry in entries {
+            let body = ledger.table().body(entry.slot);
+            let place = body.as_ref().and_then(|body| {
+                let place = Place::of_body(body)?;
+                let there = if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
+                (there && judge::goes_on(&entry, now) && places.contains(&place)).then_some(place)
+            });
+            let Some(place) = place else {
+                ended.push(entry);
+                continue;
+            };
+            let addresses = body.into_iter().flat_map(|body| body.addresses);
+            let ours = addresses.filter(|held| !held.own).map(|held| (held.device, held.ip));
+            self.put_on.extend(ours);
+            self.resumed.insert(place, Slot(entry.slot));
+        }
+        for released in release(ledger.table(), &ended, ledger.table().alive(), now) {
+            info!("From an earlier life: {released}");
+        }
+        for entry in ended {
+            ledger.forget(entry.slot);
+        }
+    }
+
+    /// The slot of an instance that goes on as the Active one it was.
+    pub(super) fn resumed(&self, instance: &Instance) -> Option<Slot> {
+        self.resumed.get(&Place::of(instance)).copied()
+    }
+
+    /// Whether a slot is one of those.
+    pub(super) fn is_reserved(&self, slot: Slot) -> bool {
+        self.resumed.values().any(|reserved| *reserved == slot)
+    }
+
+    /// The host as it is, with the mark on what an earlier life put there: a kernel may not keep it.
+    pub(super) fn marked(&self, host: &Snapshot) -> Snapshot {
+        let mut marked = host.clone();
+        for interface in marked.interfaces.values_mut() {
+            let name = &interface.name;
+            for address in &mut interface.addresses {
+                if self.put_on.contains(&(name.clone(), address.ip)) {
+                    address.proto = crate::net::addr::PROTOCOL;
+                }
+            }
+        }
+        marked
+    }
+
+    /// How long a start stays silent: after a crash loop, until it is clear that it is none any more.
+    pub(super) fn silent(&self) -> Duration {
+        self.ledger.as_ref().map_or(Duration::ZERO, |ledger| ledger.table().silent())
+    }
+
+    /// The ledger for the protocol thread.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.ledger.as_ref().map(Ledger::pulse).unwrap_or_default()
+    }
+
+    /// Begins an instance's record, and says whether it goes on as the Active one it was.
+    pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> bool {
+        let resumes = self.resumed.remove(&Place::of(instance)) == Some(slot);
+        if let Some(ledger) = &self.ledger {
+            ledger.begin(slot, resumes);
+        }
+        resumes
+    }
+
+    /// Notes what an instance is and has, before the protocol thread is told.
+    pub(super) fn note(
+        &mut self,
+        slot: Slot,
+        running: &Running,
+        host: &Snapshot,
+        own: &BTreeSet<OwnAddress>,
+    ) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let body = body(slot, running, host, own);
+        let interval = running.settings.interval.get();
+        match ledger.note(slot, body, interval, clock::now()) {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                warn!("The ledger can't be written: {error}");
+            }
+            Err(error) => debug!("The ledger can't be written: {error}"),
+        }
+    }
+
+    /// Ends an instance's record.
+    pub(super) fn end(&mut self, slot: Slot, now: Instant) {
+        if let Some(ledger) = &self.ledger {
+            ledger.end(slot, now);
+        }
+    }
+
+    /// Says that all is started.
+    pub(super) fn running(&self) {
+        self.set_phase(Phase::Running);
+        self.say("running");
+    }
+
+    /// Says that from here on all is being given up.
+    pub(super) fn stopping(&self) {
+        self.set_phase(Phase::Stopping);
+    }
+
+    /// Says that nothing is left.
+    pub(super) fn over(&self, run_dir: &RunDir) {
+        // Where it stays, the next start finds nothing to do in it.
+        let _ = std::fs::remove_file(crate::ledger::path(run_dir.path()));
+    }
+
+    /// Tells the guardian something.
+    pub(super) fn say(&self, text: &str) {
+        if let Some(keeper) = &self.keeper {
+            keeper.say(text);
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        if let Some(ledger) = &self.ledger {
+            ledger.set_phase(phase);
+        }
+    }
+}
+
+/// An instance as the ledger has it.
+fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddress>) -> Body {
+    let instance = &running.instance;
+    let index = |name: &str| host.by_name(name).map_or(0, |interface| interface.ifindex);
+    let route = running
+        .route
+        .and_then(|(ifindex, mac, source)| plan::route(instance, slot, ifindex, mac, source).ok());
+    let frames = route.map_or_else(Default::default, |mut route| {
+        [ChecksumForm::Message, ChecksumForm::PseudoHeader]
+            .map(|form| route.frame.patch(Priority::RELEASE, form).to_vec())
+    });
+    let addresses = running.settings.held().map(|address| Held {
+        ip: address.ip,
+        prefix: address.prefix,
+        device: address.device.clone(),
+        ifindex: index(&address.device),
+        own: own.contains(&OwnAddress::of(address)),
+        dropped: None,
+    });
+    Body {
+        name: instance.name.clone(),
+        interface: instance.interface.clone(),
+        ifindex: running.route.map_or_else(|| index(&instance.interface), |(index, _, _)| index),
+        family: instance.family as u8,
+        vrid: instance.vrid.get(),
+        frames,
+        addresses: addresses.collect(),
+    }
+}

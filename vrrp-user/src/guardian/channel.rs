@@ -1,0 +1,160 @@
+//! What guardian and worker tell each other, over a socket that is the worker's standard input.
+//!
+//! A message is a word and perhaps names, with one descriptor for each name where it is `keep`:
+//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `running`, `reloading`, `reloaded`, and
+//! from the guardian to a new worker `keep`s of all that an earlier one has had kept, then `all`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::{dup2_stdin, getppid};
+
+use crate::sys::child::{DESCRIPTORS, copy_at_least, receive, send};
+
+/// Descriptors by name.
+pub(crate) type Kept = BTreeMap<String, OwnedFd>;
+
+/// How long a worker waits for what an earlier one has had kept. It was sent before the worker began.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a worker says.
+#[derive(Debug)]
+pub(super) enum Said {
+    Hello,
+    Running,
+    Reloading,
+    Reloaded,
+    Keep(Vec<(String, OwnedFd)>),
+    Drop(Vec<String>),
+    /// Its end of the socket is closed.
+    End,
+}
+
+/// Reads what the worker says next; `None`: nothing at present.
+pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Said>> {
+    let Some((text, descriptors)) = receive(socket)? else { return Ok(None) };
+    let mut words = text.split_whitespace().map(str::to_owned);
+    Ok(Some(match words.next().as_deref() {
+        None => Said::End,
+        Some("hello") => Said::Hello,
+        Some("running") => Said::Running,
+        Some("reloading") => Said::Reloading,
+        Some("reloaded") => Said::Reloaded,
+        Some("keep") => Said::Keep(words.zip(descriptors).collect()),
+        // Both ends are one program.
+        Some(_) => Said::Drop(words.collect()),
+    }))
+}
+
+/// Hands all that is kept to a new worker.
+pub(super) fn hand_over(socket: BorrowedFd<'_>, kept: &Kept) -> io::Result<()> {
+    let all: Vec<(&str, BorrowedFd<'_>)> =
+        kept.iter().map(|(name, fd)| (name.as_str(), fd.as_fd())).collect();
+    for some in all.chunks(DESCRIPTORS) {
+        keep(socket, some)?;
+    }
+    send(socket, "all", &[])
+}
+
+fn keep(socket: BorrowedFd<'_>, some: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
+    let names: Vec<&str> = some.iter().map(|(name, _)| *name).collect();
+    let descriptors: Vec<BorrowedFd<'_>> = some.iter().map(|(_, fd)| *fd).collect();
+    send(socket, &format!("keep {}", names.join(" ")), &descriptors)
+}
+
+/// The worker's end: its guardian, who keeps what is to outlive it.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    socket: OwnedFd,
+    main: u32,
+    kept: Kept,
+}
+
+impl Keeper {
+    /// Takes the socket from standard input, makes this process end in order when the guardian ends, and
+    /// receives what an earlier worker has had kept.
+    ///
+    /// # Errors
+    /// Standard input is no such socket, or the guardian is gone.
+    pub(crate) fn meet() -> io::Result<Self> {
+        let low = io::stdin().as_fd().try_clone_to_owned()?;
+        let null = File::open("/dev/null")?;
+        dup2_stdin(&null)?;
+        // The kernel closes a process's descriptors from the highest down, and each packet socket takes
+        // it some milliseconds: with a high number the guardian knows at once.
+        let socket = copy_at_least(low.as_fd(), HIGH).unwrap_or(low);
+        set_pdeathsig(Signal::SIGTERM)?;
+        // It may have ended before that was set.
+        let main = getppid();
+        let mut kept = Kept::new();
+        loop {
+            let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            let limit = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+            poll(&mut ready, limit)?;
+            let Some((text, descriptors)) = receive(socket.as_fd())? else {
+                return Err(io::ErrorKind::TimedOut.into());
+            };
+            let mut words = text.split_whitespace();
+            match words.next() {
+                Some("keep") => kept.extend(words.map(str::to_owned).zip(descriptors)),
+                Some(_) => break,
+                None => {
+                    // Its end is closed: what pdeathsig would have done.
+                    raise(Signal::SIGTERM)?;
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+            }
+        }
+        Ok(Self { socket, main: u32::try_from(main.as_raw()).unwrap_or(0), kept })
+    }
+
+    /// The guardian's process.
+    pub(crate) fn main(&self) -> u32 {
+        self.main
+    }
+
+    /// What an earlier worker has had kept under this name, once. The guardian keeps it on.
+    pub(crate) fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        self.kept.remove(name)
+    }
+
+    /// The names under which something is kept that nobody has taken.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.kept.keys().map(String::as_str)
+    }
+
+    /// Has the guardian keep descriptors; one of a name it has takes the place of that.
+    pub(crate) fn keep(&self, some: &[(&str, BorrowedFd<'_>)]) {
+        for some in some.chunks(DESCRIPTORS) {
+            tell(keep(self.socket.as_fd(), some));
+        }
+    }
+
+    /// Has the guardian close descriptors.
+    pub(crate) fn drop(&self, names: &[&str]) {
+        if !names.is_empty() {
+            self.say(&format!("drop {}", names.join(" ")));
+        }
+    }
+
+    /// Tells how far this process is.
+    pub(crate) fn say(&self, text: &str) {
+        tell(send(self.socket.as_fd(), text, &[]));
+    }
+}
+
+/// A descriptor that few processes reach: the table of descriptors is as long as the highest one.
+const HIGH: i32 = 1000;
+
+fn tell(result: io::Result<()>) {
+    if let Err(error) = result {
+        // Without it this process goes on; when it dies, the next one begins from less.
+        tracing::warn!("the guardian was not told: {error}");
+    }
+}

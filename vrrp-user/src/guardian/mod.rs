@@ -1,0 +1,39 @@
+//! The guardian: the main process. It starts the worker, which is the daemon proper, and takes care of
+//! what that leaves when it dies.
+//!
+//! It is small, has one thread and waits in one place: for signals, which it passes on; for the worker's
+//! end; for messages of the worker ([`channel`]), which has its descriptors kept here; and for the time
+//! at which the ledger says that the worker should have been back.
+//!
+//! A worker that ends by itself with an exit code is believed, and the guardian ends with that code. One
+//! that was killed, panicked or hangs is replaced at once, and the new one goes on as Active, while the
+//! peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
+//! addresses off. A worker that crashes again and again is let go and tried anew after a while, which
+//! then listens first.
+
+use std::process::ExitCode;
+
+pub(crate) mod channel;
+mod crash;
+mod crashes;
+mod notify;
+mod run;
+mod say;
+mod worker;
+
+/// The name under which a worker has its ledger kept.
+pub(crate) const LEDGER: &str = "ledger";
+
+/// The argument by which the worker knows that it is one.
+pub(crate) const MARK: &str = "--guarded";
+
+/// Runs as the guardian of a worker with this process's arguments, until that ends.
+pub(crate) fn main() -> ExitCode {
+    match run::Guardian::start() {
+        Ok(guardian) => ExitCode::from(guardian.watch()),
+        Err(error) => {
+            say::error(&format!("the daemon can't be started: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

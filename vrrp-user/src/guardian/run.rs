@@ -1,0 +1,392 @@
+//! The guardian's loop.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+use vrrp_common::Instant;
+
+use super::channel::{Kept, Said};
+use super::crash::{self, Patience, Word};
+use super::crashes::{Again, Crashes, SILENT};
+use super::notify::{self, Watchdog};
+use super::worker::{Ended, Worker};
+use super::{LEDGER, say};
+use crate::ledger::release::release;
+use crate::ledger::{Entry, Phase, State, Table, judge};
+use crate::sys::child::real_time;
+use crate::sys::clock::now;
+
+/// Signals that the worker gets.
+const PASSED: [Signal; 5] =
+    [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// How long a worker may take to end in order: three times what it allows itself.
+const STOP: Duration = Duration::from_secs(3);
+/// Above the worker: where that runs wild, this process must still come to its turn.
+const PRIORITY: i32 = 60;
+/// Until a worker that could not be started is tried again.
+const NO_PROCESS: Duration = Duration::from_secs(1);
+
+/// See the module's documentation.
+pub(super) struct Guardian {
+    signals: SignalFd,
+    worker: Option<Worker>,
+    /// Those before it, dead for all that user space can see, that the kernel is taking apart; with what
+    /// was done about it.
+    dying: Vec<(Worker, String)>,
+    /// What outlives a worker.
+    kept: Kept,
+    table: Option<Table>,
+    crashes: Crashes,
+    patience: Patience,
+    watchdog: Watchdog,
+    /// How long the last start took.
+    start: Duration,
+    /// Routers left as they were by a crash that the new worker has not spoken for yet.
+    waiting: Vec<Entry>,
+    /// When a worker is started after a crash loop.
+    again: Option<Instant>,
+    /// Signals for a worker that does not catch them yet.
+    held: Vec<Signal>,
+    /// The end was asked for: when it is over with patience.
+    stop: Option<Instant>,
+    /// Until when the last wait was to last.
+    planned: Instant,
+}
+
+impl Guardian {
+    /// Starts the first worker.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn start() -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        mask.extend(PASSED);
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        // Without it this process comes late where the machine is busy; the worker says so for both.
+        let _ = real_time(PRIORITY);
+        let mut guardian = Self {
+            signals,
+            worker: None,
+            dying: Vec::new(),
+            kept: Kept::new(),
+            table: None,
+            crashes: Crashes::default(),
+            patience: Patience::default(),
+            watchdog: Watchdog::new(now()),
+            start: Duration::ZERO,
+            waiting: Vec::new(),
+            again: None,
+            held: Vec::new(),
+            stop: None,
+            planned: now(),
+        };
+        guardian.worker = Some(Worker::start(&guardian.kept, now())?);
+        Ok(guardian)
+    }
+
+    /// Watches until the daemon ends, and gives the code to end with.
+    pub(super) fn watch(mut self) -> u8 {
+        loop {
+            let next = self.tend(now());
+            self.planned = next.unwrap_or(Instant::from_nanos(u64::MAX));
+            self.wait(next);
+            self.take_signals();
+            if self.stop.is_some() && self.worker.is_none() {
+                // Whatever was held has been released.
+                return 0;
+            }
+            self.listen();
+            if let Some(code) = self.reap() {
+                return code;
+            }
+        }
+    }
+
+    /// Waits until something happens, or until that time.
+    fn wait(&self, until: Option<Instant>) {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(worker) = &self.worker {
+            if !worker.silent {
+                fds.push(PollFd::new(worker.socket(), PollFlags::POLLIN));
+            }
+            fds.push(PollFd::new(worker.pidfd(), PollFlags::POLLIN));
+        }
+        let dying = self.dying.iter();
+        fds.extend(dying.map(|(worker, _)| PollFd::new(worker.pidfd(), PollFlags::POLLIN)));
+        let wait = until.map(|until| TimeSpec::from_duration(until.since(now())));
+        // Interrupted or not: everything is looked at.
+        let _ = ppoll(&mut fds, wait, None);
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            // As it was given to the mask.
+            let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
+            let ends = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+            if ends {
+                self.stop.get_or_insert_with(|| now() + STOP);
+                notify::stopping();
+            }
+            match &self.worker {
+                Some(worker) if worker.listens || ends => worker.signal(signal),
+                _ => self.held.push(signal),
+            }
+        }
+    }
+
+    /// Takes what the worker says, and its silence when it dies.
+    fn listen(&mut self) {
+        while let Some(worker) = self.worker.as_mut().filter(|worker| !worker.silent) {
+            match worker.hear() {
+                Ok(Some(Said::Hello)) => {
+                    worker.listens = true;
+                    for signal in self.held.drain(..) {
+                        worker.signal(signal);
+                    }
+                }
+                Ok(Some(Said::Running)) => {
+                    worker.running = true;
+                    self.start = now().since(worker.started);
+                    notify::ready();
+                }
+                Ok(Some(Said::Reloading)) => notify::reloading(),
+                Ok(Some(Said::Reloaded)) => notify::ready(),
+                Ok(Some(Said::Keep(some))) => {
+                    for (name, fd) in some {
+                        if name == LEDGER {
+                            self.table = fd.try_clone().and_then(read_ledger).ok().flatten();
+                        }
+                        self.kept.insert(name, fd);
+                    }
+                }
+                Ok(Some(Said::Drop(names))) => {
+                    for name in names {
+                        self.kept.remove(&name);
+                    }
+                }
+                Ok(Some(Said::End)) | Err(_) => {
+                    // Its descriptors are closed, so none of its threads is left, though the kernel may
+                    // take some time to take it apart. At work it ends like that by a crash only.
+                    worker.silent = true;
+                    if self.is_at_work() {
+                        self.crashed();
+                    }
+                    return;
+                }
+                Ok(None) => return,
+            }
+        }
+    }
+
+    /// Takes the ends of workers. With a code the whole ends.
+    fn reap(&mut self) -> Option<u8> {
+        self.dying.retain(|(worker, done)| match worker.ended() {
+            Some(ended) => {
+                tell(worker, ended, done);
+                false
+            }
+            None => true,
+        });
+        let ended = self.worker.as_ref()?.ended()?;
+        if self.stop.is_none() && ended.is_crash() {
+            self.crashed();
+            // Known by now: told at once.
+            return self.reap();
+        }
+        let worker = self.worker.take()?;
+        let left = self.release_all();
+        match ended {
+            Ended::Code(code) if !ended.is_crash() => {
+                if !left.is_empty() {
+                    tell(&worker, ended, &left);
+                }
+                Some(code)
+            }
+            // By the signal that was passed on, before it was caught.
+            Ended::Signal(Signal::SIGTERM | Signal::SIGINT) => {
+                if !left.is_empty() {
+                    tell(&worker, ended, &left);
+                }
+                Some(0)
+            }
+            Ended::Code(_) | Ended::Signal(_) => {
+                tell(&worker, ended, &left);
+                Some(70)
+            }
+        }
+    }
+
+    /// The worker is dead: decides what becomes of its routers, and starts the next one.
+    fn crashed(&mut self) {
+        let Some(worker) = self.worker.take() else { return };
+        let now = now();
+        if self.stop.is_some() {
+            // It is reaped where it is, and the end follows.
+            self.release_all();
+            self.worker = Some(worker);
+            return;
+        }
+        let mut done = match self.crashes.crashed(now, worker.started) {
+            Again::AtOnce => {
+                let done = self.settle(now);
+                self.again = Some(now);
+                done
+            }
+            Again::After(wait) => {
+                let released = self.release_all();
+                self.waiting.clear();
+                self.again = Some(now + wait);
+                if let Some(table) = &self.table {
+                    table.set_silent(SILENT);
+                }
+                format!(
+                    "it crashes again and again, so all is released and the next start is in {} s{released}",
+                    wait.as_secs()
+                )
+            }
+        };
+        if worker.hung {
+            done = format!("it had not been heard of for too long; {done}");
+        }
+        self.start_due(now);
+        self.dying.push((worker, done));
+    }
+
+    /// Leaves alone what the next worker can continue and releases the rest.
+    fn settle(&mut self, now: Instant) -> String {
+        let Some(table) = &self.table else {
+            return "a new one is started".to_owned();
+        };
+        table.set_silent(Duration::ZERO);
+        let fates = crash::judge(table.entries(), now, self.start);
+        let released = release(table, &fates.released, now, now);
+        self.waiting = fates.waiting;
+        let mut done = format!("a new one goes on for {} instance(s)", self.waiting.len());
+        for one in released {
+            done.push_str(&format!("; {one}"));
+        }
+        done
+    }
+
+    /// Releases everything that is left in the ledger, and says what.
+    fn release_all(&mut self) -> String {
+        let Some(table) = &self.table else { return String::new() };
+        let entries: Vec<Entry> = table.entries().collect();
+        let now = now();
+        let released = release(table, &entries, now, now).into_iter();
+        released
+            .filter(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty())
+            .map(|one| format!("; {one}"))
+            .collect()
+    }
+
+    /// Does what is due, and says when something is next.
+    fn tend(&mut self, now: Instant) -> Option<Instant> {
+        self.start_due(now);
+        let confirmed = self.tend_waiting(now);
+        let word = self.tend_worker(now);
+        let stop = self.tend_stop(now);
+        let watchdog = self.watchdog.tend(now);
+        [self.again, confirmed, word, stop, watchdog].into_iter().flatten().min()
+    }
+
+    /// Starts a worker, where one is due.
+    fn start_due(&mut self, now: Instant) {
+        if self.worker.is_some() || self.again.is_none_or(|again| again > now) {
+            return;
+        }
+        match Worker::start(&self.kept, now) {
+            Ok(worker) => {
+                self.again = None;
+                self.worker = Some(worker);
+            }
+            Err(error) => {
+                let released = self.release_all();
+                self.again = Some(now + NO_PROCESS);
+                say::error(&format!("no worker can be started, trying again: {error}{released}"));
+            }
+        }
+    }
+
+    /// Releases routers for which the new worker did not speak in time, and says when to look again.
+    fn tend_waiting(&mut self, now: Instant) -> Option<Instant> {
+        let table = self.table.as_ref()?;
+        let mut late = Vec::new();
+        self.waiting.retain(|before| match table.entry(before.slot) {
+            Some(entry) if entry.state == State::Active && entry.sent == before.sent => {
+                let over = now >= judge::peers_wait(&entry);
+                if over {
+                    late.push(entry);
+                }
+                !over
+            }
+            // It has spoken, or has been released by whoever came after.
+            Some(_) | None => false,
+        });
+        for one in release(table, &late, now, now) {
+            say::warn(&format!("the new worker was not there in time: {one}"));
+        }
+        self.waiting.iter().map(judge::peers_wait).min()
+    }
+
+    /// Ends a worker that hangs, and says when to look again.
+    fn tend_worker(&mut self, now: Instant) -> Option<Instant> {
+        let at_work = self.is_at_work();
+        let (worker, table) = (self.worker.as_mut()?, self.table.as_ref()?);
+        if !at_work || worker.hung {
+            return None;
+        }
+        let grace = crash::grace(table.entries());
+        match self.patience.judge(now, self.planned, table.back()?, grace) {
+            Word::Good(due) => Some(due),
+            Word::Broken => {
+                worker.hung = true;
+                worker.signal(Signal::SIGKILL);
+                // Should even that not end it, its routers are released in time.
+                let active = table.entries().filter(|entry| entry.state == State::Active);
+                self.waiting = active.collect();
+                Some(now)
+            }
+        }
+    }
+
+    /// Ends a worker that does not end.
+    fn tend_stop(&mut self, now: Instant) -> Option<Instant> {
+        let (stop, worker) = (self.stop?, self.worker.as_mut()?);
+        if now < stop {
+            return Some(stop);
+        }
+        if !worker.hung {
+            worker.hung = true;
+            worker.signal(Signal::SIGKILL);
+        }
+        None
+    }
+
+    /// Whether the worker does its work, by its own word: neither starting nor ending.
+    fn is_at_work(&self) -> bool {
+        let Some((worker, table)) = self.worker.as_ref().zip(self.table.as_ref()) else {
+            return false;
+        };
+        worker.running && table.worker() == worker.pid() && table.phase() == Phase::Running
+    }
+}
+
+fn read_ledger(fd: std::os::fd::OwnedFd) -> io::Result<Option<Table>> {
+    Table::attach(File::from(fd))
+}
+
+fn tell(worker: &Worker, ended: Ended, done: &str) {
+    say::error(&format!(
+        "the worker (process {}) {ended}: {}",
+        worker.pid(),
+        done.trim_start_matches("; ")
+    ));
+}

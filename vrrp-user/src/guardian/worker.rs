@@ -1,0 +1,141 @@
+//! One worker process, from its start to its end.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use vrrp_common::Instant;
+
+use super::MARK;
+use super::channel::{self, Kept, Said};
+use crate::sys::child::pidfd;
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pid: Pid,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    pub(super) started: Instant,
+    /// It catches signals: before that they would end it.
+    pub(super) listens: bool,
+    /// Its end of the socket is closed: it is as good as dead.
+    pub(super) silent: bool,
+    /// It is at work.
+    pub(super) running: bool,
+    /// It was ended from here, since it hung.
+    pub(super) hung: bool,
+}
+
+impl Worker {
+    /// Starts this program once more, with the same arguments and the mark, and hands it what is kept.
+    ///
+    /// # Errors
+    /// The kernel's, where there is no room for a process.
+    pub(super) fn start(kept: &Kept, now: Instant) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        channel::hand_over(ours.as_fd(), kept)?;
+        let mut words = std::env::args_os();
+        // The same file, even where the one of that name is a newer one by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(words.next().unwrap_or_default());
+        command.args(words.next()).arg(MARK).args(words);
+        command.stdin(Stdio::from(theirs));
+        for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(ours);
+        }
+        // It is waited for by its descriptor.
+        let child = command.spawn()?;
+        // Process numbers are far below that.
+        let pid = Pid::from_raw(child.id() as i32);
+        // The child's end of the socket is closed here, so that its end is seen.
+        drop(command);
+        let pidfd = pidfd(pid).inspect_err(|_| {
+            let _ = kill(pid, Signal::SIGKILL);
+        })?;
+        Ok(Self {
+            pid,
+            pidfd,
+            socket: ours,
+            started: now,
+            listens: false,
+            silent: false,
+            running: false,
+            hung: false,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Readable when it has said something, or its end of the socket is closed.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Readable when it has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// What it says next, if anything.
+    pub(super) fn hear(&self) -> io::Result<Option<Said>> {
+        channel::hear(self.socket())
+    }
+
+    /// Sends it a signal. It has not been waited for, so the number is still its own.
+    pub(super) fn signal(&self, signal: Signal) {
+        // It may have ended, which is seen elsewhere.
+        let _ = kill(self.pid, signal);
+    }
+
+    /// How it ended; `None`: it has not.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        match waitid(Id::PIDFd(self.pidfd()), flags) {
+            Ok(WaitStatus::Exited(_, code)) => Some(Ended::Code(u8::try_from(code).unwrap_or(1))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::Signal(signal)),
+            Ok(_) => None,
+            // Somebody has children taken away from us; what it ended with is not known.
+            Err(_) => Some(Ended::Code(1)),
+        }
+    }
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By itself, with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+}
+
+/// Codes of a program that ended by its own fault: an internal error, and a panic.
+const FAULTS: [u8; 2] = [70, 101];
+
+impl Ended {
+    /// Whether it is to be replaced, and not believed.
+    pub(super) fn is_crash(self) -> bool {
+        match self {
+            Self::Code(code) => FAULTS.contains(&code),
+            Self::Signal(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "ended with status {code}"),
+            Self::Signal(signal) => write!(f, "was ended by {signal}"),
+        }
+    }
+}

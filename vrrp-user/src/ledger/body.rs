@@ -1,0 +1,275 @@
+//! What changes seldom about a router: who it is, what it holds, what it would say at the end.
+
+use std::net::IpAddr;
+
+use bytemuck::{Pod, Zeroable};
+use vrrp_common::wire::{ChecksumForm, family_of};
+use vrrp_common::{Family, Instant, wire};
+
+use super::judge;
+use super::table::TABLE_BYTES;
+
+/// Room is given out in pieces of so many bytes.
+pub(super) const UNIT: usize = 64;
+/// The most units of a body: 256 addresses, two frames, a name.
+pub(super) const MOST_UNITS: u32 = 0xffff;
+/// Bytes of an interface's name, with the zero at its end.
+const DEVICE: usize = 16;
+/// Bytes of an instance's name that are kept.
+const NAME: usize = 255;
+
+/// A router as the ledger knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Body {
+    /// The instance's name.
+    pub(crate) name: String,
+    /// The interface's name.
+    pub(crate) interface: String,
+    /// Its index; 0 while it is not there.
+    pub(crate) ifindex: u32,
+    /// 4 or 6.
+    pub(crate) family: u8,
+    /// The VRID.
+    pub(crate) vrid: u8,
+    /// Its advert of priority 0 as a frame, by checksum form; empty while there is none.
+    pub(crate) frames: [Vec<u8>; 2],
+    /// Its addresses, also those not in its adverts.
+    pub(crate) addresses: Vec<Held>,
+}
+
+/// An address of a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// Its prefix length.
+    pub(crate) prefix: u8,
+    /// The interface's name.
+    pub(crate) device: String,
+    /// The interface's index when it was noted; 0 where it was not there.
+    pub(crate) ifindex: u32,
+    /// The host's own: never taken off.
+    pub(crate) own: bool,
+    /// No longer the router's since then.
+    pub(crate) dropped: Option<Instant>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Head {
+    slot: u32,
+    ifindex: u32,
+    interface: [u8; DEVICE],
+    family: u8,
+    vrid: u8,
+    reserved: [u8; 2],
+    name: u32,
+    frame: u32,
+    addresses: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RawAddress {
+    ip: [u8; 16],
+    device: [u8; DEVICE],
+    dropped: u64,
+    ifindex: u32,
+    family: u8,
+    prefix: u8,
+    flags: u8,
+    reserved: u8,
+}
+
+const OWN: u8 = 1;
+const _: () = assert!(size_of::<Head>() == 40 && size_of::<RawAddress>() == 48);
+
+impl Body {
+    /// The priority-0 frame with the checksum form that the router used last.
+    pub(crate) fn frame(&self, form: ChecksumForm) -> &[u8] {
+        &self.frames[form as usize]
+    }
+
+    /// Takes those of the addresses of before that are no longer among these over as dropped, but for
+    /// those that were dropped long ago.
+    pub(super) fn keep_dropped(&mut self, before: Vec<Held>, now: Instant) {
+        for old in before {
+            let there = |held: &Held| {
+                (held.ip, held.prefix, &held.device, held.ifindex)
+                    == (old.ip, old.prefix, &old.device, old.ifindex)
+            };
+            if self.addresses.iter().any(there) {
+                continue;
+            }
+            let dropped = old.dropped.unwrap_or(now);
+            if judge::lingers(dropped, now) {
+                self.addresses.push(Held { dropped: Some(dropped), ..old });
+            }
+        }
+    }
+
+    /// As bytes in the file.
+    pub(super) fn encode(&self, slot: u32) -> Vec<u8> {
+        let name = self.name.as_bytes();
+        let name = &name[..name.len().min(NAME)];
+        let head = Head {
+            slot,
+            ifindex: self.ifindex,
+            interface: padded(&self.interface),
+            family: self.family,
+            vrid: self.vrid,
+            reserved: [0; 2],
+            // Bounded above; a frame is some thousand bytes, addresses are 256 and those just dropped.
+            name: name.len() as u32,
+            frame: self.frames[0].len() as u32,
+            addresses: self.addresses.len() as u32,
+        };
+        let mut bytes = bytemuck::bytes_of(&head).to_vec();
+        bytes.extend_from_slice(name);
+        let length = self.frames[0].len();
+        bytes.extend_from_slice(&self.frames[0]);
+        bytes.extend_from_slice(&self.frames[1]);
+        // Both forms are of one length.
+        debug_assert_eq!(self.frames[1].len(), length);
+        for held in &self.addresses {
+            bytes.extend_from_slice(bytemuck::bytes_of(&RawAddress {
+                ip: wire::octets(held.ip),
+                device: padded(&held.device),
+                dropped: held.dropped.map_or(0, Instant::as_nanos),
+                ifindex: held.ifindex,
+                family: family_of(held.ip) as u8,
+                prefix: held.prefix,
+                flags: if held.own { OWN } else { 0 },
+                reserved: 0,
+            }));
+        }
+        bytes
+    }
+
+    /// From bytes of the file; `None` where they are not this slot's body.
+    pub(super) fn decode(slot: u32, bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(size_of::<Head>())?;
+        let head: Head = bytemuck::pod_read_unaligned(head);
+        if head.slot != slot {
+            return None;
+        }
+        let (name, rest) = rest.split_at_checked(head.name as usize)?;
+        let (first, rest) = rest.split_at_checked(head.frame as usize)?;
+        let (second, rest) = rest.split_at_checked(head.frame as usize)?;
+        let length = (head.addresses as usize).checked_mul(size_of::<RawAddress>())?;
+        let addresses = rest.get(..length)?.chunks_exact(size_of::<RawAddress>());
+        Some(Self {
+            name: String::from_utf8_lossy(name).into_owned(),
+            interface: text(&head.interface),
+            ifindex: head.ifindex,
+            family: head.family,
+            vrid: head.vrid,
+            frames: [first.to_vec(), second.to_vec()],
+            addresses: addresses.map(|raw| held(&bytemuck::pod_read_unaligned(raw))).collect(),
+        })
+    }
+}
+
+fn held(raw: &RawAddress) -> Held {
+    let family = if raw.family == Family::V6 as u8 { Family::V6 } else { Family::V4 };
+    Held {
+        ip: wire::address(family, raw.ip),
+        prefix: raw.prefix,
+        device: text(&raw.device),
+        ifindex: raw.ifindex,
+        own: raw.flags & OWN != 0,
+        dropped: (raw.dropped != 0).then(|| Instant::from_nanos(raw.dropped)),
+    }
+}
+
+fn padded(name: &str) -> [u8; DEVICE] {
+    let mut padded = [0; DEVICE];
+    for (to, from) in padded.iter_mut().take(DEVICE - 1).zip(name.bytes()) {
+        *to = from;
+    }
+    padded
+}
+
+fn text(padded: &[u8; DEVICE]) -> String {
+    let end = padded.iter().position(|byte| *byte == 0).unwrap_or(DEVICE);
+    String::from_utf8_lossy(&padded[..end]).into_owned()
+}
+
+/// Where a body is, in one word: its first unit, its units, and a number that no other has. Never 0.
+pub(super) fn place(at: u32, units: u32, generation: u64) -> u64 {
+    u64::from(at) | u64::from(units) << 24 | (generation << 40)
+}
+
+/// First unit and units.
+pub(super) fn place_of(place: u64) -> (u32, u32) {
+    ((place & 0xff_ffff) as u32, (place >> 24 & 0xffff) as u32)
+}
+
+/// The number.
+pub(super) fn generation_of(place: u64) -> u64 {
+    place >> 40
+}
+
+/// Where a unit is in the file.
+pub(super) fn offset(at: u32) -> u64 {
+    TABLE_BYTES as u64 + u64::from(at) * UNIT as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body() -> Body {
+        let held = |ip: &str, dropped| Held {
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+            device: "eth0.1234567890".to_owned(),
+            ifindex: 7,
+            own: ip == "192.0.2.1",
+            dropped,
+        };
+        Body {
+            name: "VI_1".to_owned(),
+            interface: "eth0".to_owned(),
+            ifindex: 2,
+            family: 4,
+            vrid: 51,
+            frames: [vec![1; 60], vec![2; 60]],
+            addresses: vec![
+                held("192.0.2.1", None),
+                held("2001:db8::1", Some(Instant::from_nanos(5))),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = body().encode(3);
+        assert_eq!(Body::decode(3, &bytes), Some(body()));
+        assert_eq!(Body::decode(4, &bytes), None, "another slot's");
+        for short in 0..bytes.len() {
+            assert_eq!(Body::decode(3, &bytes[..short]), None, "cut at {short}");
+        }
+    }
+
+    #[test]
+    fn places_keep_their_parts_apart() {
+        let word = place(0x12_3456, 0xffff, 9);
+        assert_eq!((place_of(word), generation_of(word)), ((0x12_3456, 0xffff), 9));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_is_kept_as_dropped_for_a_while() {
+        let second = 1_000_000_000;
+        let now = Instant::from_nanos(100 * second);
+        let mut next = Body { addresses: Vec::new(), ..body() };
+        next.keep_dropped(body().addresses, now);
+        // The second one was dropped long ago.
+        let mut first = body().addresses.remove(0);
+        first.dropped = Some(now);
+        assert_eq!(next.addresses, [first.clone()]);
+        let mut again = body();
+        again.keep_dropped(vec![first], now);
+        assert_eq!(again, body(), "it is back");
+    }
+}

@@ -1,0 +1,178 @@
+//! Giving up what a process that is gone has left: priority 0, and addresses off.
+//!
+//! The guardian does it for its worker, `xvrrp release` for a daemon that is gone, and a start for an
+//! earlier life: all by this.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use nix::net::if_::{if_indextoname, if_nametoindex};
+use vrrp_common::Instant;
+use vrrp_proto::VirtualAddress;
+use vrrp_proto::settings::Broadcast;
+
+use super::judge;
+use super::table::{Entry, State, Table};
+use super::{Body, Held};
+use crate::net::addr::{Addresses, Removed};
+use crate::transmit::Sender;
+
+/// What was done for one router.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Released {
+    /// The instance's name.
+    pub(crate) name: String,
+    /// Priority 0 was sent.
+    pub(crate) spoke: bool,
+    /// The addresses that were taken off, with their interfaces.
+    pub(crate) removed: Vec<String>,
+    /// What could not be done.
+    pub(crate) failed: Vec<String>,
+}
+
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) ", self.name)?;
+        match (self.spoke, self.removed.as_slice()) {
+            (true, []) => f.write_str("priority 0 sent, no address was left")?,
+            (true, some) => write!(f, "priority 0 sent, {} taken off", some.join(", "))?,
+            (false, []) => f.write_str("nothing was left")?,
+            (false, some) => write!(f, "{} taken off", some.join(", "))?,
+        }
+        for failure in &self.failed {
+            write!(f, "; {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Releases routers whose process is gone: first priority 0 for all that are missed, then the addresses
+/// off, but for those that a router holds which is not among them. Each is marked in the ledger.
+///
+/// `alive`: when the process was last known to live.
+pub(crate) fn release(
+    table: &Table,
+    entries: &[Entry],
+    alive: Instant,
+    now: Instant,
+) -> Vec<Released> {
+    let mut done: Vec<(Entry, Body, Released)> = entries
+        .iter()
+        .filter(|entry| judge::may_hold(entry, alive))
+        .filter_map(|entry| {
+            let body = table.body(entry.slot)?;
+            let released = Released { name: body.name.clone(), ..Released::default() };
+            Some((*entry, body, released))
+        })
+        .collect();
+    if done.is_empty() {
+        return Vec::new();
+    }
+    speak(&mut done, now);
+    let among: BTreeSet<u32> = done.iter().map(|(entry, _, _)| entry.slot).collect();
+    let held = held_by_others(table, &among);
+    take_off(&mut done, &held, alive);
+    for (entry, _, _) in &done {
+        table.set_released(entry);
+    }
+    done.into_iter().map(|(_, _, released)| released).collect()
+}
+
+fn speak(done: &mut [(Entry, Body, Released)], now: Instant) {
+    let sender = Sender::open();
+    for (entry, body, released) in done {
+        let frame = body.frame(entry.form);
+        if !judge::is_missed(entry, now) || frame.is_empty() {
+            continue;
+        }
+        let sent = match &sender {
+            Ok(sender) => sender.send(body.ifindex, frame).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match sent {
+            Ok(()) => released.spoke = true,
+            Err(error) => released.failed.push(format!("priority 0 not sent: {error}")),
+        }
+    }
+}
+
+/// What Active routers hold that go on.
+fn held_by_others(table: &Table, among: &BTreeSet<u32>) -> BTreeSet<(IpAddr, u8, String)> {
+    let others = table
+        .entries()
+        .filter(|entry| entry.state == State::Active && !among.contains(&entry.slot));
+    let bodies = others.filter_map(|entry| table.body(entry.slot));
+    bodies
+        .flat_map(|body| body.addresses)
+        .filter(|held| held.dropped.is_none())
+        .map(|held| (held.ip, held.prefix, held.device))
+        .collect()
+}
+
+fn take_off(
+    done: &mut [(Entry, Body, Released)],
+    kept: &BTreeSet<(IpAddr, u8, String)>,
+    alive: Instant,
+) {
+    let mut wanted: Vec<(usize, VirtualAddress)> = Vec::new();
+    for (at, (_, body, _)) in done.iter().enumerate() {
+        let off = body
+            .addresses
+            .iter()
+            .filter(|held| !held.own)
+            .filter(|held| held.dropped.is_none_or(|dropped| judge::lingers(dropped, alive)))
+            .filter(|held| !kept.contains(&(held.ip, held.prefix, held.device.clone())));
+        wanted.extend(
+            off.flat_map(|held| {
+                names(held).into_iter().map(move |device| (at, named(held, device)))
+            }),
+        );
+    }
+    let resolve = |name: &str| if_nametoindex(name).ok();
+    let results = match Addresses::open() {
+        Ok(mut host) => host.remove(wanted.iter().map(|(_, address)| address), resolve),
+        Err(error) => {
+            for (_, _, released) in done {
+                released.failed.push(format!("the addresses stay: {error}"));
+            }
+            return;
+        }
+    };
+    for ((at, address), result) in wanted.iter().zip(results) {
+        let text = format!("{}/{} on {}", address.ip, address.prefix, address.device);
+        let (_, _, released) = &mut done[*at];
+        match result {
+            Ok(Removed::Gone) => released.removed.push(text),
+            Ok(Removed::NotThere) => {}
+            Err(error) => released.failed.push(format!("{text} stays: {error}")),
+        }
+    }
+}
+
+/// The interfaces an address may be on: the one it was put on, whatever its name is by now, and the one
+/// that has the name.
+fn names(held: &Held) -> BTreeSet<String> {
+    let put_on = (held.ifindex != 0)
+        .then(|| if_indextoname(held.ifindex).ok())
+        .flatten()
+        .and_then(|name| name.into_string().ok());
+    let mut names: BTreeSet<String> = put_on.into_iter().collect();
+    names.insert(held.device.clone());
+    names
+}
+
+/// The address as a removal names it.
+fn named(held: &Held, device: String) -> VirtualAddress {
+    VirtualAddress {
+        ip: held.ip,
+        prefix: held.prefix,
+        device,
+        broadcast: Broadcast::None,
+        scope: 0,
+        label: None,
+        no_prefix_route: false,
+        tracked: false,
+        deprecated: false,
+    }
+}

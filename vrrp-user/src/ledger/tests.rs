@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Priority};
+use vrrp_proto::{Slot, StateName};
+
+use super::*;
+
+fn at(millis: u64) -> Instant {
+    Instant::from_nanos(millis * 1_000_000)
+}
+
+fn body(name: &str, addresses: &[&str]) -> Body {
+    let held = |ip: &&str| Held {
+        ip: ip.parse().unwrap(),
+        prefix: 24,
+        device: "eth0".to_owned(),
+        ifindex: 2,
+        own: false,
+        dropped: None,
+    };
+    Body {
+        name: name.to_owned(),
+        interface: "eth0".to_owned(),
+        ifindex: 2,
+        family: 4,
+        vrid: 51,
+        frames: [vec![1; 50], vec![2; 50]],
+        addresses: addresses.iter().map(held).collect(),
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[test]
+fn another_process_finds_what_one_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.begin(Slot(4), false);
+    ledger.note(Slot(4), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    let pulse = ledger.pulse();
+    pulse.sending(Slot(4), Priority::new(150), ChecksumForm::Message, at(100));
+    pulse.heartbeat(at(101), Some(at(1100)));
+    // Ended without a word: what was mapped is in the file.
+    drop((pulse, ledger));
+    let again = Ledger::open(dir.path()).unwrap();
+    let entries: Vec<Entry> = again.table().entries().collect();
+    assert_eq!(entries.len(), 1);
+    let entry = entries[0];
+    assert_eq!((entry.slot, entry.state, entry.priority), (4, State::Active, 150));
+    assert_eq!(
+        (entry.sent, entry.interval, entry.form),
+        (at(100), INTERVAL, ChecksumForm::Message)
+    );
+    assert_eq!((again.table().back(), again.table().alive()), (Some(at(1100)), at(101)));
+    assert_eq!(again.table().body(4), Some(body("VI_1", &["192.0.2.250"])));
+}
+
+#[test]
+fn a_router_that_released_is_not_active_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    let pulse = ledger.pulse();
+    let entry = || ledger.table().entry(0).unwrap();
+    assert_eq!(entry().state, State::Empty);
+    pulse.sending(Slot(0), Priority::new(150), ChecksumForm::PseudoHeader, at(10));
+    assert_eq!(entry().state, State::Active);
+    pulse.sending(Slot(0), Priority::RELEASE, ChecksumForm::PseudoHeader, at(20));
+    assert_eq!((entry().state, entry().left, entry().sent), (State::Initialize, at(20), at(10)));
+    pulse.state(Slot(0), StateName::Backup, Priority::new(150), at(21));
+    assert_eq!((entry().state, entry().left), (State::Backup, at(20)));
+    pulse.state(Slot(0), StateName::Active, Priority::new(150), at(22));
+    pulse.state(Slot(0), StateName::Fault, Priority::new(150), at(23));
+    assert_eq!((entry().state, entry().left), (State::Fault, at(23)));
+}
+
+/// Whoever writes ends between the two stores: the old body is what is read.
+#[test]
+fn a_body_is_there_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    let bytes = body("VI_2", &["192.0.2.251"]).encode(0);
+    let (room, _) = ledger.pool.room(bytes.len()).unwrap();
+    ledger.table.file().write_all_at(&bytes, body::offset(room)).unwrap();
+    assert_eq!(ledger.table().body(0).unwrap().name, "VI_1");
+    drop(ledger);
+    let mut again = Ledger::open(dir.path()).unwrap();
+    assert_eq!(again.table().body(0).unwrap().name, "VI_1");
+    again.note(Slot(0), body("VI_3", &["192.0.2.250"]), INTERVAL, at(2)).unwrap();
+    assert_eq!(again.table().body(0).unwrap().name, "VI_3");
+}
+
+#[test]
+fn what_was_dropped_stays_known_and_other_routers_keep_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    for slot in 0..300 {
+        let name = format!("VI_{slot}");
+        ledger.note(Slot(slot), body(&name, &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    }
+    ledger.note(Slot(7), body("VI_7", &["192.0.2.251"]), INTERVAL, at(2)).unwrap();
+    let seven = ledger.table().body(7).unwrap();
+    let dropped: Vec<_> = seven.addresses.iter().filter(|held| held.dropped.is_some()).collect();
+    assert_eq!((seven.addresses.len(), dropped.len()), (2, 1));
+    assert_eq!(dropped[0].ip.to_string(), "192.0.2.250");
+    ledger.forget(8);
+    assert_eq!(ledger.table().body(8), None);
+    for slot in (0..300).filter(|slot| ![7, 8].contains(slot)) {
+        assert_eq!(ledger.table().body(slot).unwrap().name, format!("VI_{slot}"));
+    }
+    assert_eq!(ledger.table().entries().count(), 299);
+}
+
+#[test]
+fn a_released_router_is_marked_once_and_not_over_a_new_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    let pulse = ledger.pulse();
+    pulse.sending(Slot(0), Priority::new(100), ChecksumForm::Message, at(10));
+    let entry = ledger.table().entry(0).unwrap();
+    pulse.state(Slot(0), StateName::Backup, Priority::new(100), at(11));
+    ledger.table().set_released(&entry);
+    assert_eq!(ledger.table().entry(0).unwrap().state, State::Backup);
+    pulse.sending(Slot(0), Priority::new(100), ChecksumForm::Message, at(12));
+    ledger.table().set_released(&ledger.table().entry(0).unwrap());
+    assert_eq!(ledger.table().entry(0).unwrap().state, State::Released);
+}
+
+#[test]
+fn a_ledger_of_something_else_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(path(dir.path()), vec![7; 1 << 20]).unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    assert_eq!(Ledger::open(dir.path()).unwrap().table().entries().count(), 1);
+    // From another start of the host.
+    ledger.table.file().write_all_at(&[1; 8], 16).unwrap();
+    assert_eq!(Ledger::open(dir.path()).unwrap().table().entries().count(), 0);
+}
+
+#[test]
+fn a_slot_that_there_is_not_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    let last = vrrp_common::abi::MAX_SLOTS;
+    ledger.note(Slot(last), body("VI_1", &[]), INTERVAL, at(1)).unwrap_err();
+    ledger.note(Slot(last - 1), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    assert_eq!(ledger.table().entries().count(), 1);
+    ledger.pulse().sending(Slot(last), Priority::new(1), ChecksumForm::Message, at(1));
+}
