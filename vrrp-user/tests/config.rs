@@ -12,3 +12,5 @@ mod mistakes;
 mod never_panics;
 #[path = "config/outcome.rs"]
 mod outcome;
+#[path = "config/schedule.rs"]
+mod schedule;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vrrp_proto::input::{Outcome, Slot};
 use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
@@ -27,7 +27,7 @@ fn paced(cable: &Cable, garp_interval: Duration) -> Result<(Executor, Receiver<(
     let (outcomes, received) = channel();
     let config = Config { garp_interval, ..Config::default() };
     let report = move |slot, outcome| outcomes.send((slot, outcome)).unwrap_or_default();
-    let executor = cable.here.enter(|| Ok(Executor::spawn(config, report)?))?;
+    let executor = cable.here.enter(|| Ok(Executor::spawn(config, report, |_| {})?))?;
     Ok((executor, received))
 }
 
@@ -187,6 +187,85 @@ fn hundreds_are_announced_in_full() -> Result<()> {
         seen[999].at - begin
     );
     assert!(each_once < Duration::from_millis(60), "{each_once:?}");
+    Ok(())
+}
+
+#[test]
+fn the_first_of_many_is_announced_before_the_last_is_put_on() -> Result<()> {
+    let cable = Cable::new()?;
+    let wire = Capture::start(&cable.there, "eth0")?;
+    let (told, received) = channel();
+    let (outcomes, timings) = (told.clone(), told);
+    let (open, gate) = channel();
+    let report = move |slot, outcome| match slot {
+        // Until all that follows is in the queue: in the daemon the sender is the more urgent thread.
+        Slot(2) => gate.recv().unwrap_or_default(),
+        _ => outcomes.send((Some(outcome), None)).unwrap_or_default(),
+    };
+    let note = move |timing| timings.send((None, Some(timing))).unwrap_or_default();
+    let executor = cable.here.enter(|| Ok(Executor::spawn(Config::default(), report, note)?))?;
+    let all = many(200);
+    executor.send(add(2, &[vip(250)]));
+    executor.soon();
+    executor.send(add(1, &all));
+    executor.send(announce(1, &all, 5));
+    let begin = Instant::now();
+    open.send(())?;
+    let first = received.recv_timeout(SECOND)?;
+    assert_eq!(received.recv_timeout(SECOND)?, (Some(Outcome::Done), None));
+    let in_all = begin.elapsed();
+    assert!(executor.flush(SECOND));
+    let (None, Some(timing)) = first else { bail!("told first: {first:?}") };
+    let took = timing.announced.since(timing.address_up);
+    println!("all in {in_all:?}, the first announced {took:?} after it was up");
+    assert_eq!(timing.slot, Slot(1));
+    assert!(took < in_all / 4, "{took:?} of {in_all:?}");
+    assert!(received.try_recv().is_err(), "told once");
+    let seen = wire.seen();
+    assert_eq!(seen.len(), 1000, "each five times");
+    Ok(())
+}
+
+#[test]
+fn what_was_refused_is_not_timed() -> Result<()> {
+    let cable = Cable::new()?;
+    let (timings, timed) = channel();
+    let note = move |timing| timings.send(timing).unwrap_or_default();
+    let executor = cable.here.enter(|| Ok(Executor::spawn(Config::default(), |_, _| {}, note)?))?;
+    let missing = [VirtualAddress { device: "eth9".to_owned(), ..vip(250) }];
+    executor.send(add(3, &missing));
+    executor.send(announce(3, &missing, 5));
+    assert!(executor.flush(SECOND));
+    assert!(timed.try_recv().is_err());
+    Ok(())
+}
+
+#[test]
+fn a_takeover_is_announced_at_once() -> Result<()> {
+    const ROUNDS: usize = 50;
+    let cable = Cable::new()?;
+    let wire = Capture::start(&cable.there, "eth0")?;
+    let (executor, outcomes) = spawn(&cable)?;
+    let one = [vip(250)];
+    let mut sent = Vec::new();
+    for _ in 0..ROUNDS {
+        executor.soon();
+        std::thread::sleep(Duration::from_micros(30));
+        sent.push(now());
+        executor.send(add(1, &one));
+        executor.send(announce(1, &one, 1));
+        assert_eq!(outcomes.recv_timeout(SECOND)?, (Slot(1), Outcome::Done));
+        executor.send(remove(1, &one));
+        assert!(executor.flush(SECOND));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let heard = wire.announcements(Ipv4Addr::new(192, 0, 2, 250));
+    ensure!(heard.len() == ROUNDS, "{} of {ROUNDS}", heard.len());
+    let mut hops: Vec<_> = sent.iter().zip(&heard).map(|(sent, (at, _))| *at - *sent).collect();
+    hops.sort_unstable();
+    println!("takeover to wire: median {:?}, most {:?}", hops[ROUNDS / 2], hops[ROUNDS - 1]);
+    // Measured: below 0.1 ms on an idle machine.
+    assert!(hops[ROUNDS / 2] < Duration::from_millis(2), "{hops:?}");
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 mod addresses;
 mod announcements;
+mod batch;
 mod claims;
 mod frames;
+mod leases;
 mod leftovers;
 mod monitor;
 

@@ -57,8 +57,47 @@ pub struct Global {
     pub gna_interval: Duration,
     /// `vrrp_datapath`, a keyword of ours.
     pub datapath: Option<Datapath>,
+    /// `vrrp_address_lease`, a keyword of ours: how long addresses outlive the daemon.
+    pub address_lease: Option<Duration>,
+    /// How the threads that hear, send and move addresses are scheduled.
+    pub scheduling: Scheduling,
     /// What is kept for mail.
     pub mail: Mail,
+}
+
+/// How the threads that matter are scheduled, and what memory they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    /// `vrrp_rt_priority`: the priority under `SCHED_FIFO`, 1 to 99; `None`: ordinary scheduling.
+    pub real_time: Option<u8>,
+    /// `vrrp_priority`: the nice value, -20 to 19; `None`: as started.
+    pub nice: Option<i8>,
+    /// `vrrp_no_swap`: memory in use stays in memory.
+    pub lock_memory: bool,
+    /// `vrrp_cpu_affinity`: the CPUs to run on; empty: as started.
+    pub cpus: Vec<usize>,
+    /// `vrrp_rlimit_rttime`: how long a real-time thread may run without a pause before the kernel ends
+    /// the process; `None`: as started.
+    pub cpu_limit: Option<Duration>,
+}
+
+impl Scheduling {
+    /// Above the kernel's threaded interrupts, which run at 50: below them a thread that waits for a
+    /// packet waits for everything else the host receives.
+    pub const REAL_TIME: u8 = 51;
+}
+
+impl Default for Scheduling {
+    /// Real time and locked memory.
+    fn default() -> Self {
+        Self {
+            real_time: Some(Self::REAL_TIME),
+            nice: None,
+            lock_memory: true,
+            cpus: Vec::new(),
+            cpu_limit: None,
+        }
+    }
 }
 
 /// Which way adverts take from the interface to the daemon.

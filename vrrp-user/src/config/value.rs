@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::ast::Word;
 use super::suggest::{lookalike, shown};
 
+/// CPUs that a set of the kernel's can name: 0 to 1023.
+pub(super) const CPUS: usize = 1024;
+
 /// A value that is none: what is wrong with it, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bad {

@@ -24,11 +24,13 @@ use crate::net::monitor::Change;
 use crate::track::{Policy, script};
 use crate::transmit::Mac;
 
-/// How fast a configuration lets announcements go out.
-pub(super) fn pace(config: &Config) -> executor::Config {
+/// How a configuration has addresses put on and announced.
+pub(super) fn host_work(config: &Config) -> executor::Config {
     executor::Config {
         garp_interval: config.global.garp_interval,
         gna_interval: config.global.gna_interval,
+        lease: config.global.address_lease,
+        scheduling: config.global.scheduling.clone(),
     }
 }
 
@@ -37,7 +39,7 @@ impl Service {
     pub(super) fn apply(&mut self, config: Config, starting: bool) {
         let policy = Policy::of(&config.global);
         self.notifier.set_policy(policy.clone());
-        self.executor.set_pace(pace(&config));
+        self.executor.configure(host_work(&config));
         if !starting {
             self.clear_leftovers(&config);
             self.choose_datapath(&config);

@@ -34,8 +34,8 @@ impl Service {
                 self.reconcile();
             }
             Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),
-            Notice::NotRealTime(error) => {
-                warn!("no real-time scheduling, adverts may be late on a busy host: {error}");
+            Notice::Denied(what) => {
+                warn!("{what}: adverts may be late on a busy host");
             }
             Notice::TookOver(slot, budget) => self.took_over(slot, budget),
             Notice::Broken(why) => return Some(End::Broken(why)),

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use vrrp_common::{Instant, Priority, Reject, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
-use super::apply::pace;
+use super::apply::host_work;
 use super::budget::Budget;
 use super::life::Life;
 use super::plan::{self, Watched};
@@ -157,14 +157,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let (reports_start, reports) = unbounded_channel();
     let (asked_start, asked) = unbounded_channel();
 
-    let outcomes = orders.clone();
-    let executor = Executor::spawn(pace(&config), move |slot, outcome| {
-        // At the very end nobody wants to know any more.
-        let _ = outcomes.send(Order::Input(Input::Outcome { slot, outcome }));
-    })
-    .map_err(RunError::from_io("netlink and packet sockets"))?;
-    let executor = Arc::new(executor);
-
+    let executor = start_executor(&config, orders.clone())?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
         life,
@@ -207,6 +200,20 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let mut ears = Ears { notices, changes, reports, asked, signals };
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
+}
+
+/// Starts the thread for addresses, which tells the engine how its effects ended.
+fn start_executor(
+    config: &Config,
+    outcomes: UnboundedSender<Order>,
+) -> Result<Arc<Executor>, RunError> {
+    let report = move |slot, outcome| {
+        // At the very end nobody wants to know any more.
+        let _ = outcomes.send(Order::Input(Input::Outcome { slot, outcome }));
+    };
+    Executor::spawn(host_work(config), report, |_| {})
+        .map(Arc::new)
+        .map_err(RunError::from_io("netlink and packet sockets"))
 }
 
 /// Passes on what the kernel program says, where it was built to say something.
@@ -274,6 +281,7 @@ impl Service {
             sender: Sender::open().map_err(RunError::from_io("packet socket"))?,
             executor: Arc::clone(&self.executor),
             pulse: self.life.pulse(),
+            scheduling: self.config.global.scheduling.clone(),
         };
         std::thread::Builder::new()
             .name("xvrrp-protocol".to_owned())

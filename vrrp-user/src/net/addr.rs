@@ -1,10 +1,12 @@
 //! Puts addresses on interfaces and takes them off.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
@@ -12,6 +14,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
 use super::netlink::{Netlink, Refusal};
+use super::table::read_address;
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
 /// keepalived gives it too; kernels before 5.18 ignore it.
@@ -22,6 +25,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const LONGEST_WITH_BROADCAST: u8 = 30;
 /// "For ever" as a lifetime.
 const FOREVER: u32 = u32::MAX;
+/// Attempts to read a list of addresses that changes while it is read.
+const ATTEMPTS: usize = 3;
 
 /// How an address got where it was asked to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,7 @@ pub enum AddrError {
 #[derive(Debug)]
 pub struct Addresses {
     netlink: Netlink,
+    lease: Option<Duration>,
 }
 
 impl Addresses {
@@ -72,7 +78,66 @@ impl Addresses {
     /// # Errors
     /// The kernel's, where no socket can be had.
     pub fn open() -> io::Result<Self> {
-        Netlink::open(0, RECEIVE_BUFFER).map(|netlink| Self { netlink })
+        Netlink::open(0, RECEIVE_BUFFER).map(|netlink| Self { netlink, lease: None })
+    }
+
+    /// How long addresses last from now on, in whole seconds, unless they are
+    /// [renewed](Self::renew); `None`: until they are taken off.
+    pub fn set_lease(&mut self, lease: Option<Duration>) {
+        self.lease = lease;
+    }
+
+    /// Lets addresses last as long from now as if they were added now, each on the interface of the
+    /// index beside it, and changes nothing else of them. One that is not there is added, since the
+    /// kernel knows no request that would not.
+    pub fn renew<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = (&'a VirtualAddress, u32)>,
+    ) -> Vec<Result<(), AddrError>> {
+        let lease = self.lease;
+        let request = |address: &VirtualAddress, index| {
+            RouteNetlinkMessage::NewAddress(addition(address, index, lease))
+        };
+        let addresses = addresses.into_iter().map(|(address, index)| (address, Some(index)));
+        self.batch(addresses, NLM_F_REPLACE, request)
+    }
+
+    /// Writes a request that nobody gets, and gives its length.
+    pub(super) fn rehearse() -> usize {
+        let nobody = VirtualAddress {
+            ip: Ipv4Addr::UNSPECIFIED.into(),
+            prefix: 32,
+            device: String::new(),
+            broadcast: Broadcast::None,
+            scope: 0,
+            label: None,
+            no_prefix_route: false,
+            tracked: false,
+            deprecated: false,
+        };
+        Netlink::rehearse(RouteNetlinkMessage::NewAddress(addition(&nobody, 0, None)))
+    }
+
+    /// All addresses of the host: interface, address, prefix length.
+    ///
+    /// # Errors
+    /// The kernel's, where the list can't be read.
+    pub fn list(&mut self) -> io::Result<BTreeSet<(u32, IpAddr, u8)>> {
+        let mut there = BTreeSet::new();
+        for _ in 0..ATTEMPTS {
+            let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+            let whole = self.netlink.dump(request, |message| {
+                if let RouteNetlinkMessage::NewAddress(message) = message
+                    && let Some(address) = read_address(&message)
+                {
+                    there.insert((message.header.index, address.ip, address.prefix));
+                }
+            })?;
+            if whole {
+                break;
+            }
+        }
+        Ok(there)
     }
 
     /// Adds addresses in this order, in as few system calls as possible, and says of each how it went.
@@ -85,8 +150,9 @@ impl Addresses {
     ) -> Vec<Result<Added, AddrError>> {
         let addresses = addresses.into_iter().map(|a| (a, resolve(&a.device)));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
+        let lease = self.lease;
         let request = |address: &VirtualAddress, index| {
-            RouteNetlinkMessage::NewAddress(addition(address, index))
+            RouteNetlinkMessage::NewAddress(addition(address, index, lease))
         };
         let answers = self.batch(addresses, flags, request);
         answers
@@ -183,8 +249,8 @@ fn identity(address: &VirtualAddress, index: u32) -> AddressMessage {
     message
 }
 
-/// An address with everything that was written about it.
-fn addition(address: &VirtualAddress, index: u32) -> AddressMessage {
+/// An address with everything that was written about it, and how long it lasts.
+fn addition(address: &VirtualAddress, index: u32, lease: Option<Duration>) -> AddressMessage {
     let mut message = identity(address, index);
     message.header.scope = address.scope.into();
     let attributes = &mut message.attributes;
@@ -208,13 +274,22 @@ fn addition(address: &VirtualAddress, index: u32) -> AddressMessage {
     if !flags.is_empty() {
         attributes.push(AddressAttribute::Flags(flags));
     }
-    if address.deprecated {
-        let mut lifetimes = CacheInfo::default();
-        lifetimes.ifa_valid = FOREVER;
-        attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    if let Some(lease) = lease {
+        let seconds = u32::try_from(lease.as_secs()).unwrap_or(FOREVER);
+        attributes.push(lifetimes(seconds, address.deprecated));
+    } else if address.deprecated {
+        attributes.push(lifetimes(FOREVER, true));
     }
     attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
     message
+}
+
+/// How long an address is there, and, unless it is deprecated from the beginning, a source.
+fn lifetimes(seconds: u32, deprecated: bool) -> AddressAttribute {
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_valid = seconds;
+    lifetimes.ifa_preferred = if deprecated { 0 } else { seconds };
+    AddressAttribute::CacheInfo(lifetimes)
 }
 
 /// The broadcast address that `brd` asks for. As with `ip`, `+` and `-` mean nothing from /31 on.

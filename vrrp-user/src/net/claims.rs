@@ -21,8 +21,8 @@ pub(super) struct Claims {
 #[derive(Debug)]
 struct Claim {
     slot: Slot,
-    /// The interface's name as it is configured.
-    device: String,
+    /// The address as it is configured, with its interface's name.
+    address: VirtualAddress,
     /// The interface's index.
     index: u32,
 }
@@ -33,8 +33,9 @@ impl Claims {
         let claims = self.claims.entry((address.ip, address.prefix)).or_default();
         if let Some(known) = claims.iter_mut().find(|claim| claim.is(slot, &address.device)) {
             known.index = index;
+            known.address.clone_from(address);
         } else {
-            claims.push(Claim { slot, device: address.device.clone(), index });
+            claims.push(Claim { slot, address: address.clone(), index });
         }
     }
 
@@ -75,6 +76,20 @@ impl Claims {
         self.claims.values().flatten().any(|claim| claim.slot == slot)
     }
 
+    /// Says whether nobody has any address.
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    /// All that is held, each address once for each interface, with the interface's index.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&VirtualAddress, u32)> {
+        self.claims.values().flat_map(|claims| {
+            let first = |i: usize| claims[..i].iter().all(|c| c.index != claims[i].index);
+            let each = (0..claims.len()).filter(move |i| first(*i));
+            each.map(|i| (&claims[i].address, claims[i].index))
+        })
+    }
+
     /// The index of the interface that a router has an address on, by the name that is configured.
     pub(super) fn index(&self, slot: Slot, device: &str, ip: IpAddr) -> Option<u32> {
         let claims = self.claims.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, claims)| claims);
@@ -84,7 +99,7 @@ impl Claims {
 
 impl Claim {
     fn is(&self, slot: Slot, device: &str) -> bool {
-        self.slot == slot && self.device == device
+        self.slot == slot && self.address.device == device
     }
 }
 
@@ -123,6 +138,18 @@ mod tests {
         assert_eq!(claims.release(Slot(2), &address), Some(ETH0));
         assert_eq!(claims.release(Slot(2), &address), None);
         assert!(claims.claims.is_empty());
+    }
+
+    #[test]
+    fn what_two_routers_hold_is_there_once() {
+        let mut claims = Claims::default();
+        assert!(claims.is_empty());
+        claims.claim(Slot(1), &vip("eth0", 24), ETH0);
+        claims.claim(Slot(2), &vip("eth0", 24), ETH0);
+        claims.claim(Slot(2), &vip("eth1", 24), ETH1);
+        claims.claim(Slot(1), &vip("eth0", 32), ETH0);
+        let held: Vec<_> = claims.held().map(|(a, index)| (a.prefix, index)).collect();
+        assert_eq!(held, [(24, ETH0), (24, ETH1), (32, ETH0)]);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The host's interfaces and addresses.
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
-//! own: addresses by [`addr`], as long as `claims` says that somebody holds them; announcements by
-//! `announce`. [`monitor`] tells what happens on the host,
-//! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
+//! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
+//! announcements by `announce`. [`monitor`] tells what happens on the host, on the service thread. [`leftover`] judges, at start, the addresses that are already there.
 //!
 //! Nothing here runs on the protocol thread, and nothing here decides an election.
 
@@ -11,10 +10,13 @@ pub mod addr;
 mod announce;
 mod claims;
 pub mod executor;
+mod lease;
 pub mod leftover;
+mod link;
 pub mod monitor;
 mod netlink;
 pub mod routes;
 mod table;
+mod worker;
 
 pub use table::{HostAddress, Interface, Snapshot};

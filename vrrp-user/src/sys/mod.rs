@@ -6,3 +6,4 @@ pub(crate) mod link_address;
 pub(crate) mod mapped;
 pub(crate) mod readiness;
 pub(crate) mod schedule;
+pub(crate) mod send_many;

@@ -32,6 +32,8 @@ pub struct AdvertFrame {
     id: u16,
     /// The message's sum with priority 0 and without its checksum, by form.
     sums: [Sum; 2],
+    /// The IPv4 header's sum without identification and checksum.
+    header: Sum,
 }
 
 impl AdvertFrame {
@@ -65,7 +67,8 @@ impl AdvertFrame {
             Ok(Sum::new().word(!u16::from_be_bytes(checksum)))
         };
         let sums = [sum_of(ChecksumForm::Message)?, sum_of(ChecksumForm::PseudoHeader)?];
-        let mut frame = Self { bytes, message, family, id: 0, sums };
+        let header = Sum::new().slice(&bytes[ETHERNET..message]);
+        let mut frame = Self { bytes, message, family, id: 0, sums, header };
         frame.patch(advert.priority, advert.form);
         Ok(frame)
     }
@@ -95,8 +98,7 @@ impl AdvertFrame {
     fn next_id(&mut self) {
         self.id = self.id.checked_add(1).unwrap_or(1);
         self.bytes[IPV4_ID..IPV4_ID + 2].copy_from_slice(&self.id.to_be_bytes());
-        self.bytes[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].fill(0);
-        let sum = Sum::new().slice(&self.bytes[ETHERNET..ETHERNET + wire::IPV4_HEADER]).checksum();
+        let sum = self.header.word(self.id).checksum();
         self.bytes[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
     }
 }

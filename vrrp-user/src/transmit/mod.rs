@@ -2,9 +2,11 @@
 //!
 //! Every frame is built whole, with its Ethernet header, and handed to a packet socket: a host
 //! firewall that is being reloaded sees none of them and can stop none of them. Building is pure;
-//! [`Sender`] is the only thing here that talks to the kernel, apart from [`group::Membership`].
+//! [`Sender`] is the only thing here that talks to the kernel, apart from [`group::Membership`];
+//! [`Batch`] has it send many frames by one call.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
@@ -13,10 +15,12 @@ use crate::sys::link_address::link_address;
 
 pub mod advert;
 pub mod arp;
+pub mod batch;
 pub mod group;
 pub mod ndisc;
 
 pub use advert::AdvertFrame;
+pub use batch::Batch;
 
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;
@@ -57,13 +61,21 @@ impl Sender {
     /// `EAGAIN` or `ENOBUFS` where a queue is full, `ENETDOWN` or `ENXIO` where the interface is down
     /// or gone, `EMSGSIZE` where the frame is longer than its MTU.
     pub fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
-        let ethertype = frame
-            .get(ETHERNET - 2..)
-            .and_then(|rest| rest.first_chunk())
-            .map_or(0, |bytes| u16::from_be_bytes(*bytes));
         // A packet socket sends a frame whole or not at all.
-        self.socket.send_to(frame, &link_address(ifindex, ethertype)).map(drop)
+        self.socket.send_to(frame, &link_address(ifindex, ethertype(frame))).map(drop)
     }
+}
+
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The EtherType of a frame; 0 where it is too short to have one.
+fn ethertype(frame: &[u8]) -> u16 {
+    let field = frame.get(ETHERNET - 2..).and_then(|rest| rest.first_chunk());
+    field.map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
 /// Writes an Ethernet header into a frame's first bytes.

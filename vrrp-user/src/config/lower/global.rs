@@ -1,5 +1,6 @@
 //! `global_defs`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use vrrp_common::Version;
@@ -7,15 +8,18 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_proto::settings::Announce;
 
 use super::super::ast::Statement;
-use super::super::model::{Datapath, Global, Mail};
+use super::super::model::{Datapath, Global, Mail, Scheduling};
 use super::super::suggest::{nearest, shown};
 use super::super::value::{Bad, integer, said, seconds, switch};
 use super::super::words::Place;
 use super::items::{Item, bad_value, first, items};
-use super::{Ctx, Refusal, command};
+use super::{Ctx, Refusal, command, schedule};
 
 /// The longest time keepalived takes, in seconds.
 const LONGEST: u64 = 4294;
+/// The shortest and the longest life of an address without the daemon, in seconds. The kernel counts
+/// whole ones, and what lives for less than two is renewed more often than a watch beats.
+const LEASES: RangeInclusive<i64> = 2..=86_400;
 
 /// What instances start from.
 pub(super) struct Defaults {
@@ -116,6 +120,8 @@ impl Draft {
             garp_interval: Duration::ZERO,
             gna_interval: Duration::ZERO,
             datapath: None,
+            address_lease: None,
+            scheduling: Scheduling::default(),
             mail: Mail::default(),
         };
         let defaults = Defaults {
@@ -148,7 +154,8 @@ impl Draft {
             }
             "v3_checksum_as_v2" => checksum_form(ctx, &mut self.defaults.form, item),
             "vrrp_datapath" => self.datapath(ctx, item),
-            _ => {}
+            "vrrp_address_lease" => lease(ctx, &mut global.address_lease, item),
+            _ => schedule::take(ctx, &mut global.scheduling, item),
         }
     }
 
@@ -233,6 +240,19 @@ pub(super) fn checksum_form(ctx: &mut Ctx, slot: &mut ChecksumForm, item: &Item<
     let mut message_only = *slot == ChecksumForm::Message;
     flag(ctx, &mut message_only, item);
     *slot = if message_only { ChecksumForm::Message } else { ChecksumForm::PseudoHeader };
+}
+
+fn lease(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
+    match integer(first(item), LEASES) {
+        Ok(seconds) => *slot = Some(Duration::from_secs(seconds.unsigned_abs())),
+        Err(bad) => {
+            let now = slot.map_or_else(
+                || "addresses stay until they are taken off".to_owned(),
+                |lease| format!("it stays {}", said(lease)),
+            );
+            ctx.push(bad_value(item, bad).now(now));
+        }
+    }
 }
 
 fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {

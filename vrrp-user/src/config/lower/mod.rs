@@ -12,6 +12,7 @@ mod draft;
 mod global;
 mod instance;
 mod items;
+mod schedule;
 mod script;
 mod track;
 mod unknown;

@@ -139,6 +139,6 @@ fn counterpart(place: Place, key: &str) -> Option<&'static Known> {
         Place::Global => words::lookup(place, &format!("vrrp_{key}")),
         Place::Root | Place::Script | Place::Authentication | Place::SyncGroup => None,
     };
-    // `vrrp_priority` is the process's: not what a `priority` in `global_defs` is about.
-    known.filter(|known| known.class != Class::Ignored)
+    // `vrrp_priority` is a nice value: not what a `priority` in `global_defs` is about.
+    known.filter(|known| known.class != Class::Ignored && known.name != "vrrp_priority")
 }

@@ -1,5 +1,6 @@
 //! The table of keepalived's words (keepalived.conf(5) and its parser, up to 2.4).
 
+use super::super::value;
 use super::Class::{Ignored, Later, Refused, Served};
 use super::Takes::{Anything, Block, Bool, Flag, Line, Named, Values};
 use super::{Class, Known, Place, Takes};
@@ -90,8 +91,6 @@ const ROOT: &[Known] = &[
 ];
 
 const DELAY: &str = "instances start as soon as their interface is up";
-const SCHEDULING: &str =
-    "the thread that hears and sends adverts runs at real-time priority 51, on any CPU, not locked";
 const FIFO: &str = "nothing is written to the pipe; `notify` commands are run";
 const SNMP: &str = "no SNMP agent is fed";
 const DBUS: &str = "nothing is sent over D-Bus";
@@ -116,6 +115,13 @@ const GLOBAL: &[Known] = &[
     global("vrrp_higher_prio_send_advert", Served, Bool),
     global("v3_checksum_as_v2", Served, Bool),
     global("vrrp_datapath", Served, ONE),
+    global("vrrp_address_lease", Served, ONE),
+    global("vrrp_rt_priority", Served, ONE),
+    global("vrrp_priority", Served, ONE),
+    global("vrrp_no_swap", Served, Bool),
+    global("vrrp_cpu_affinity", Served, Values(1, value::CPUS)),
+    global("vrrp_rlimit_rttime", Served, ONE),
+    global("vrrp_rlimit_rtime", Served, ONE),
     global("notification_email", Served, Block),
     global("notification_email_from", Served, ONE),
     global("smtp_server", Served, Values(1, 2)),
@@ -135,11 +141,6 @@ const GLOBAL: &[Known] = &[
 const GLOBAL_LATER: &[Known] = &[
     global("vrrp_garp_extra_if", Later("announcements leave on each address's own link"), Anything),
     global("vrrp_delay_after_boot", Later(DELAY), Anything),
-    global("vrrp_cpu_affinity", Later(SCHEDULING), Anything),
-    global("vrrp_no_swap", Later(SCHEDULING), Anything),
-    global("vrrp_rlimit_rtime", Later(SCHEDULING), Anything),
-    global("vrrp_rlimit_rttime", Later(SCHEDULING), Anything),
-    global("vrrp_rt_priority", Later(SCHEDULING), Anything),
     global("smtp_alert", Later("no mail is sent"), Bool),
     global("smtp_alert_vrrp", Later("no mail is sent"), Bool),
     global("smtp_helo_name", Ignored, Anything),
@@ -250,7 +251,6 @@ const GLOBAL_IGNORED: &[Known] = &{
         "vrrp_netlink_cmd_rcv_bufs_force",
         "vrrp_netlink_monitor_rcv_bufs",
         "vrrp_netlink_monitor_rcv_bufs_force",
-        "vrrp_priority",
         "vrrp_process_name",
         "vrrp_rx_bufs_multiplier",
         "vrrp_rx_bufs_policy",

@@ -18,6 +18,7 @@ use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
 use self::thread::Protocol;
+use crate::config::model::Scheduling;
 use crate::daemon::budget::Budget;
 use crate::fastpath::{Counters, Ring, Watcher};
 use crate::ledger::Pulse;
@@ -70,8 +71,8 @@ pub(crate) enum Notice {
     SendWorks(Slot),
     /// The socket of an interface can't be waited for.
     Deaf(u32, String),
-    /// The thread runs like any other.
-    NotRealTime(String),
+    /// The thread is not scheduled as configured, or memory not locked.
+    Denied(String),
     /// The thread can't go on.
     Broken(String),
 }
@@ -100,14 +101,15 @@ pub(crate) struct Parts {
     pub(crate) executor: Arc<Executor>,
     /// What is known of this thread when it is gone.
     pub(crate) pulse: Pulse,
+    pub(crate) scheduling: Scheduling,
 }
 
 /// Runs until [`Order::Stop`], or until the service thread is gone.
 pub(crate) fn run(parts: Parts) {
     let notices = parts.notices.clone();
-    if let Err(error) = schedule::real_time() {
+    if let Err(denied) = schedule::apply(&parts.scheduling, schedule::Role::Protocol) {
         // As below.
-        let _ = notices.send(Notice::NotRealTime(error.to_string()));
+        let _ = notices.send(Notice::Denied(denied.to_string()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let result = runtime.and_then(|runtime| {

@@ -20,7 +20,7 @@ use crate::ledger::Pulse;
 use crate::net::executor::Executor;
 use crate::slowpath::{SlowPath, Table};
 use crate::sys::clock::{self, Timer};
-use crate::transmit::Sender;
+use crate::transmit::Batch;
 
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
 const ROUNDS: usize = 64;
@@ -35,7 +35,8 @@ pub(super) struct Protocol {
     watching: Watching,
     slow: BTreeMap<u32, Readable<SlowPath>>,
     table: Table,
-    sender: Sender,
+    /// Adverts on their way out.
+    batch: Batch<Slot>,
     executor: Arc<Executor>,
     pulse: Pulse,
     timer: Timer,
@@ -63,7 +64,7 @@ impl Protocol {
             watching: Watching::new(parts.watcher),
             slow: BTreeMap::new(),
             table: Table::default(),
-            sender: parts.sender,
+            batch: Batch::new(parts.sender),
             executor: parts.executor,
             pulse: parts.pulse,
             timer: Timer::new()?,
@@ -263,9 +264,16 @@ impl Protocol {
     /// between, while the kernel was still watching, makes it ask again.
     fn flush(&mut self, now: Instant) {
         loop {
+            self.gather();
+            let mut effect = self.engine.poll_effect();
+            if effect.is_some() && !self.batch.is_empty() {
+                // It wakes up while the adverts leave.
+                self.executor.soon();
+            }
             let spoke = self.transmit();
-            while let Some(effect) = self.engine.poll_effect() {
-                self.executor.send(effect);
+            while let Some(next) = effect {
+                self.executor.send(next);
+                effect = self.engine.poll_effect();
             }
             while let Some(event) = self.engine.poll_event() {
                 if let Event::Transition { slot, to, priority, .. } = event {
@@ -282,29 +290,35 @@ impl Protocol {
         }
     }
 
-    /// Sends what is due; says when that was done, where there was something.
-    fn transmit(&mut self) -> Option<Instant> {
-        let mut sent_any = false;
+    /// Puts the adverts that are to leave together.
+    fn gather(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
             let frame = line.route.frame.patch(transmit.priority, transmit.form);
             self.pulse.sending(transmit.slot, transmit.priority, transmit.form, clock::now());
-            let sent = self.sender.send(line.route.key.ifindex, frame);
-            sent_any |= sent.is_ok();
-            match sent {
-                Ok(()) if line.failing => {
-                    line.failing = false;
-                    let _ = self.notices.send(Notice::SendWorks(transmit.slot));
-                }
-                Ok(()) => {}
-                Err(error) if !line.failing => {
-                    line.failing = true;
-                    let notice = Notice::SendFailed(transmit.slot, error.to_string());
-                    let _ = self.notices.send(notice);
-                }
-                Err(_) => {}
-            }
+            self.batch.push(line.route.key.ifindex, frame, transmit.slot);
         }
+    }
+
+    /// Sends them; says when that was done, where any left. Tells where that begins to fail or to work
+    /// again.
+    fn transmit(&mut self) -> Option<Instant> {
+        let (routes, notices) = (&mut self.routes, &self.notices);
+        let mut sent_any = false;
+        self.batch.send(|slot, sent| {
+            sent_any |= sent.is_ok();
+            let Some(line) = routes.get_mut(&slot) else { return };
+            if sent.is_ok() != line.failing {
+                return;
+            }
+            line.failing = sent.is_err();
+            let notice = match sent {
+                Ok(()) => Notice::SendWorks(slot),
+                Err(error) => Notice::SendFailed(slot, error.to_string()),
+            };
+            // As in `tell`.
+            let _ = notices.send(notice);
+        });
         sent_any.then(clock::now)
     }
 

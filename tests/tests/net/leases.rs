@@ -1,0 +1,148 @@
+//! Addresses that the kernel takes off itself once nobody renews them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::mpsc::channel;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_proto::settings::VirtualAddress;
+use vrrp_tests::{Capture, wait_until};
+use xvrrp::net::executor::{Config, Executor};
+use xvrrp::net::leftover::OwnAddress;
+use xvrrp::net::monitor::{Change, Monitor};
+
+use crate::announcements::{SECOND, add, announce, remove};
+use crate::{Cable, vip};
+
+const LEASE: Duration = Duration::from_secs(2);
+
+fn leased(lease: Option<Duration>) -> Config {
+    Config { lease, ..Config::default() }
+}
+
+/// An executor in the near host whose addresses last that long.
+fn spawn(cable: &Cable, lease: Option<Duration>) -> Result<Executor> {
+    cable.here.enter(|| Ok(Executor::spawn(leased(lease), |_, _| {}, |_| {})?))
+}
+
+/// Seconds that an address has left: to live and to be preferred; `None` where it is not there.
+fn left(cable: &Cable, ip: &str) -> Result<Option<(u64, u64)>> {
+    let Some(shown) = cable.shown(ip)? else { return Ok(None) };
+    let field = |name: &str| shown[name].as_u64().with_context(|| format!("no {name} in {shown}"));
+    Ok(Some((field("valid_life_time")?, field("preferred_life_time")?)))
+}
+
+/// What `ip` shows as a lifetime without end.
+const FOREVER: u64 = u32::MAX as u64;
+
+fn v6() -> Result<VirtualAddress> {
+    Ok(VirtualAddress { ip: "2001:db8::250".parse()?, prefix: 64, ..vip(0) })
+}
+
+#[test]
+fn renewed_they_stay_and_without_the_daemon_they_go() -> Result<()> {
+    let cable = Cable::new()?;
+    let wire = Capture::start(&cable.there, "eth0")?;
+    let both = [vip(250), VirtualAddress { deprecated: true, ..v6()? }];
+    let executor = spawn(&cable, Some(LEASE))?;
+    executor.send(add(1, &both));
+    executor.send(announce(1, &both, 1));
+    ensure!(executor.flush(SECOND));
+    for _ in 0..40 {
+        sleep(LEASE / 20);
+        let (valid, preferred) = left(&cable, "192.0.2.250")?.context("gone")?;
+        assert!((1..=2).contains(&valid) && (1..=2).contains(&preferred), "{valid} {preferred}");
+        let (valid, preferred) = left(&cable, "2001:db8::250")?.context("gone")?;
+        assert!((1..=2).contains(&valid) && preferred == 0, "{valid} {preferred}");
+    }
+    let shown = cable.shown("2001:db8::250")?.context("gone")?;
+    assert_eq!((&shown["nodad"], &shown["deprecated"]), (&true.into(), &true.into()), "{shown}");
+    let announced = wire.announcements(Ipv4Addr::new(192, 0, 2, 250));
+    assert_eq!(announced.len(), 1, "a renewal is not announced");
+
+    // As if it were killed: nothing is taken off by its end.
+    drop(executor);
+    assert!(left(&cable, "192.0.2.250")?.is_some());
+    // The kernel looks once a second, or so.
+    wait_until("both gone", LEASE + 3 * SECOND, || {
+        ["192.0.2.250", "2001:db8::250"].iter().all(|ip| matches!(left(&cable, ip), Ok(None)))
+    })?;
+    assert_eq!(left(&cable, "192.0.2.11")?, Some((FOREVER, FOREVER)));
+    Ok(())
+}
+
+#[test]
+fn who_holds_nothing_renews_nothing() -> Result<()> {
+    let cable = Cable::new()?;
+    let executor = spawn(&cable, Some(LEASE))?;
+    let untracked = VirtualAddress { tracked: false, ..vip(251) };
+    executor.send(add(1, &[vip(250), untracked]));
+    executor.protect(BTreeSet::from([OwnAddress::of(&vip(11))]));
+    executor.send(add(2, &[vip(11)]));
+    ensure!(executor.flush(SECOND));
+    assert_eq!(left(&cable, "192.0.2.11")?, Some((FOREVER, FOREVER)), "the host's own");
+    // What somebody else removed is not put back by a renewal.
+    cable.here.ip("addr del 192.0.2.251/24 dev eth0")?;
+    executor.send(remove(1, &[vip(250)]));
+    ensure!(executor.flush(SECOND));
+    cable.here.ip("addr add 192.0.2.250/24 dev eth0 valid_lft 60 preferred_lft 60")?;
+    sleep(LEASE);
+    assert_eq!(left(&cable, "192.0.2.251")?, None);
+    let (valid, _) = left(&cable, "192.0.2.250")?.context("gone")?;
+    assert!(valid > 50, "another's: {valid}");
+    assert_eq!(left(&cable, "192.0.2.11")?, Some((FOREVER, FOREVER)));
+    Ok(())
+}
+
+#[test]
+fn what_an_earlier_life_left_lasts_as_long_as_if_it_were_new() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("addr add 192.0.2.250/24 dev eth0 valid_lft 1 preferred_lft 1")?;
+    cable.here.ip("addr add 192.0.2.251/24 dev eth0")?;
+    let executor = spawn(&cable, Some(LEASE))?;
+    executor.send(add(1, &[vip(250), vip(251)]));
+    ensure!(executor.flush(SECOND));
+    for ip in ["192.0.2.250", "192.0.2.251"] {
+        assert_eq!(left(&cable, ip)?.context("gone")?.0, 2, "{ip}");
+    }
+    sleep(2 * LEASE);
+    assert!(left(&cable, "192.0.2.250")?.is_some());
+
+    // A reload without a lease, and with one again.
+    executor.configure(leased(None));
+    ensure!(executor.flush(SECOND));
+    assert_eq!(left(&cable, "192.0.2.250")?, Some((FOREVER, FOREVER)));
+    executor.configure(leased(Some(LEASE)));
+    ensure!(executor.flush(SECOND));
+    assert_eq!(left(&cable, "192.0.2.250")?.context("gone")?.0, 2);
+    Ok(())
+}
+
+#[test]
+fn the_monitor_takes_no_renewal_for_a_change() -> Result<()> {
+    let cable = Cable::new()?;
+    let executor = spawn(&cable, Some(LEASE))?;
+    let both = [vip(250), v6()?];
+    executor.send(add(1, &both));
+    ensure!(executor.flush(SECOND));
+    // The link's own addresses come a moment after it is up.
+    sleep(2 * SECOND);
+    let (told, changes) = channel::<Change>();
+    cable.here.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (_, mut receiver) = Monitor::start(Monitor::RECEIVE_BUFFER)?;
+            tokio::time::sleep(LEASE).await;
+            while let Ok(change) = receiver.try_recv() {
+                told.send(change)?;
+            }
+            Ok(())
+        })
+    })?;
+    let changes: Vec<_> = changes.try_iter().collect();
+    assert!(changes.is_empty(), "{changes:?}");
+    assert!(left(&cable, "192.0.2.250")?.is_some());
+    Ok(())
+}

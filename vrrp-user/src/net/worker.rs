@@ -1,0 +1,430 @@
+//! The thread that puts addresses on and off and announces them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vrrp_proto::input::{Outcome, Slot};
+use vrrp_proto::output::Effect;
+use vrrp_proto::settings::VirtualAddress;
+
+use super::addr::{Added, AddrError, Addresses};
+use super::announce::{Announcement, Announcer};
+use super::claims::Claims;
+use super::executor::{Config, LEFTOVERS, Message, Timing};
+use super::lease::Lease;
+use super::leftover::OwnAddress;
+use super::link::Link;
+use crate::sys::interface::Interfaces;
+use crate::sys::{clock, schedule};
+use crate::transmit::Sender;
+
+/// Announcements sent before waiting address work is looked for again: about a tenth of a millisecond.
+const BURST: usize = 32;
+/// Addresses put on between announcements of those before.
+const PORTION: usize = 100;
+/// How long the thread stays awake for effects that were said to be coming.
+const AWAKE: Duration = Duration::from_micros(300);
+
+/// The thread's own.
+pub(super) struct Worker<R, T> {
+    config: Config,
+    queue: Receiver<Message>,
+    /// A message that was taken from the queue before its turn.
+    ahead: Option<Message>,
+    addresses: Addresses,
+    claims: Claims,
+    lease: Lease,
+    interfaces: Interfaces,
+    sender: Sender,
+    announcer: Announcer,
+    /// Addresses that the kernel refused: not to be announced.
+    refused: BTreeSet<(Slot, IpAddr)>,
+    own: BTreeSet<OwnAddress>,
+    /// Since when the first address of a router is up, until it is announced.
+    up: BTreeMap<Slot, vrrp_common::Instant>,
+    report: R,
+    timed: T,
+}
+
+/// What to do next.
+enum Next {
+    Message(Message),
+    Announce,
+    Renew,
+    End,
+}
+
+impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
+    pub(super) fn new(
+        config: Config,
+        queue: Receiver<Message>,
+        report: R,
+        timed: T,
+    ) -> io::Result<Self> {
+        let mut addresses = Addresses::open()?;
+        addresses.set_lease(config.lease);
+        Ok(Self {
+            queue,
+            ahead: None,
+            addresses,
+            claims: Claims::default(),
+            lease: Lease::new(config.lease),
+            interfaces: Interfaces::open()?,
+            sender: Sender::open()?,
+            announcer: Announcer::new(config.garp_interval, config.gna_interval),
+            refused: BTreeSet::new(),
+            own: BTreeSet::new(),
+            up: BTreeMap::new(),
+            config,
+            report,
+            timed,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        self.schedule();
+        loop {
+            match self.next() {
+                Next::Message(message) => self.obey(message),
+                Next::Announce => self.announce(BURST),
+                Next::Renew => self.renew(),
+                Next::End => return,
+            }
+        }
+    }
+
+    fn schedule(&self) {
+        if let Err(denied) = schedule::apply(&self.config.scheduling, schedule::Role::Effects) {
+            // The protocol thread asks for more, and tells it.
+            tracing::debug!("addresses are moved by an ordinary thread: {denied}");
+        }
+    }
+
+    fn obey(&mut self, message: Message) {
+        match message {
+            Message::Soon => self.ahead = self.stay_awake(),
+            Message::Effect(effect) => self.carry_out(&effect),
+            Message::Protect(own) => self.own = own,
+            Message::Configure(config) => self.configure(config),
+            Message::Flush(done) => {
+                self.announce(usize::MAX);
+                // Whoever asked may have stopped waiting.
+                done.try_send(()).ok();
+            }
+        }
+    }
+
+    /// Messages first, then leases and announcements that are due, then whichever comes first.
+    fn next(&mut self) -> Next {
+        if let Some(message) = self.ahead.take() {
+            return Next::Message(message);
+        }
+        match self.queue.try_recv() {
+            Ok(message) => return Next::Message(message),
+            Err(TryRecvError::Disconnected) => return Next::End,
+            Err(TryRecvError::Empty) => {}
+        }
+        let renewal = self.lease.next().map(|at| (at, Next::Renew));
+        let announcement = self.announcer.next().map(|at| (at, Next::Announce));
+        let Some((due, work)) = renewal.into_iter().chain(announcement).min_by_key(|(at, _)| *at)
+        else {
+            return self.queue.recv().map_or(Next::End, Next::Message);
+        };
+        let wait = due.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return work;
+        }
+        match self.queue.recv_timeout(wait) {
+            Ok(message) => Next::Message(message),
+            Err(RecvTimeoutError::Timeout) => work,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        }
+    }
+
+    /// Waits for the next message without sleeping, for a moment: to be woken takes longer than all else
+    /// that is between an advert and the first announcement.
+    fn stay_awake(&self) -> Option<Message> {
+        let end = Instant::now() + AWAKE;
+        self.rehearse();
+        while Instant::now() < end {
+            match self.queue.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                // On a single CPU, whoever is to send it needs that.
+                Err(TryRecvError::Empty) => thread::yield_now(),
+            }
+        }
+        None
+    }
+
+    /// Goes through what will be asked of the kernel and written to it, for no other effect than that it
+    /// is in the CPU's caches: cold, each of these takes as long as to add an address.
+    fn rehearse(&self) {
+        let loopback = Link::read(&self.interfaces, "lo", None);
+        std::hint::black_box((loopback.is_some(), Addresses::rehearse()));
+    }
+
+    fn configure(&mut self, config: Config) {
+        self.announcer.set_pace(config.garp_interval, config.gna_interval);
+        let before = std::mem::replace(&mut self.config, config);
+        if before.scheduling != self.config.scheduling {
+            self.schedule();
+        }
+        if before.lease != self.config.lease {
+            self.addresses.set_lease(self.config.lease);
+            self.lease = Lease::new(self.config.lease);
+            self.renew();
+        }
+    }
+
+    fn carry_out(&mut self, effect: &Effect) {
+        match effect {
+            Effect::AddAddresses { slot, addresses } => self.take(*slot, addresses),
+            Effect::RemoveAddresses { slot, addresses } => self.remove(*slot, addresses),
+            Effect::Announce { slot, addresses, repeat } => {
+                self.enqueue(*slot, addresses, *repeat);
+            }
+            Effect::Redirect { slot, addresses, mac } => {
+                let now = Instant::now();
+                for address in addresses.iter().filter(|address| !is_own(&self.own, address)) {
+                    self.announcer.push_for(now, *slot, address, 1, Some(*mac));
+                }
+            }
+        }
+    }
+
+    /// Puts a router's addresses on. Where they are to be announced, which is the next thing the engine
+    /// says, that begins with the first one while the others are still to come.
+    fn take(&mut self, slot: Slot, addresses: &Arc<[VirtualAddress]>) {
+        let mut failed = None;
+        let (first, rest) = addresses.split_at(addresses.len().min(1));
+        let (mut up, mut announced, mut repeat, mut serving) = (0, 0, None, false);
+        for portion in std::iter::once(first).chain(rest.chunks(PORTION)) {
+            if self.add(slot, portion, &mut failed) && !serving {
+                serving = true;
+                self.up.insert(slot, clock::now());
+            }
+            up += portion.len();
+            repeat = repeat.or_else(|| self.announcement_of(slot, addresses));
+            if let Some(repeat) = repeat {
+                self.enqueue(slot, &addresses[announced..up], repeat);
+                self.announce(up - announced);
+                announced = up;
+            }
+        }
+        let outcome = match failed {
+            None => Outcome::Done,
+            Some((address, error)) if self.claims.any(slot) => Outcome::Partly { address, error },
+            Some((address, error)) => Outcome::Failed { address, error },
+        };
+        (self.report)(slot, outcome);
+    }
+    /// Takes the announcement of exactly these addresses out of the queue, where it comes next; says how
+    /// often each is to be announced.
+    fn announcement_of(&mut self, slot: Slot, addresses: &Arc<[VirtualAddress]>) -> Option<u32> {
+        let next = self.ahead.take().or_else(|| self.queue.try_recv().ok());
+        if let Some(Message::Effect(Effect::Announce { slot: of, addresses: which, repeat })) =
+            &next
+            && *of == slot
+            && which == addresses
+        {
+            return Some(*repeat);
+        }
+        self.ahead = next;
+        None
+    }
+
+    /// Puts addresses on. Says whether any is there, and keeps the first failure.
+    fn add(
+        &mut self,
+        slot: Slot,
+        addresses: &[VirtualAddress],
+        failed: &mut Option<(VirtualAddress, String)>,
+    ) -> bool {
+        let mut resolve = resolver(&self.interfaces);
+        let mut elsewhere = Vec::new();
+        for address in addresses {
+            // The name may have gone to another interface since; the address is to be on one only.
+            let left = resolve(&address.device)
+                .and_then(|index| self.claims.leave(slot, address, index))
+                .filter(|_| !is_own(&self.own, address));
+            elsewhere.extend(left.map(|index| (address, Some(index))));
+        }
+        if !elsewhere.is_empty() {
+            take_off(&mut self.addresses, &elsewhere);
+        }
+        let results = self.addresses.add(addresses, &mut resolve);
+        let (mut before, mut any) = (Vec::new(), false);
+        for (address, result) in addresses.iter().zip(results) {
+            // Where the kernel's answer is not known, the address may be there.
+            let there = matches!(result, Ok(_) | Err(AddrError::Netlink(_)));
+            any |= there;
+            if there {
+                self.refused.remove(&(slot, address.ip));
+            } else {
+                self.refused.insert((slot, address.ip));
+            }
+            if let Some(index) = resolve(&address.device).filter(|_| there) {
+                self.claims.claim(slot, address, index);
+                if result == Ok(Added::AlreadyThere) && !is_own(&self.own, address) {
+                    before.push((address, index));
+                }
+            }
+            if let Err(error) = result {
+                if failed.is_some() {
+                    warn("add", address, &error);
+                } else {
+                    *failed = Some((address.clone(), error.to_string()));
+                }
+            }
+        }
+        if self.config.lease.is_some() {
+            // What an earlier life left ends with the lease that it was given then.
+            extend(&mut self.addresses, &before);
+            self.lease.begin(Instant::now());
+        }
+        any
+    }
+
+    fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
+        self.up.remove(&slot);
+        let mut resolve = resolver(&self.interfaces);
+        let mut off = Vec::new();
+        for address in addresses {
+            self.announcer.withdraw(slot, address);
+            self.refused.remove(&(slot, address.ip));
+            let index = if slot == LEFTOVERS {
+                resolve(&address.device).filter(|index| !self.claims.holds(address, *index))
+            } else {
+                self.claims.release(slot, address)
+            };
+            if is_own(&self.own, address) {
+                tracing::debug!("{address:?} is the host's own and stays");
+            } else if index.is_some() {
+                off.push((address, index));
+            } else {
+                tracing::debug!("{address:?} stays: another router's, or not there");
+            }
+        }
+        take_off(&mut self.addresses, &off);
+    }
+
+    /// Renews the leases of all addresses that are held and there: one that somebody removed is not put
+    /// back by this, for the engine knows whether it is to be, and announces it then.
+    fn renew(&mut self) {
+        self.lease.renewed(Instant::now(), self.claims.is_empty());
+        if self.claims.is_empty() {
+            return;
+        }
+        let there = match self.addresses.list() {
+            Ok(there) => there,
+            Err(error) => {
+                tracing::warn!("Can't read the host's addresses to renew them: {error}");
+                return;
+            }
+        };
+        let ours = |(address, index): &(&VirtualAddress, u32)| {
+            !is_own(&self.own, address) && there.contains(&(*index, address.ip, address.prefix))
+        };
+        let held: Vec<_> = self.claims.held().filter(ours).collect();
+        extend(&mut self.addresses, &held);
+    }
+
+    /// Adds announcements of addresses that were not refused to those that wait.
+    fn enqueue(&mut self, slot: Slot, addresses: &[VirtualAddress], repeat: u32) {
+        let now = Instant::now();
+        for address in addresses {
+            if !self.refused.contains(&(slot, address.ip)) {
+                self.announcer.push(now, slot, address, repeat);
+            }
+        }
+    }
+
+    /// Sends announcements that are due, that many at most.
+    fn announce(&mut self, most: usize) {
+        // Good for one burst only: a bond may change its MAC address, an interface be made anew.
+        let mut links = BTreeMap::new();
+        for _ in 0..most {
+            let now = Instant::now();
+            let Some(announcement) = self.announcer.pop(now) else {
+                return;
+            };
+            let Announcement { slot, device, ip, mac } = &announcement;
+            let index = self.claims.index(*slot, device, *ip);
+            let link = links
+                .entry((device.clone(), index))
+                .or_insert_with(|| Link::read(&self.interfaces, device, index));
+            // An interface that is gone or speaks no Ethernet has nobody to tell.
+            let Some(link) = link else {
+                continue;
+            };
+            match link.send(&self.sender, *ip, *mac) {
+                Ok(()) => {
+                    self.announcer.sent(&announcement);
+                    if let Some(address_up) = self.up.remove(slot) {
+                        let (slot, announced) = (*slot, clock::now());
+                        (self.timed)(Timing { slot, address_up, announced });
+                    }
+                }
+                Err(error) => self.not_sent(now, announcement, &error),
+            }
+        }
+    }
+
+    fn not_sent(&mut self, now: Instant, announcement: Announcement, error: &io::Error) {
+        let device = announcement.device.clone();
+        let full =
+            matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM));
+        // A link that is down or gone announces when it is back: the engine sees to that.
+        if full && self.announcer.retry(now, announcement) {
+            return;
+        }
+        tracing::debug!("({device}) announcement not sent: {error}");
+    }
+}
+
+/// Indexes by name, each asked for once.
+fn resolver(interfaces: &Interfaces) -> impl FnMut(&str) -> Option<u32> {
+    let mut known: BTreeMap<String, Option<u32>> = BTreeMap::new();
+    move |name| {
+        if let Some(index) = known.get(name) {
+            return *index;
+        }
+        let index = interfaces.index(name).ok();
+        known.insert(name.to_owned(), index);
+        index
+    }
+}
+
+fn is_own(own: &BTreeSet<OwnAddress>, address: &VirtualAddress) -> bool {
+    own.contains(&OwnAddress::of(address))
+}
+
+/// Removes each address from the interface of the index beside it.
+fn take_off(host: &mut Addresses, addresses: &[(&VirtualAddress, Option<u32>)]) {
+    let results = host.remove_from(addresses.iter().copied());
+    for ((address, _), result) in addresses.iter().zip(results) {
+        if let Err(error) = result {
+            warn("remove", address, &error);
+        }
+    }
+}
+
+/// Lets each address, on the interface of the index beside it, last for a whole lease from now.
+fn extend(host: &mut Addresses, addresses: &[(&VirtualAddress, u32)]) {
+    let results = host.renew(addresses.iter().copied());
+    for ((address, _), result) in addresses.iter().zip(results) {
+        if let Err(error) = result {
+            warn("renew", address, &error);
+        }
+    }
+}
+
+fn warn(verb: &str, address: &VirtualAddress, error: &AddrError) {
+    tracing::warn!("Can't {verb} {}/{} on {}: {error}", address.ip, address.prefix, address.device);
+}
