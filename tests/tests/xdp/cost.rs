@@ -21,6 +21,9 @@ const RUNS: u32 = 200_000;
 /// The bounds were met by a virtual machine of 2026; a slower one may take so many times as long.
 const SLACK: u64 = 2;
 
+/// Name, type, flags, contents, link, info and size of an entry.
+type Section<'a> = (u32, u32, u64, &'a [u8], u32, u32, u64);
+
 /// A program `nothing` in an object of its own: everything passes.
 fn nothing() -> Result<Ebpf> {
     const NAMES: &[u8] = b"\0nothing\0xdp\0license\0.symtab\0.strtab\0";
@@ -35,8 +38,7 @@ fn nothing() -> Result<Ebpf> {
     symbols.extend(name(b"nothing")?.to_le_bytes());
     symbols.extend([0x12, 0, 1, 0]);
     symbols.extend([0_u64, code.len() as u64].map(u64::to_le_bytes).concat());
-    // Name, type, flags, contents, link, info and size of an entry.
-    let sections: [(u32, u32, u64, &[u8], u32, u32, u64); 5] = [
+    let sections: [Section<'_>; 5] = [
         (0, 0, 0, &[], 0, 0, 0),
         (name(b"xdp")?, 1, 6, &code, 0, 0, 0),
         (name(b"license")?, 1, 2, b"GPL\0", 0, 0, 0),

@@ -161,6 +161,12 @@ fn an_advert_that_says_something_else_is_reported() -> Result<()> {
     Ok(())
 }
 
+fn spin(times: u32) {
+    for _ in 0..times {
+        std::hint::spin_loop();
+    }
+}
+
 /// How many times an advert is to be in flight when its watch ends. On a busy machine it may be less.
 const ENOUGH: u32 = 50;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -204,14 +210,10 @@ fn no_advert_falls_between_the_end_of_a_watch_and_its_last_look() -> Result<()> 
             watcher.start(SLOT, &meaning, DOWN, INTERVAL, heard);
             drain(&mut times);
             times.clear();
-            for _ in 0..turn % 512 {
-                std::hint::spin_loop();
-            }
+            spin(turn % 512);
             watcher.stop(SLOT);
             let asked = watcher.seen(SLOT).at;
-            for _ in 0..256 {
-                std::hint::spin_loop();
-            }
+            spin(256);
             let after = watcher.seen(SLOT).at;
             drain(&mut times);
             if after != asked {
