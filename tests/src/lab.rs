@@ -359,7 +359,7 @@ pub fn remove_on_interrupt(prefix: &str) -> Result<()> {
 }
 
 /// Removes what processes left that were killed before they could.
-fn sweep_the_dead() {
+pub fn sweep_the_dead() {
     for name in netns::list(PREFIX) {
         let digits: String =
             name[PREFIX.len()..].chars().take_while(char::is_ascii_digit).collect();

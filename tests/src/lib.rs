@@ -7,17 +7,20 @@
 //! scenarios with keepalived, which shows whether it is the scenario or the daemon that fails.
 
 pub mod addresses;
+pub mod bench_args;
 pub mod capture;
 pub mod cases;
 pub mod conf;
 pub mod daemon;
 pub mod frame;
+pub mod generator;
 pub mod http;
 pub mod inject;
 pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod probe;
+pub mod process;
 pub mod status;
 pub mod wait;
 pub mod watch;

@@ -12,12 +12,23 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 /// # Errors
 /// No such device, or no right.
 pub fn open(device: &str) -> Result<OwnedFd> {
+    open_for(device, SockProtocol::EthAll)
+}
+
+/// The same for one that only sends: nothing arrives at it that would have to be read.
+///
+/// # Errors
+/// No such device, or no right.
+pub fn open_to_send(device: &str) -> Result<OwnedFd> {
+    open_for(device, None)
+}
+
+fn open_for(device: &str, protocol: impl Into<Option<SockProtocol>>) -> Result<OwnedFd> {
     let link = getifaddrs()?
         .filter(|entry| entry.interface_name == device)
         .find_map(|entry| entry.address.and_then(|address| address.as_link_addr().copied()))
         .with_context(|| format!("no device {device}"))?;
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     bind(socket.as_raw_fd(), &link).with_context(|| format!("bind to {device}"))?;
     Ok(socket)
 }

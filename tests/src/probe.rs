@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -145,6 +145,8 @@ impl Answers {
 pub struct Asker {
     begin: Duration,
     answers: Arc<Mutex<Vec<Answer>>>,
+    asked: Arc<AtomicU32>,
+    asks: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -155,17 +157,18 @@ impl Asker {
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let (answers, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let sender = socket.try_clone()?;
+        let (asked, asks) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
         let ask = {
-            let end = Arc::clone(&end);
+            let (asked, asks) = (Arc::clone(&asked), Arc::clone(&asks));
             let to = SocketAddrV4::new(address, PORT);
-            move || ask_all(&sender, to, Duration::from_secs(1) / per_second.max(1), &end)
+            move || ask_all(&sender, to, Duration::from_secs(1) / per_second.max(1), &asked, &asks)
         };
         let listen = {
             let (answers, end) = (Arc::clone(&answers), Arc::clone(&end));
             move || listen_all(&socket, &answers, &end)
         };
         let threads = vec![std::thread::spawn(ask), std::thread::spawn(listen)];
-        Ok(Self { begin: now(), answers, end, threads })
+        Ok(Self { begin: now(), answers, asked, asks, end, threads })
     }
 
     /// What came so far.
@@ -188,7 +191,18 @@ impl Asker {
         so_far
     }
 
+    /// Ends the asking, waits for late answers, and says as well how many questions there were.
+    pub fn finish_and_count(mut self) -> (Answers, u32) {
+        let end = now();
+        self.asks.store(false, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+        let answers = Answers { end, ..self.so_far() };
+        self.halt();
+        (answers, self.asked.load(Ordering::Relaxed))
+    }
+
     fn halt(&mut self) {
+        self.asks.store(false, Ordering::Relaxed);
         self.end.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -202,13 +216,20 @@ impl Drop for Asker {
     }
 }
 
-fn ask_all(socket: &UdpSocket, to: SocketAddrV4, every: Duration, end: &AtomicBool) {
+fn ask_all(
+    socket: &UdpSocket,
+    to: SocketAddrV4,
+    every: Duration,
+    asked: &AtomicU32,
+    asks: &AtomicBool,
+) {
     let begin = Instant::now();
     let mut number = 0;
-    while !end.load(Ordering::Relaxed) {
+    while asks.load(Ordering::Relaxed) {
         // Unreachable is what the client waits through.
         let _ = socket.send_to(&[0; 16], to);
         number += 1;
+        asked.store(number, Ordering::Relaxed);
         std::thread::sleep((begin + every * number).saturating_duration_since(Instant::now()));
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod compiler;
 mod demo;
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    /// Measure xvrrp, keepalived and FRR side by side in network namespaces
+    Bench(vrrp_tests::bench_args::BenchArgs),
     /// Build the kernel program that xvrrp embeds, installing the toolchain for it if need be
     BuildEbpf(build_ebpf::Args),
     /// Show in a minute, on two hosts and a client made of namespaces, what xvrrp does
@@ -39,6 +42,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Bench(args) => bench::bench(&args),
         Verb::BuildEbpf(args) => build_ebpf::build(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Test(args) => test::test(&args),
