@@ -211,7 +211,8 @@ impl Daemon {
     pub fn kill(&mut self) -> Result<()> {
         // Stopped first, so that nobody sees a child die and starts another.
         self.freeze();
-        for pid in self.pids() {
+        // The first one last: its end is a signal to the others.
+        for pid in self.pids().into_iter().rev() {
             signal(pid, Signal::SIGKILL);
         }
         if let Some(mut helper) = self.helper.take() {

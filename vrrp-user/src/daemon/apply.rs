@@ -68,7 +68,7 @@ impl Service {
     }
 
     fn add(&mut self, instance: &Instance, hold: Duration) {
-        let slot = self.life.resumed(instance).unwrap_or_else(|| self.free_slot());
+        let slot = self.life.slot(instance).unwrap_or_else(|| self.free_slot());
         let resumes = self.life.begin(slot, instance);
         if let Some(fast) = &mut self.fast
             && let Err(error) = fast.reset(slot.0)
@@ -153,6 +153,7 @@ impl Service {
         for slot in slots {
             self.reconcile_one(slot, &vips);
         }
+        self.life.keep_fast_path(self.fast.as_ref());
         self.watch_interfaces();
         let there = |name: &&String| self.host.by_name(name).is_some();
         self.deaf = wanted.keys().filter(there).any(|name| !self.ports.hears(name));
@@ -260,7 +261,7 @@ impl Service {
         let held = self.running.values().flat_map(|running| running.settings.held());
         let known = held.map(|address| (address.device.clone(), address.ip)).collect();
         let found = leftovers::find(&self.life.marked(&self.host), config, &known, |instance| {
-            self.life.resumed(instance).is_some()
+            self.life.resumes(instance)
         });
         self.own.extend(leftover::own(&found));
         self.executor.protect(self.own.clone());

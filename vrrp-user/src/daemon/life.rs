@@ -15,6 +15,7 @@ use vrrp_proto::Slot;
 use super::plan::{self, Place};
 use super::service::Running;
 use crate::config::model::{Config, Instance};
+use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::Keeper;
 use crate::ledger::release::release;
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
@@ -31,8 +32,12 @@ const LOCK: &str = "lock";
 pub(super) struct Life {
     keeper: Option<Keeper>,
     ledger: Option<Ledger>,
-    /// Routers that were Active in an earlier life and go on as such.
-    resumed: BTreeMap<Place, Slot>,
+    /// The slots that routers had in an earlier life, and that they keep.
+    earlier: BTreeMap<Place, Slot>,
+    /// Those among them that were Active and go on as such.
+    resumed: BTreeSet<Slot>,
+    /// The descriptors of the kernel program that the guardian keeps.
+    kept: BTreeSet<String>,
     /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
     put_on: BTreeSet<(String, IpAddr)>,
     /// The ledger could not be written; said once.
@@ -100,19 +105,20 @@ impl Life {
         let mut ended = Vec::new();
         for entry in entries {
             let body = ledger.table().body(entry.slot);
-            let place = body.as_ref().and_then(|body| {
-                let place = Place::of_body(body)?;
-                let there = if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
-                (there && judge::goes_on(&entry, now) && places.contains(&place)).then_some(place)
-            });
-            let Some(place) = place else {
+            let there = body
+                .as_ref()
+                .is_some_and(|body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex));
+            let place = body.as_ref().and_then(Place::of_body).filter(|p| places.contains(p));
+            let known = place.is_some();
+            self.earlier.extend(place.map(|place| (place, Slot(entry.slot))));
+            if !(there && known && judge::goes_on(&entry, now)) {
                 ended.push(entry);
                 continue;
-            };
+            }
             let addresses = body.into_iter().flat_map(|body| body.addresses);
             let ours = addresses.filter(|held| !held.own).map(|held| (held.device, held.ip));
             self.put_on.extend(ours);
-            self.resumed.insert(place, Slot(entry.slot));
+            self.resumed.insert(Slot(entry.slot));
         }
         for released in release(ledger.table(), &ended, ledger.table().alive(), now) {
             info!("From an earlier life: {released}");
@@ -122,14 +128,48 @@ impl Life {
         }
     }
 
-    /// The slot of an instance that goes on as the Active one it was.
-    pub(super) fn resumed(&self, instance: &Instance) -> Option<Slot> {
-        self.resumed.get(&Place::of(instance)).copied()
+    /// The slot of an instance in an earlier life, which it keeps: what the kernel has for it is there.
+    pub(super) fn slot(&self, instance: &Instance) -> Option<Slot> {
+        self.earlier.get(&Place::of(instance)).copied()
     }
 
-    /// Whether a slot is one of those.
+    /// Whether an instance goes on as the Active one it was.
+    pub(super) fn resumes(&self, instance: &Instance) -> bool {
+        self.slot(instance).is_some_and(|slot| self.resumed.contains(&slot))
+    }
+
+    /// Whether a slot waits for the instance that had it.
     pub(super) fn is_reserved(&self, slot: Slot) -> bool {
-        self.resumed.values().any(|reserved| *reserved == slot)
+        self.earlier.values().any(|reserved| *reserved == slot)
+    }
+
+    /// The kernel program of an earlier worker, where it can be taken over.
+    pub(super) fn adopt_fast_path(&mut self) -> Option<FastPath> {
+        let keeper = self.keeper.as_mut()?;
+        let kept = keeper.take_all(fastpath::PREFIX);
+        if kept.is_empty() {
+            return None;
+        }
+        self.kept = kept.keys().cloned().collect();
+        FastPath::adopt(kept)
+            .inspect_err(|error| warn!("The kernel program is loaded anew: {error}"))
+            .ok()
+    }
+
+    /// Has the guardian keep the kernel program as it is now.
+    pub(super) fn keep_fast_path(&mut self, fast: Option<&FastPath>) {
+        let Some(keeper) = &self.keeper else { return };
+        let now = fast.map(FastPath::exports).unwrap_or_default();
+        let new: Vec<_> = now
+            .iter()
+            .filter(|(name, _)| !self.kept.contains(*name))
+            .map(|(name, fd)| (name.as_str(), *fd))
+            .collect();
+        keeper.keep(&new);
+        let gone: Vec<&str> =
+            self.kept.iter().map(String::as_str).filter(|name| !now.contains_key(*name)).collect();
+        keeper.drop(&gone);
+        self.kept = now.into_keys().collect();
     }
 
     /// The host as it is, with the mark on what an earlier life put there: a kernel may not keep it.
@@ -158,7 +198,8 @@ impl Life {
 
     /// Begins an instance's record, and says whether it goes on as the Active one it was.
     pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> bool {
-        let resumes = self.resumed.remove(&Place::of(instance)) == Some(slot);
+        let resumes =
+            self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
         if let Some(ledger) = &self.ledger {
             ledger.begin(slot, resumes);
         }
@@ -193,10 +234,10 @@ impl Life {
         }
     }
 
-    /// Says that all is started.
-    pub(super) fn running(&self) {
+    /// Says that all is started, and how long it took to load what a later life takes over.
+    pub(super) fn running(&self, load: Duration) {
         self.set_phase(Phase::Running);
-        self.say("running");
+        self.say(&format!("running {}", load.as_micros()));
     }
 
     /// Says that from here on all is being given up.

@@ -183,20 +183,17 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         options,
     };
     service.clear_leftovers(&config);
-    service.fast = match load_fast_path(want) {
-        Ok(fast) => Some(fast),
-        Err(why) => {
-            service.ports.without_program(why);
-            None
-        }
-    };
+    let load = service.take_fast_path(want);
     if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
         tokio::spawn(forward(messages));
     }
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
-    service.life.running();
+    if let Some(fast) = &mut service.fast {
+        fast.drop_unused();
+    }
+    service.life.running(load);
     let mut ears = Ears { notices, changes, reports, asked, signals };
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
@@ -268,6 +265,22 @@ fn load_fast_path(want: Datapath) -> Result<FastPath, String> {
 }
 
 impl Service {
+    /// Takes the kernel program over from an earlier worker, or loads it and says how long that took.
+    fn take_fast_path(&mut self, want: Datapath) -> Duration {
+        if want != Datapath::Socket {
+            self.fast = self.life.adopt_fast_path();
+        }
+        if self.fast.is_some() {
+            return Duration::ZERO;
+        }
+        let begin = clock::now();
+        match load_fast_path(want) {
+            Ok(fast) => self.fast = Some(fast),
+            Err(why) => self.ports.without_program(why),
+        }
+        clock::now().since(begin)
+    }
+
     fn start_protocol(
         &mut self,
         orders: UnboundedReceiver<Order>,

@@ -44,6 +44,11 @@ pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
     ))
 }
 
+/// Says whether an XDP program is on an interface.
+pub(super) fn has_program(ifindex: u32) -> bool {
+    program_id(ifindex).is_some()
+}
+
 fn program_id(ifindex: u32) -> Option<u32> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;

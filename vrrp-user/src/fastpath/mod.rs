@@ -1,8 +1,10 @@
 //! The kernel program as the daemon sees it: loaded once, attached per interface, told about routers.
 //!
-//! Nothing here is pinned. Maps, program and attachments hang on file descriptors of this process, so
-//! they go when it goes, however it ends.
+//! Nothing here is pinned. Maps, program and attachments hang on file descriptors: of this process, and
+//! of the guardian, which gives them to the next one ([`FastPath::adopt`]). So they go when both are
+//! gone, however they end.
 
+mod adopt;
 mod counters;
 mod error;
 mod link;
@@ -26,6 +28,7 @@ use tracing_log::log::Log;
 use vrrp_common::abi::{self, PerCounter, Router, RouterKey, Stranger, StrangerKey};
 use vrrp_common::arrivals::Arrivals;
 
+pub(crate) use self::adopt::PREFIX;
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
@@ -62,7 +65,11 @@ pub enum Attached {
 
 /// The kernel program and its maps.
 pub struct FastPath {
-    ebpf: Ebpf,
+    program: Program,
+    /// Copies of all maps' descriptors, for another process.
+    handles: BTreeMap<&'static str, OwnedFd>,
+    /// Attachments that were taken over and that nobody has asked for yet.
+    found: BTreeMap<u32, (OwnedFd, sys::Mode)>,
     routers: Routers,
     counters: PerCpuArray<MapData, PerCounter>,
     reports: Array<MapData, PerCounter>,
@@ -74,6 +81,14 @@ pub struct FastPath {
     strangers: HashMap<MapData, StrangerKey, Stranger>,
     ring: Option<Ring>,
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
+}
+
+/// The program in the kernel.
+enum Program {
+    /// Loaded by this process.
+    Loaded(Box<Ebpf>),
+    /// Taken over from an earlier one.
+    Adopted(OwnedFd),
 }
 
 impl FastPath {
@@ -127,24 +142,44 @@ impl FastPath {
             let verified = info.verified_instruction_count();
             debug!(?verified, "kernel program loaded with id {}", info.id());
         }
-        let Some(Map::Array(runtime)) = ebpf.map("RUNTIME") else {
-            return Err(LoadError::Lacks("RUNTIME"));
-        };
-        let mapping = sys::Mapping::new(runtime.fd().as_fd(), Slots::words(slots))
+        let (mut maps, mut handles) = (BTreeMap::new(), BTreeMap::new());
+        for name in adopt::MAPS {
+            let Some(map) = ebpf.map(name) else { continue };
+            let copy = data(map).ok_or(LoadError::Lacks(name))?.fd().as_fd().try_clone_to_owned();
+            handles.insert(name, copy.map_err(|error| LoadError::Kernel(error.to_string()))?);
+            if name != adopt::TIMERS {
+                maps.extend(ebpf.take_map(name).map(|map| (name, map)));
+            }
+        }
+        Self::over(Program::Loaded(Box::new(ebpf)), maps, handles, slots, no_timers)
+    }
+
+    /// Builds the rest around program and maps.
+    fn over(
+        program: Program,
+        mut maps: BTreeMap<&'static str, Map>,
+        handles: BTreeMap<&'static str, OwnedFd>,
+        slots: u32,
+        no_timers: Option<String>,
+    ) -> Result<Self, LoadError> {
+        let runtime = handles.get("RUNTIME").ok_or(LoadError::Lacks("RUNTIME"))?;
+        let mapping = sys::Mapping::new(runtime.as_fd(), Slots::words(slots))
             .map_err(|error| LoadError::Kernel(format!("a map can't be mapped: {error}")))?;
         let slots = Slots::new(mapping);
         Ok(Self {
-            routers: Routers::new(take(&mut ebpf, "ROUTERS")?, take(&mut ebpf, "ADDRESSES")?),
-            counters: take(&mut ebpf, "COUNTERS")?,
-            reports: take(&mut ebpf, "REPORTS")?,
-            arrivals: take(&mut ebpf, "ARRIVALS")?,
+            routers: Routers::new(take(&mut maps, "ROUTERS")?, take(&mut maps, "ADDRESSES")?),
+            counters: take(&mut maps, "COUNTERS")?,
+            reports: take(&mut maps, "REPORTS")?,
+            arrivals: take(&mut maps, "ARRIVALS")?,
             watcher: Some(Watcher::new(slots.clone(), no_timers.is_none(), clock::now())),
             slots,
             no_timers,
-            strangers: take(&mut ebpf, "STRANGERS")?,
-            ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?)),
+            strangers: take(&mut maps, "STRANGERS")?,
+            ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut maps, "EVENTS")?)),
             attached: BTreeMap::new(),
-            ebpf,
+            found: BTreeMap::new(),
+            program,
+            handles,
         })
     }
 
@@ -168,9 +203,13 @@ impl FastPath {
         if let Some(why) = link::hides_tags(name, ifindex) {
             return Attached::Socket { why };
         }
-        let program = match program(&mut self.ebpf).and_then(|p| Ok(p.fd()?)) {
-            Ok(fd) => fd.as_fd(),
-            Err(error) => return Attached::Socket { why: error.to_string() },
+        if let Some(found) =
+            self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
+        {
+            return found.clone();
+        }
+        let Some(program) = self.program_fd() else {
+            return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
         };
         let mut refusals = Vec::new();
         for (mode, called) in modes {
@@ -209,7 +248,10 @@ impl FastPath {
 
     /// Takes the program off an interface; nothing happens where it is not on it.
     pub fn detach(&mut self, ifindex: u32) {
-        self.attached.remove(&ifindex);
+        if let Some((attachment, _)) = self.attached.remove(&ifindex) {
+            // Closed it would stay as long as somebody else has a copy of the descriptor.
+            sys::detach(attachment.as_fd());
+        }
     }
 
     /// Has the program check adverts for `key` by `router` and `addresses` from now on.
@@ -289,15 +331,21 @@ impl FastPath {
 
     /// The program's messages, once, where it was built with them.
     pub fn messages(&mut self) -> Option<Messages> {
-        EbpfLogger::init(&mut self.ebpf).ok().map(Messages)
+        match &mut self.program {
+            Program::Loaded(ebpf) => EbpfLogger::init(ebpf).ok().map(Messages),
+            Program::Adopted(_) => None,
+        }
     }
 
     /// The program itself, for test runs.
     ///
     /// # Errors
-    /// [`LoadError::Kernel`], which a loaded program does not give.
+    /// [`LoadError::Lacks`] where it was taken over: then it is not this process's.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf)
+        match &mut self.program {
+            Program::Loaded(ebpf) => program(ebpf),
+            Program::Adopted(_) => Err(LoadError::Lacks(PROGRAM)),
+        }
     }
 }
 
@@ -340,10 +388,24 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
     Ok(program.try_into()?)
 }
 
-fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+/// What all kinds of maps that the program has are made of.
+fn data(map: &Map) -> Option<&MapData> {
+    if let Map::Array(data)
+    | Map::PerCpuArray(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::RingBuf(data) = map
+    {
+        Some(data)
+    } else {
+        None
+    }
+}
+
+fn take<M>(maps: &mut BTreeMap<&'static str, Map>, name: &'static str) -> Result<M, LoadError>
 where
     M: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf.take_map(name).ok_or(LoadError::Lacks(name))?;
+    let map = maps.remove(name).ok_or(LoadError::Lacks(name))?;
     Ok(M::try_from(map)?)
 }

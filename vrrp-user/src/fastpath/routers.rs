@@ -1,9 +1,9 @@
 //! The maps that say which adverts are ours and what must be in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, MapError};
 use tracing::debug;
 use vrrp_common::abi::{AddressKey, Router, RouterKey};
 
@@ -18,6 +18,8 @@ pub(super) struct Routers {
     addresses: HashMap<MapData, AddressKey, u32>,
     slots: BTreeMap<RouterKeyOrder, u32>,
     positions: BTreeMap<u32, Positions>,
+    /// Those that an earlier process has set, and this one has not yet.
+    found: BTreeSet<RouterKeyOrder>,
 }
 
 /// [`RouterKey`] in an order.
@@ -28,7 +30,44 @@ impl Routers {
         routers: HashMap<MapData, RouterKey, Router>,
         addresses: HashMap<MapData, AddressKey, u32>,
     ) -> Self {
-        Self { routers, addresses, slots: BTreeMap::new(), positions: BTreeMap::new() }
+        Self {
+            routers,
+            addresses,
+            slots: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    /// Learns what an earlier process has put into the maps.
+    pub(super) fn recall(&mut self) -> Result<(), MapError> {
+        for entry in self.routers.iter() {
+            let (key, router) = entry?;
+            self.slots.insert(order(key), router.slot);
+            self.found.insert(order(key));
+        }
+        for entry in self.addresses.iter() {
+            let (key, position) = entry?;
+            let address = Ipv4Addr::from_octets(key.address);
+            self.positions.entry(key.slot).or_default().insert(address, position);
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier process has put into the maps and nobody has set since.
+    pub(super) fn drop_unused(&mut self) {
+        for (ifindex, family, vrid) in std::mem::take(&mut self.found) {
+            let key = RouterKey { ifindex, family, vrid, reserved: [0; 2] };
+            if let Some(slot) = self.slots.get(&order(key)).copied() {
+                self.remove(key, slot);
+            }
+        }
+        let used: BTreeSet<u32> = self.slots.values().copied().collect();
+        let unused: Vec<u32> =
+            self.positions.keys().copied().filter(|slot| !used.contains(slot)).collect();
+        for slot in unused {
+            self.forget_unused(slot);
+        }
     }
 
     pub(super) fn set(
@@ -37,6 +76,7 @@ impl Routers {
         router: Router,
         addresses: &[IpAddr],
     ) -> Result<(), UpdateError> {
+        self.found.remove(&order(key));
         let slot = router.slot;
         let old = self.positions.entry(slot).or_default();
         let new = positions(old, addresses);
@@ -69,6 +109,7 @@ impl Routers {
         if self.slots.get(&order(key)).is_some_and(|now| *now != slot) {
             return;
         }
+        self.found.remove(&order(key));
         if let Err(error) = self.routers.remove(&key) {
             debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove: {error}");
         }

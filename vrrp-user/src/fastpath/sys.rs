@@ -17,7 +17,18 @@ pub(super) enum Mode {
     Generic,
 }
 
+impl Mode {
+    /// Its name in an attachment's.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -121,6 +132,18 @@ impl Drop for Mapping {
         // SAFETY: mapped in `new` with this length, and no slice of it outlives the value. An error
         // would mean that it was not.
         let _ = unsafe { libc::munmap(self.words.as_ptr().cast(), 8 * self.len) };
+    }
+}
+
+/// Takes an attachment off its interface at once, whoever else has its descriptor.
+pub(super) fn detach(attachment: BorrowedFd<'_>) {
+    // An open descriptor is not negative.
+    let attributes = attachment.as_raw_fd() as u32;
+    // SAFETY: the kernel reads as many bytes as it is told, all of them initialised. Where the interface
+    // is gone, or the kernel is too old for it (before 5.9 there are no such attachments at all), nothing
+    // is left to be done.
+    unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of::<u32>());
     }
 }
 

@@ -41,6 +41,16 @@ impl Slots {
         }
     }
 
+    /// Has it report every advert, for all slots.
+    pub(super) fn stop_all(&self) {
+        for slot in 0..(self.0.len() / WORDS) as u32 {
+            // Reading a page that nobody has written costs no memory.
+            if self.slot(slot).is_some_and(|words| words[WATCH].load(SeqCst) != 0) {
+                self.stop(slot);
+            }
+        }
+    }
+
     fn slot(&self, slot: u32) -> Option<&[AtomicU64]> {
         let from = slot as usize * WORDS;
         self.0.get(from..from + WORDS)

@@ -1,7 +1,7 @@
 //! What guardian and worker tell each other, over a socket that is the worker's standard input.
 //!
 //! A message is a word and perhaps names, with one descriptor for each name where it is `keep`:
-//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `running`, `reloading`, `reloaded`, and
+//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `running MICROSECONDS`, `reloading`, `reloaded`, and
 //! from the guardian to a new worker `keep`s of all that an earlier one has had kept, then `all`.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Said {
     Hello,
-    Running,
+    /// With how much of the time until then was for what a later worker takes over.
+    Running(Duration),
     Reloading,
     Reloaded,
     Keep(Vec<(String, OwnedFd)>),
@@ -43,7 +44,10 @@ pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Said>> {
     Ok(Some(match words.next().as_deref() {
         None => Said::End,
         Some("hello") => Said::Hello,
-        Some("running") => Said::Running,
+        Some("running") => {
+            let micros = words.next().and_then(|micros| micros.parse().ok()).unwrap_or(0);
+            Said::Running(Duration::from_micros(micros))
+        }
         Some("reloading") => Said::Reloading,
         Some("reloaded") => Said::Reloaded,
         Some("keep") => Said::Keep(words.zip(descriptors).collect()),
@@ -124,9 +128,9 @@ impl Keeper {
         self.kept.remove(name)
     }
 
-    /// The names under which something is kept that nobody has taken.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.kept.keys().map(String::as_str)
+    /// All that an earlier worker has had kept under names that begin so, once.
+    pub(crate) fn take_all(&mut self, prefix: &str) -> Kept {
+        self.kept.extract_if(.., |name, _| name.starts_with(prefix)).collect()
     }
 
     /// Has the guardian keep descriptors; one of a name it has takes the place of that.

@@ -21,6 +21,7 @@ use crate::ledger::release::release;
 use crate::ledger::{Entry, Phase, State, Table, judge};
 use crate::sys::child::real_time;
 use crate::sys::clock::now;
+use crate::sys::memory::forget_start;
 
 /// Signals that the worker gets.
 const PASSED: [Signal; 5] =
@@ -29,6 +30,8 @@ const PASSED: [Signal; 5] =
 const STOP: Duration = Duration::from_secs(3);
 /// Above the worker: where that runs wild, this process must still come to its turn.
 const PRIORITY: i32 = 60;
+/// How often the worker's word is looked at, at the least.
+const LOOK: Duration = Duration::from_secs(1);
 /// Until a worker that could not be started is tried again.
 const NO_PROCESS: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,7 @@ pub(super) struct Guardian {
     crashes: Crashes,
     patience: Patience,
     watchdog: Watchdog,
-    /// How long the last start took.
+    /// How long the last start took, without what the next one need not do again.
     start: Duration,
     /// Routers left as they were by a crash that the new worker has not spoken for yet.
     waiting: Vec<Entry>,
@@ -151,10 +154,12 @@ impl Guardian {
                         worker.signal(signal);
                     }
                 }
-                Ok(Some(Said::Running)) => {
+                Ok(Some(Said::Running(once))) => {
                     worker.running = true;
-                    self.start = now().since(worker.started);
+                    self.start = now().since(worker.started).saturating_sub(once);
                     notify::ready();
+                    // From here on there is little to do for long. If it fails, nothing is lost.
+                    let _ = forget_start();
                 }
                 Ok(Some(Said::Reloading)) => notify::reloading(),
                 Ok(Some(Said::Reloaded)) => notify::ready(),
@@ -344,8 +349,10 @@ impl Guardian {
             return None;
         }
         let grace = crash::grace(table.entries());
-        match self.patience.judge(now, self.planned, table.back()?, grace) {
-            Word::Good(due) => Some(due),
+        let Some(back) = table.back() else { return Some(now + LOOK) };
+        match self.patience.judge(now, self.planned, back, grace) {
+            // Its next word may be for an earlier time than this one.
+            Word::Good(due) => Some(due.min(now + LOOK)),
             Word::Broken => {
                 worker.hung = true;
                 worker.signal(Signal::SIGKILL);

@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod interface;
 pub(crate) mod link_address;
 pub(crate) mod mapped;
+pub(crate) mod memory;
 pub(crate) mod readiness;
 pub(crate) mod schedule;
 pub(crate) mod send_many;

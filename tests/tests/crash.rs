@@ -1,0 +1,315 @@
+//! The worker dies, hangs, or all of it is killed: what clients and peers see of it.
+
+use std::net::Ipv4Addr;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::capture::Capture;
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::{signal, xvrrp_binary};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
+
+const VIP: &str = "192.0.2.250";
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
+const LIMIT: Duration = Duration::from_secs(10);
+/// Long for a start on a busy machine, short beside three seconds.
+const GAP: Duration = Duration::from_millis(200);
+
+/// r1 is MASTER, r2 BACKUP, and a client asks.
+struct Pair {
+    r1: Daemon,
+    _r2: Daemon,
+    wire: Capture,
+    lab: Lab,
+}
+
+fn pair(interval: &str) -> Result<Pair> {
+    // Without preemption, so that who has lost the address does not take it back at once.
+    let conf = |priority| Instance::new(priority).every(interval).line("nopreempt").alone(3);
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let r1 = lab.run("r1", &conf(200))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    let r2 = lab.run("r2", &conf(100))?;
+    r2.wait_log("Entering BACKUP", LIMIT)?;
+    pause(1500);
+    Ok(Pair { r1, _r2: r2, wire, lab })
+}
+
+/// The process that does the work.
+fn worker(daemon: &Daemon) -> Result<u32> {
+    daemon.pids().get(1).copied().context("there is no worker")
+}
+
+/// Waits for another worker than `before`.
+fn next_worker(daemon: &Daemon, before: u32) -> Result<u32> {
+    let next = || daemon.pids().get(1).copied().filter(|pid| *pid != before);
+    wait_until("there is another worker", LIMIT, || next().is_some())
+        .with_context(|| daemon.log_end())?;
+    next().context("it is gone again")
+}
+
+/// The XDP program on r1's interface.
+fn program(lab: &Lab) -> Option<String> {
+    let link = lab.ns("r1").ip("-d link show eth0").ok()?;
+    let words: Vec<&str> = link.split_whitespace().collect();
+    let at = words.iter().position(|word| word.starts_with("prog/xdp"))?;
+    words[at..].iter().skip_while(|word| **word != "id").nth(1).map(|id| (*id).to_owned())
+}
+
+#[test]
+fn a_worker_that_dies_is_not_noticed() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("killed at 1 s", || unnoticed("1", Signal::SIGKILL)),
+        ("killed at 100 ms", || unnoticed("0.1", Signal::SIGKILL)),
+        ("aborted", || unnoticed("1", Signal::SIGABRT)),
+    ])
+}
+
+fn unnoticed(interval: &str, how: Signal) -> Result<()> {
+    let Pair { r1, _r2, wire, lab } = pair(interval)?;
+    let _echoes = (lab.echo("r1")?, lab.echo("r2")?);
+    let client = lab.ask(ADDRESS, 200)?;
+    wait_until("r1 serves", LIMIT, || {
+        client.served_by().map(vrrp_tests::lab::host_of) == Some("r1")
+    })?;
+    let (before, old) = (program(&lab), worker(&r1)?);
+    ensure!(before.is_some(), "no XDP program: {}", r1.log_end());
+    let (addresses, begin) = (lab.watch("r1")?, now());
+    signal(old, how);
+    pause(4000);
+    next_worker(&r1, old)?;
+    let gap = client.finish().longest_gap_after(begin);
+    ensure!(addresses.gone_after(ADDRESS, begin).is_none(), "it was off: {}", r1.log_end());
+    ensure!(gap <= GAP, "the client waited {gap:?}: {}", r1.log_end());
+    let peer = wire.adverts_of("r2").len();
+    ensure!(peer == 0, "the peer sent {peer} adverts: {}", r1.log_end());
+    let after = wire.adverts_of("r1").iter().filter(|seen| seen.at > begin).count();
+    ensure!(after >= 3, "r1 sent {after} adverts afterwards: {}", r1.log_end());
+    ensure!(wire.adverts_of("r1").iter().all(|seen| seen.advert.priority == 200), "it released");
+    ensure!(program(&lab) == before, "another program: {before:?}, {:?}", program(&lab));
+    let said = format!("(process {old}) was ended by {how}: a new one goes on for 1 instance");
+    ensure!(r1.count_log(&said) == 1, "not said: {}", r1.log_end());
+    ensure!(r1.status()?.instance("VI_1")?.state() == "MASTER", "not MASTER in its own words");
+    Ok(())
+}
+
+/// Thirty milliseconds are too short for a start: the peer takes over after its skew.
+#[test]
+fn a_worker_that_can_not_be_replaced_in_time_is_released() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { r1, _r2, wire, lab } = pair("0.01")?;
+    let old = worker(&r1)?;
+    let killed = now();
+    signal(old, Signal::SIGKILL);
+    pause(60);
+    let holders = lab.holders(&["r1", "r2"], VIP);
+    let zero = wire.adverts_of("r1").into_iter().find(|s| s.advert.priority == 0 && s.at >= killed);
+    let zero = zero.with_context(|| format!("no priority 0: {}", r1.log_end()))?;
+    let first = wire.adverts_of("r2").into_iter().find(|seen| seen.at > zero.at);
+    let first = first.context("r2 did not take over")?;
+    ensure!(holders == ["r2"], "held by {holders:?}: {}", r1.log_end());
+    let late = zero.at - killed;
+    ensure!(late < Duration::from_millis(25), "priority 0 came {late:?} after the kill");
+    let skew = first.at - zero.at;
+    ensure!(skew < Duration::from_millis(25), "r2 spoke {skew:?} after priority 0");
+    eprintln!("priority 0 {late:?} after the kill, r2 {skew:?} after that");
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { r1, _r2, wire, lab } = pair("1")?;
+    let old = worker(&r1)?;
+    let (addresses, begin) = (lab.watch("r1")?, now());
+    signal(old, Signal::SIGSTOP);
+    pause(6000);
+    next_worker(&r1, old)?;
+    ensure!(addresses.gone_after(ADDRESS, begin).is_none(), "it was off: {}", r1.log_end());
+    ensure!(wire.adverts_of("r2").is_empty(), "the peer took over: {}", r1.log_end());
+    ensure!(r1.count_log("it had not been heard of for too long") == 1, "{}", r1.log_end());
+    Ok(())
+}
+
+/// All of it is stopped, as by a host that stands still: when it goes on nobody is killed for it.
+#[test]
+fn a_freeze_of_all_kills_nobody() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { r1, _r2, wire: _, lab } = pair("1")?;
+    let old = worker(&r1)?;
+    for _ in 0..3 {
+        r1.freeze();
+        pause(5000);
+        r1.thaw();
+        pause(1500);
+    }
+    ensure!(worker(&r1)? == old, "another worker: {}", r1.log_end());
+    ensure!(lab.holders(&["r1", "r2"], VIP).len() == 1, "not one holder");
+    Ok(())
+}
+
+#[test]
+fn a_crash_loop_ends_in_released_addresses() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { mut r1, _r2, wire, lab } = pair("1")?;
+    let mut old = worker(&r1)?;
+    for number in 0..6 {
+        signal(old, Signal::SIGKILL);
+        if number < 5 {
+            old = next_worker(&r1, old)?;
+            pause(100);
+        }
+    }
+    wait_until("r2 has it", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r2"])
+        .with_context(|| r1.log_end())?;
+    pause(9000);
+    ensure!(lab.holders(&["r1", "r2"], VIP) == ["r2"], "not r2 alone: {}", r1.log_end());
+    let adverts = wire.adverts();
+    let owners: Vec<_> =
+        adverts.iter().filter(|s| s.advert.priority != 0).map(|s| s.advert.source).collect();
+    let switches = owners.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    ensure!(switches == 1, "{switches} changes of owner: {}", r1.log_end());
+    ensure!(r1.count_log("crashes again and again") == 3, "{}", r1.log_end());
+    ends_well(&mut r1)
+}
+
+/// Demands exit status 0 within a second.
+fn ends_well(daemon: &mut Daemon) -> Result<()> {
+    let begin = Instant::now();
+    let status = daemon.stop()?;
+    let took = begin.elapsed();
+    ensure!(status.success(), "exit {status}: {}", daemon.log_end());
+    ensure!(took < Duration::from_secs(1), "it took {took:?} to end");
+    Ok(())
+}
+
+/// Without its guardian a worker would be one that nobody replaces: it ends in order.
+#[test]
+fn a_worker_does_not_outlive_its_guardian() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { r1, _r2, wire, lab } = pair("1")?;
+    let old = worker(&r1)?;
+    signal(r1.pid(), Signal::SIGKILL);
+    wait_until("the worker is gone", Duration::from_secs(2), || !is_alive(old))
+        .with_context(|| r1.log_end())?;
+    ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
+    let zeros = wire.adverts_of("r1").iter().filter(|seen| seen.advert.priority == 0).count();
+    ensure!(zeros == 1, "{zeros} adverts of priority 0");
+    Ok(())
+}
+
+fn is_alive(pid: u32) -> bool {
+    // One that nobody has waited for yet has no memory any more.
+    std::fs::read_to_string(format!("/proc/{pid}/statm"))
+        .is_ok_and(|statm| !statm.starts_with("0 "))
+}
+
+fn release(lab: &Lab, daemon: &Daemon) -> Result<Output> {
+    let mut command = lab.ns("r1").command(&xvrrp_binary().display().to_string());
+    Ok(command.arg("release").arg("--run-dir").arg(daemon.run_dir()).output()?)
+}
+
+#[test]
+fn release_gives_up_what_was_killed_as_a_whole() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { mut r1, _r2, wire, lab } = pair("1")?;
+    let refused = release(&lab, &r1)?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(1) && words.contains("another xvrrp"), "{words}");
+    ensure!(lab.holds("r1", VIP), "it took the address of a daemon that lives");
+    r1.kill()?;
+    ensure!(lab.holds("r1", VIP), "it is off without having been taken off");
+    let killed = now();
+    let done = release(&lab, &r1)?;
+    let words = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure!(done.status.success(), "{words}{}", String::from_utf8_lossy(&done.stderr));
+    ensure!(words.contains("(VI_1) priority 0 sent, 192.0.2.250/24 on eth0 taken off"), "{words}");
+    ensure!(!lab.holds("r1", VIP), "the address stays");
+    wait_until("r2 has it", LIMIT, || lab.holds("r2", VIP))?;
+    let took = wire.adverts_of("r2").first().context("r2 is silent")?.at - killed;
+    ensure!(took < Duration::from_millis(1500), "r2 spoke {took:?} after the release");
+    let again = release(&lab, &r1)?;
+    ensure!(again.status.success(), "a second one fails");
+    ensure!(String::from_utf8_lossy(&again.stdout).contains("nothing was left"), "unclear");
+    Ok(())
+}
+
+/// Killed as a whole and started within the peers' wait: it goes on.
+#[test]
+fn a_start_in_time_goes_on() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { mut r1, _r2, wire, lab } = pair("1")?;
+    let (addresses, begin) = (lab.watch("r1")?, now());
+    r1.kill()?;
+    let again = lab.run("r1", &Instance::new(200).alone(3))?;
+    pause(5000);
+    ensure!(addresses.gone_after(ADDRESS, begin).is_none(), "it was off: {}", again.log_end());
+    ensure!(wire.adverts_of("r2").is_empty(), "the peer took over: {}", again.log_end());
+    Ok(())
+}
+
+/// The instance is no longer in the file: what it left is known from the ledger.
+#[test]
+fn a_start_cleans_up_for_an_instance_that_is_gone() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let other = || Instance::new(100).named("VI_2", 52).holding(&["192.0.2.251/24"]);
+    let both = Conf::new(3).with(Instance::new(100)).with(other()).text();
+    let mut r1 = lab.run("r1", &both)?;
+    wait_until("r1 has both", LIMIT, || lab.holds("r1", VIP) && lab.holds("r1", "192.0.2.251"))?;
+    pause(1200);
+    r1.kill()?;
+    ensure!(lab.holds("r1", "192.0.2.251"), "it is off without having been taken off");
+    // Its own one has no mark either, as on a kernel that keeps none.
+    lab.ns("r1").ip("addr del 192.0.2.251/24 dev eth0")?;
+    lab.ns("r1").ip("addr add 192.0.2.251/24 dev eth0")?;
+    let old = r1.log_end();
+    let again = lab.run("r1", &Conf::new(3).with(Instance::new(100)).text())?;
+    wait_until("the other's is gone", LIMIT, || !lab.holds("r1", "192.0.2.251"))
+        .with_context(|| again.log_end())?;
+    ensure!(lab.holds("r1", VIP), "its own is off: {old}\n{}", again.log_end());
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_can_not_be_used_is_not_tried_again() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { mut r1, _r2, wire: _, lab } = pair("1")?;
+    // Broken while it runs, it is found when the worker must be replaced.
+    lab.write("r1.conf", "vrrp_instance VI_1 {\n")?;
+    signal(worker(&r1)?, Signal::SIGKILL);
+    let status = r1.wait(Duration::from_secs(3))?;
+    ensure!(status.code() == Some(2), "exit {status}: {}", r1.log_end());
+    ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
+    let begin = Instant::now();
+    let mut again = lab.run("r1", "vrrp_instance VI_1 {\n")?;
+    let status = again.wait(LIMIT)?;
+    ensure!(status.code() == Some(2), "exit {status}: {}", again.log_end());
+    ensure!(begin.elapsed() < Duration::from_secs(1), "after {:?}", begin.elapsed());
+    Ok(())
+}

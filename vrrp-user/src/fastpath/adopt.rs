@@ -1,0 +1,142 @@
+//! The kernel program outlives the process that loaded it: its descriptors, given to another process and
+//! taken over by the next.
+//!
+//! Each has a name, which says what it is and for which version of the maps. What does not fit is not
+//! taken over, and the program is loaded anew.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use aya::maps::{Map, MapData};
+use aya::programs::Xdp;
+use vrrp_common::abi;
+
+use super::{Attached, FastPath, LoadError, Program, link, sys};
+
+/// The maps by name. `TIMERS` is there only with timers.
+pub(super) const MAPS: [&str; 9] = [
+    "ROUTERS",
+    "ADDRESSES",
+    "COUNTERS",
+    "REPORTS",
+    "ARRIVALS",
+    "RUNTIME",
+    "TIMERS",
+    "STRANGERS",
+    "EVENTS",
+];
+pub(super) const TIMERS: &str = "TIMERS";
+const PROGRAM: &str = "program";
+/// The names of attachments begin so; the index and the mode follow.
+const LINK: &str = "link";
+
+/// What the names of all descriptors of the fast path begin with.
+pub(crate) const PREFIX: &str = "xdp";
+
+/// The name of a descriptor for this version of the maps.
+fn name(of: &str) -> String {
+    format!("{PREFIX}{}.{of}", abi::VERSION)
+}
+
+fn link_name(ifindex: u32, mode: sys::Mode) -> String {
+    name(&format!("{LINK}.{ifindex}.{}", mode.name()))
+}
+
+impl FastPath {
+    /// Every descriptor that the program lives by, with its name.
+    pub fn exports(&self) -> BTreeMap<String, BorrowedFd<'_>> {
+        let maps = self.handles.iter().map(|(map, fd)| (name(map), fd.as_fd()));
+        let links = self.attached.iter().map(|(ifindex, (fd, attached))| {
+            let mode = match attached {
+                Attached::Generic { .. } => sys::Mode::Generic,
+                Attached::Native | Attached::Socket { .. } => sys::Mode::Native,
+            };
+            (link_name(*ifindex, mode), fd.as_fd())
+        });
+        let program = self.program_fd().map(|fd| (name(PROGRAM), fd));
+        maps.chain(links).chain(program).collect()
+    }
+
+    /// Takes over the program that another process has loaded and exported. Its attachments stay until
+    /// [`FastPath::attach`] takes them up or [`FastPath::drop_unused`] is called; its routers stay until
+    /// they are set, removed, or [`FastPath::drop_unused`] is called; nothing is watched.
+    ///
+    /// # Errors
+    /// [`LoadError::Lacks`] where one is missing or of another version, [`LoadError::Kernel`] where it is
+    /// not what its name says.
+    pub fn adopt(mut kept: BTreeMap<String, OwnedFd>) -> Result<Self, LoadError> {
+        let program = kept.remove(&name(PROGRAM)).ok_or(LoadError::Lacks(PROGRAM))?;
+        let mut handles = BTreeMap::new();
+        for map in MAPS {
+            match kept.remove(&name(map)) {
+                Some(fd) => {
+                    handles.insert(map, fd);
+                }
+                None if map == TIMERS => {}
+                None => return Err(LoadError::Lacks(map)),
+            }
+        }
+        let no_timers = (!handles.contains_key(TIMERS))
+            .then(|| "loaded without by the process before".to_owned());
+        let mut maps = BTreeMap::new();
+        for (map, fd) in &handles {
+            if *map != TIMERS {
+                let copy = fd.try_clone().map_err(|error| LoadError::Kernel(error.to_string()))?;
+                maps.insert(*map, Map::from_map_data(MapData::from_fd(copy)?)?);
+            }
+        }
+        let mut fast =
+            Self::over(Program::Adopted(program), maps, handles, abi::MAX_SLOTS, no_timers)?;
+        fast.found = links(kept);
+        fast.routers.recall()?;
+        fast.slots.stop_all();
+        Ok(fast)
+    }
+
+    /// An attachment that was taken over, where it is in one of these modes and still there.
+    pub(super) fn take_found(&mut self, ifindex: u32, modes: &[sys::Mode]) -> Option<&Attached> {
+        let (fd, mode) = self.found.remove(&ifindex)?;
+        if !modes.contains(&mode) || !link::has_program(ifindex) {
+            // Before another one can come, it must be gone: others may have its descriptor too.
+            sys::detach(fd.as_fd());
+            return None;
+        }
+        let attached = match mode {
+            sys::Mode::Native => Attached::Native,
+            sys::Mode::Generic => {
+                Attached::Generic { why: "as before this process was started anew".to_owned() }
+            }
+        };
+        Some(&self.attached.entry(ifindex).or_insert((fd, attached)).1)
+    }
+
+    /// The program, for an attachment.
+    pub(super) fn program_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.program {
+            Program::Adopted(fd) => Some(fd.as_fd()),
+            Program::Loaded(ebpf) => {
+                let program: &Xdp = ebpf.program(super::PROGRAM)?.try_into().ok()?;
+                program.fd().ok().map(AsFd::as_fd)
+            }
+        }
+    }
+
+    /// Takes what was taken over, and nobody has taken up or set since, off its interface and out of the
+    /// maps.
+    pub fn drop_unused(&mut self) {
+        for (fd, _) in std::mem::take(&mut self.found).into_values() {
+            sys::detach(fd.as_fd());
+        }
+        self.routers.drop_unused();
+    }
+}
+
+fn links(kept: BTreeMap<String, OwnedFd>) -> BTreeMap<u32, (OwnedFd, sys::Mode)> {
+    let prefix = name(LINK);
+    let links = kept.into_iter().filter_map(|(name, fd)| {
+        let (ifindex, mode) = name.strip_prefix(&prefix)?.strip_prefix('.')?.split_once('.')?;
+        let mode = [sys::Mode::Native, sys::Mode::Generic].into_iter().find(|m| m.name() == mode);
+        Some((ifindex.parse().ok()?, (fd, mode?)))
+    });
+    links.collect()
+}
