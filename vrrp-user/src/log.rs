@@ -10,10 +10,13 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How many lines wait at most: some for each of the most routers there can be, and 3 MB.
 const LINES: usize = 16_384;
@@ -25,19 +28,20 @@ const LAST: Duration = Duration::from_millis(200);
 /// Starts logging. `XVRRP_LOG` sets the level (`warn`, `info`, `debug`); `info` where it is not set.
 /// Panics go the same way.
 pub fn init() -> Guard {
-    let filter = EnvFilter::try_from_env("XVRRP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("XVRRP_LOG").ok().and_then(|text| text.parse().ok());
+    let filter: Targets = wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     // journald stamps each line itself and says where its socket is.
     let stamp = std::env::var_os("JOURNAL_STREAM").is_none();
     let (writer, guard) = queue(io::stderr(), stamp, LINES);
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     if stamp {
-        subscriber.with_timer(SystemTime).init();
+        subscriber.with_timer(SystemTime).finish().with(filter).init();
     } else {
-        subscriber.without_time().init();
+        subscriber.without_time().finish().with(filter).init();
     }
     // The standard hook would wait for the reader with the thread whose end is to be noticed.
     std::panic::set_hook(Box::new(panicked));
