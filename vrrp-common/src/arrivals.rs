@@ -82,6 +82,17 @@ impl Arrivals {
     }
 }
 
+impl core::ops::AddAssign for Arrivals {
+    fn add_assign(&mut self, other: Self) {
+        self.missed = self.missed.saturating_add(other.missed);
+        self.max = self.max.max(other.max);
+        self.min_inverted = self.min_inverted.max(other.min_inverted);
+        for (to, from) in self.buckets.iter_mut().zip(other.buckets) {
+            *to = to.saturating_add(from);
+        }
+    }
+}
+
 /// The bucket of a gap in nanoseconds; always below [`BUCKETS`].
 #[inline(always)]
 pub const fn bucket(gap: u64) -> usize {

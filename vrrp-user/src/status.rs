@@ -66,6 +66,9 @@ pub struct Instance {
     /// Where the time of its last takeover went; not there before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takeover: Option<Takeover>,
+    /// How long the MASTER's adverts let it wait; not there before a second one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrivals>,
     /// What it heard and sent.
     pub counters: Counters,
     /// The last refused advert.
@@ -96,6 +99,23 @@ pub struct Peer {
     pub checksum: String,
     /// When its last advert arrived.
     pub heard_ms_ago: f64,
+}
+
+/// The gaps between adverts that only repeat themselves, by the kernel's stamps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// How many there were.
+    pub gaps: u64,
+    /// Adverts that did not come in them.
+    pub missed: u64,
+    /// The shortest.
+    pub min_ms: f64,
+    /// The median, to a sixteenth of itself.
+    pub p50_ms: f64,
+    /// What 99 of 100 did not exceed, to a sixteenth of itself.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 /// A takeover's stages, each as its time behind the end of the wait for the old MASTER.
@@ -295,6 +315,7 @@ fn render_instance(out: &mut String, i: &Instance) {
         "  adverts: {} accepted, {} sent; MASTER {} times",
         c.accepted, c.sent, c.became_master
     );
+    render_times(out, i);
     if !c.refused.is_empty() {
         let list: Vec<String> = c.refused.iter().map(|(k, v)| format!("{k} {v}")).collect();
         let _ = writeln!(out, "  refused: {}", list.join(", "));
@@ -309,6 +330,37 @@ fn render_instance(out: &mut String, i: &Instance) {
             last.detail
         );
     }
+}
+
+fn render_times(out: &mut String, i: &Instance) {
+    if let Some(a) = &i.arrivals {
+        let _ = writeln!(
+            out,
+            "  gaps between adverts: shortest {:.2}, median {:.2}, 99% within {:.2}, longest {:.2} ms; {} of {} missed",
+            a.min_ms,
+            a.p50_ms,
+            a.p99_ms,
+            a.max_ms,
+            a.missed,
+            a.gaps + a.missed
+        );
+    }
+    if let Some(t) = &i.takeover {
+        let _ = writeln!(out, "  last takeover: {} ago, {}", ago(t.ago_ms), stages(t));
+    }
+}
+
+/// A takeover's stages in a row.
+fn stages(t: &Takeover) -> String {
+    let silence = t.silence_ms.map(|ms| format!("silence {ms:.2} ms"));
+    let named = [
+        ("advert", t.advert_ms),
+        ("address", t.address_ms),
+        ("announced", t.announced_ms),
+        ("notify", t.notify_ms),
+    ];
+    let stages = named.into_iter().filter_map(|(name, ms)| Some(format!("{name} +{:.2} ms", ms?)));
+    silence.into_iter().chain(stages).collect::<Vec<_>>().join(", ")
 }
 
 /// A time as people read it.

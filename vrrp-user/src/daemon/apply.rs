@@ -83,6 +83,7 @@ impl Service {
             state: StateName::Initialize,
             last_refused: None,
             takeover: None,
+            timing: None,
             ending: false,
             route: None,
             reroute: false,

@@ -12,6 +12,7 @@ use super::repeats::Say;
 use super::service::{End, LastRefused, Service};
 use super::{refusals, words};
 use crate::fastpath::FastPath;
+use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::sys::clock;
 
@@ -86,7 +87,32 @@ impl Service {
     fn took_over(&mut self, slot: Slot, budget: Budget) {
         if let Some(running) = self.running.get_mut(&slot) {
             running.takeover = Some(budget);
+            self.tell_takeover(slot);
         }
+    }
+
+    /// The effects thread tells this by a way of its own, so it may be before [`Service::took_over`].
+    pub(super) fn timed(&mut self, timing: Timing) {
+        if let Some(running) = self.running.get_mut(&timing.slot) {
+            running.timing = Some(timing);
+            self.tell_takeover(timing.slot);
+        }
+    }
+
+    /// Logs a takeover once all of it is known. What the kernel refused has a line of its own.
+    fn tell_takeover(&mut self, slot: Slot) {
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let Some(budget) = running.takeover.as_mut().filter(|b| b.announced.is_none()) else {
+            return;
+        };
+        let timing = running.timing.take_if(|timing| timing.address_up >= budget.due);
+        if let Some(timing) = timing {
+            budget.address = Some(timing.address_up);
+            budget.announced = Some(timing.announced);
+        } else if running.settings.held().next().is_some() {
+            return;
+        }
+        info!("({}) {}", running.instance.name, budget.line());
     }
 
     fn ended(&mut self, slot: Slot) {

@@ -1,12 +1,15 @@
 //! `status`: from what the threads know to what is shown.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Reject, abi, time, wire};
 use vrrp_proto::{Health, Slot, View};
 
 use super::budget::Budget;
 use super::host;
+use super::protocol::Inspection;
 use super::service::{Running, Service};
 use super::words;
 use crate::fastpath::{Attached, Counters, FastPath};
@@ -19,14 +22,14 @@ impl Service {
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
         let now = inspection.as_ref().map_or_else(clock::now, |i| i.now);
-        let (views, slow, mut strangers, lost) = match inspection {
-            Some(i) => (i.views, i.counters, i.strangers, i.lost),
-            None => (Vec::new(), BTreeMap::new(), Vec::new(), BTreeMap::new()),
-        };
+        let Inspection { views, counters, arrivals, mut strangers, lost, .. } =
+            inspection.unwrap_or_default();
         strangers.extend(self.fast.iter().flat_map(FastPath::strangers));
         let instances = views.iter().filter_map(|view| {
             let running = self.running.get(&view.slot)?;
-            Some(self.instance(now, view, running, slow.get(&view.slot)))
+            let counters = self.counters(view, counters.get(&view.slot));
+            let arrivals = self.arrivals(view.slot, arrivals.get(&view.slot));
+            Some(self.instance(now, view, running, counters, arrivals))
         });
         let refused = self.config.refused.iter().map(|refused| status::Refused {
             name: refused.name.clone(),
@@ -56,7 +59,8 @@ impl Service {
         now: Instant,
         view: &View,
         running: &Running,
-        slow: Option<&Counters>,
+        counters: status::Counters,
+        arrivals: Option<status::Arrivals>,
     ) -> status::Instance {
         let instance = &running.instance;
         let interval = view.following.map_or(instance.interval, |f| f.interval);
@@ -101,9 +105,27 @@ impl Service {
                 let notified = notified.filter(|at| *at >= budget.due);
                 Budget { notified, ..budget }.status(now)
             }),
-            counters: self.counters(view, slow),
+            arrivals,
+            counters,
             last_refused,
         }
+    }
+
+    /// What the kernel noted, and what came to the daemon beside that.
+    fn arrivals(&self, slot: Slot, beside: Option<&Arrivals>) -> Option<status::Arrivals> {
+        let mut all = self.fast.as_ref().map(|fast| fast.arrivals(slot.0)).unwrap_or_default();
+        if let Some(beside) = beside {
+            all += *beside;
+        }
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        Some(status::Arrivals {
+            gaps: all.count(),
+            missed: all.missed,
+            min_ms: millis(all.min()?),
+            p50_ms: millis(all.per_mille(500)?),
+            p99_ms: millis(all.per_mille(990)?),
+            max_ms: millis(all.max()?),
+        })
     }
 
     fn counters(&self, view: &View, slow: Option<&Counters>) -> status::Counters {

@@ -32,7 +32,7 @@ use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
 use crate::guardian::channel::Keeper;
 use crate::net::Snapshot;
-use crate::net::executor::Executor;
+use crate::net::executor::{Executor, Timing};
 use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
 use crate::notify::Notifier;
@@ -60,6 +60,8 @@ pub(super) struct Running {
     pub(super) last_refused: Option<LastRefused>,
     /// Its last takeover.
     pub(super) takeover: Option<Budget>,
+    /// When its addresses came to serve, where the takeover that this is of is not known yet.
+    pub(super) timing: Option<Timing>,
     /// The engine was told to end it.
     pub(super) ending: bool,
     /// What the protocol thread and the kernel were told.
@@ -111,6 +113,7 @@ pub(super) struct Service {
 struct Ears {
     notices: UnboundedReceiver<Notice>,
     changes: UnboundedReceiver<Change>,
+    timings: UnboundedReceiver<Timing>,
     reports: UnboundedReceiver<ScriptReport>,
     asked: UnboundedReceiver<Asked>,
     signals: Signals,
@@ -157,7 +160,8 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let (reports_start, reports) = unbounded_channel();
     let (asked_start, asked) = unbounded_channel();
 
-    let executor = start_executor(&config, orders.clone())?;
+    let (timings_start, timings) = unbounded_channel();
+    let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
         life,
@@ -194,7 +198,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         fast.drop_unused();
     }
     service.life.running(load);
-    let mut ears = Ears { notices, changes, reports, asked, signals };
+    let mut ears = Ears { notices, changes, timings, reports, asked, signals };
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
 }
@@ -203,12 +207,17 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
 fn start_executor(
     config: &Config,
     outcomes: UnboundedSender<Order>,
+    timings: UnboundedSender<Timing>,
 ) -> Result<Arc<Executor>, RunError> {
     let report = move |slot, outcome| {
         // At the very end nobody wants to know any more.
         let _ = outcomes.send(Order::Input(Input::Outcome { slot, outcome }));
     };
-    Executor::spawn(host_work(config), report, |_| {})
+    let timed = move |timing| {
+        // As above.
+        let _ = timings.send(timing);
+    };
+    Executor::spawn(host_work(config), report, timed)
         .map(Arc::new)
         .map_err(RunError::from_io("netlink and packet sockets"))
 }
@@ -327,6 +336,7 @@ impl Service {
                     }
                     self.host_changed(&changes);
                 }
+                Some(timing) = ears.timings.recv() => self.timed(timing),
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
                 _ = ears.signals.hangup.recv() => self.reload(),

@@ -3,6 +3,7 @@
 //! It does no file I/O, waits for no netlink answer and writes no log. What it has to tell goes to the
 //! service thread over a channel that never blocks it.
 
+mod line;
 mod sources;
 mod thread;
 mod watching;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use vrrp_common::abi::{self, RouterKey};
+use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
@@ -78,12 +80,14 @@ pub(crate) enum Notice {
 }
 
 /// How everything is, for `status`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Inspection {
     pub(crate) now: Instant,
     pub(crate) views: Vec<View>,
     /// Counters of the slow path by slot.
     pub(crate) counters: BTreeMap<Slot, Counters>,
+    /// The gaps between adverts that the kernel did not keep to itself, by slot.
+    pub(crate) arrivals: BTreeMap<Slot, Arrivals>,
     /// Virtual routers of others that the slow path heard.
     pub(crate) strangers: Vec<(abi::StrangerKey, abi::Stranger)>,
     /// Frames that found no room in the socket of an interface.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Interval, Priority, abi};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 
+use super::line::Line;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
 use super::watching::Watching;
-use super::{Inspection, Notice, Order, Parts, Route};
+use super::{Inspection, Notice, Order, Parts};
 use crate::daemon::budget::Budget;
 use crate::fastpath::Ring;
 use crate::ledger::Pulse;
@@ -44,14 +46,6 @@ pub(super) struct Protocol {
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
     stop: Option<oneshot::Sender<()>>,
-}
-
-/// A route in use.
-pub(super) struct Line {
-    pub(super) route: Route,
-    failing: bool,
-    /// The last advert whose addresses differ from ours: when, from whom, and how it began.
-    differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
 }
 
 impl Protocol {
@@ -185,6 +179,7 @@ impl Protocol {
             agreement,
             mac: record.mac,
         };
+        line.note_arrival(now, record, interval);
         if differs {
             self.tell(Notice::Record(*record));
         }
@@ -214,13 +209,14 @@ impl Protocol {
             }
             Order::Route(slot, route) => {
                 self.table.set(route.key, route.rule, &route.addresses);
-                let line = Line { route: *route, failing: false, differing: None };
-                if let Some(old) = self.routes.insert(slot, line) {
-                    let key = self.routes[&slot].route.key;
-                    if old.route.key != key {
+                let mut line = Line::new(*route);
+                if let Some(old) = self.routes.remove(&slot) {
+                    if old.route.key != line.route.key {
                         self.table.remove(old.route.key, slot.0);
                     }
+                    line.follow(old);
                 }
+                self.routes.insert(slot, line);
             }
             Order::Unroute(slot) => {
                 if let Some(old) = self.routes.remove(&slot) {
@@ -286,7 +282,7 @@ impl Protocol {
                 });
             }
             let Some(watch) = self.engine.poll_watch() else { break };
-            self.watching.obey(watch, &self.routes, &mut self.engine);
+            self.watching.obey(watch, &mut self.routes, &mut self.engine);
         }
     }
 
@@ -322,6 +318,11 @@ impl Protocol {
         sent_any.then(clock::now)
     }
 
+    fn arrivals(&self) -> BTreeMap<Slot, Arrivals> {
+        let all = self.routes.iter();
+        all.filter_map(|(slot, line)| Some((*slot, *line.arrivals()?))).collect()
+    }
+
     fn inspect(&mut self) -> Inspection {
         // A socket whose interface went away has nothing more to say.
         self.watching.refresh_all(&mut self.engine);
@@ -332,6 +333,7 @@ impl Protocol {
             now: clock::now(),
             views: self.engine.views().collect(),
             counters: self.table.counters().map(|(slot, c)| (Slot(slot), c)).collect(),
+            arrivals: self.arrivals(),
             strangers: self.table.strangers(),
             lost,
         }
@@ -340,21 +342,5 @@ impl Protocol {
     fn tell(&self, notice: Notice) {
         // The service thread outlives this one except at the very end, when nobody listens.
         let _ = self.notices.send(notice);
-    }
-}
-
-impl Line {
-    /// Says whether a record with other addresses is news: another sender, another list, or a minute
-    /// later.
-    fn newly_differs(&mut self, now: Instant, record: &abi::Event) -> bool {
-        let news = self.differing.is_none_or(|(at, source, head)| {
-            source != record.source
-                || head[wire::HEADER..] != record.head[wire::HEADER..]
-                || now.since(at).as_secs() >= 60
-        });
-        if news {
-            self.differing = Some((now, record.source, record.head));
-        }
-        news
     }
 }

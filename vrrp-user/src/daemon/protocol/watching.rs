@@ -6,7 +6,7 @@ use vrrp_common::abi::Meaning;
 use vrrp_common::{Instant, Version, wire};
 use vrrp_proto::{Advert, Engine, Input, Slot, Watch};
 
-use super::thread::Line;
+use super::line::Line;
 use crate::fastpath::Watcher;
 
 /// The watched adverts.
@@ -66,7 +66,12 @@ impl Watching {
     }
 
     /// Watches what the engine says, or no longer.
-    pub(super) fn obey(&mut self, watch: Watch, lines: &BTreeMap<Slot, Line>, engine: &mut Engine) {
+    pub(super) fn obey(
+        &mut self,
+        watch: Watch,
+        lines: &mut BTreeMap<Slot, Line>,
+        engine: &mut Engine,
+    ) {
         let Some(watcher) = &mut self.watcher else { return };
         let (Watch::Start { slot, .. } | Watch::Stop { slot }) = watch;
         watcher.stop(slot.0);
@@ -77,8 +82,12 @@ impl Watching {
                 engine.handle(at, Input::Advert { slot, advert: before.advert });
             }
         }
+        let line = lines.get_mut(&slot);
+        let version = line.map(|line| {
+            line.forget_arrival();
+            line.route.version
+        });
         let Watch::Start { advert, down, heard, .. } = watch else { return };
-        let version = lines.get(&slot).map(|line| line.route.version);
         if let Some(meaning) = version.and_then(|version| meaning(version, &advert)) {
             watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
             self.watched.insert(slot, Watched { advert, known: heard });

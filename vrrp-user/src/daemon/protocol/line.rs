@@ -1,0 +1,68 @@
+//! A router's route in use, and what was last heard of it.
+
+use vrrp_common::abi::{self, Meaning};
+use vrrp_common::arrivals::Arrivals;
+use vrrp_common::{Instant, Interval, wire};
+
+use super::Route;
+
+/// A route in use.
+pub(super) struct Line {
+    pub(super) route: Route,
+    /// Its last advert could not be sent.
+    pub(super) failing: bool,
+    /// What the last advert that was reported said, and when.
+    last: Option<(Meaning, Instant)>,
+    /// The gaps between such adverts that only repeat themselves; once there was one.
+    arrivals: Option<Box<Arrivals>>,
+    /// The last advert whose addresses differ from ours: when, from whom, and how it began.
+    differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
+}
+
+impl Line {
+    pub(super) fn new(route: Route) -> Self {
+        Self { route, failing: false, last: None, arrivals: None, differing: None }
+    }
+
+    /// Goes on where the router's line before this one led to the same place.
+    pub(super) fn follow(&mut self, before: Self) {
+        if before.route.key == self.route.key {
+            self.arrivals = before.arrivals;
+        }
+    }
+
+    /// Notes how long an advert that only repeats the one before it let us wait. Where the kernel program
+    /// watches for those, it does this itself.
+    pub(super) fn note_arrival(&mut self, now: Instant, record: &abi::Event, interval: Interval) {
+        let meaning = Meaning::of(record);
+        if let Some((_, before)) = self.last.filter(|(last, _)| *last == meaning) {
+            let [gap, interval] = [now.since(before), interval.get()].map(|t| t.as_nanos() as u64);
+            self.arrivals.get_or_insert_default().note(gap, interval);
+        }
+        self.last = Some((meaning, now));
+    }
+
+    /// What the kernel program watches begins or ends: the next gap would be between adverts that have
+    /// others between them.
+    pub(super) fn forget_arrival(&mut self) {
+        self.last = None;
+    }
+
+    pub(super) fn arrivals(&self) -> Option<&Arrivals> {
+        self.arrivals.as_deref()
+    }
+
+    /// Says whether a record with other addresses is news: another sender, another list, or a minute
+    /// later.
+    pub(super) fn newly_differs(&mut self, now: Instant, record: &abi::Event) -> bool {
+        let news = self.differing.is_none_or(|(at, source, head)| {
+            source != record.source
+                || head[wire::HEADER..] != record.head[wire::HEADER..]
+                || now.since(at).as_secs() >= 60
+        });
+        if news {
+            self.differing = Some((now, record.source, record.head));
+        }
+        news
+    }
+}
