@@ -153,6 +153,9 @@ fn a_freeze_of_all_kills_nobody() -> Result<()> {
     for _ in 0..3 {
         r1.freeze();
         pause(5000);
+        // The guardian first: it must not think that it was awake all the time.
+        signal(r1.pid(), Signal::SIGCONT);
+        pause(300);
         r1.thaw();
         pause(1500);
     }
