@@ -126,8 +126,12 @@ impl Service {
     }
 
     fn free_slot(&mut self) -> Slot {
+        // Those first that the kernel's maps have room for.
+        let room = self.fast.as_ref().map_or(abi::MAX_SLOTS, FastPath::room);
+        let full = self.running.len() as u32 + self.life.reserved() >= room;
+        let upto = if full { abi::MAX_SLOTS } else { room };
         loop {
-            let slot = Slot(self.next_slot % abi::MAX_SLOTS);
+            let slot = Slot(self.next_slot % upto);
             self.next_slot += 1;
             if !self.running.contains_key(&slot) && !self.life.is_reserved(slot) {
                 return slot;

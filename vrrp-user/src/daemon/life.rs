@@ -143,6 +143,16 @@ impl Life {
         self.earlier.values().any(|reserved| *reserved == slot)
     }
 
+    /// How many slots wait.
+    pub(super) fn reserved(&self) -> u32 {
+        self.earlier.len() as u32
+    }
+
+    /// The first slot behind all that wait.
+    pub(super) fn reserved_up_to(&self) -> u32 {
+        self.earlier.values().map(|slot| slot.0 + 1).max().unwrap_or(0)
+    }
+
     /// The kernel program of an earlier worker, where it can be taken over.
     pub(super) fn adopt_fast_path(&mut self) -> Option<FastPath> {
         let keeper = self.keeper.as_mut()?;

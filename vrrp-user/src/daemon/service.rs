@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
-use vrrp_common::{Instant, Priority, Reject, abi};
+use vrrp_common::{Instant, Priority, Reject};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::apply::host_work;
@@ -37,8 +37,8 @@ use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
 use crate::notify::Notifier;
 use crate::run_dir::RunDir;
-use crate::sys::clock;
 use crate::sys::readiness::watch;
+use crate::sys::{clock, memory};
 use crate::track::{Policy, ScriptReport, Scripts};
 use crate::transmit::{Mac, Sender};
 
@@ -48,6 +48,8 @@ const STOP: Duration = Duration::from_millis(300);
 
 /// Time from start to end that the notify commands may use up.
 const STOP_IN_ALL: Duration = Duration::from_millis(850);
+/// Slots that the kernel's maps have at least.
+const LEAST_SLOTS: u32 = 64;
 /// How soon an interface that could not be listened to is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -191,6 +193,8 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
         tokio::spawn(forward(messages));
     }
+    // Before the protocol thread locks what there is.
+    memory::give_back();
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
@@ -264,11 +268,11 @@ fn log_diagnostics(loaded: &Loaded) {
 }
 
 /// Loads the kernel program, or says why adverts come without it.
-fn load_fast_path(want: Datapath) -> Result<FastPath, String> {
+fn load_fast_path(want: Datapath, slots: u32) -> Result<FastPath, String> {
     if want == Datapath::Socket {
         return Err("as configured".to_owned());
     }
-    FastPath::load(abi::MAX_SLOTS)
+    FastPath::load(slots)
         .inspect_err(|error| warn!("no kernel program, adverts come through sockets: {error}"))
         .map_err(|error| error.to_string())
 }
@@ -283,7 +287,10 @@ impl Service {
             return Duration::ZERO;
         }
         let begin = clock::now();
-        match load_fast_path(want) {
+        // Twice as many as there are, for reloads: the maps can't grow.
+        let wanted = 2 * self.config.instances.len() as u32;
+        let slots = wanted.max(self.life.reserved_up_to()).next_power_of_two().max(LEAST_SLOTS);
+        match load_fast_path(want, slots) {
             Ok(fast) => self.fast = Some(fast),
             Err(why) => self.ports.without_program(why),
         }

@@ -20,12 +20,13 @@ pub(super) const MAPS: [&str; 9] = [
     "COUNTERS",
     "REPORTS",
     "ARRIVALS",
-    "RUNTIME",
+    RUNTIME,
     "TIMERS",
     "STRANGERS",
     "EVENTS",
 ];
 pub(super) const TIMERS: &str = "TIMERS";
+const RUNTIME: &str = "RUNTIME";
 const PROGRAM: &str = "program";
 /// The names of attachments begin so; the index and the mode follow.
 const LINK: &str = "link";
@@ -78,15 +79,18 @@ impl FastPath {
         }
         let no_timers = (!handles.contains_key(TIMERS))
             .then(|| "loaded without by the process before".to_owned());
-        let mut maps = BTreeMap::new();
+        let (mut maps, mut room) = (BTreeMap::new(), 0);
         for (map, fd) in &handles {
             if *map != TIMERS {
                 let copy = fd.try_clone().map_err(|error| LoadError::Kernel(error.to_string()))?;
-                maps.insert(*map, Map::from_map_data(MapData::from_fd(copy)?)?);
+                let data = MapData::from_fd(copy)?;
+                if *map == RUNTIME {
+                    room = data.info()?.max_entries();
+                }
+                maps.insert(*map, Map::from_map_data(data)?);
             }
         }
-        let mut fast =
-            Self::over(Program::Adopted(program), maps, handles, abi::MAX_SLOTS, no_timers)?;
+        let mut fast = Self::over(Program::Adopted(program), maps, handles, room, no_timers)?;
         fast.found = links(kept);
         fast.routers.recall()?;
         fast.slots.stop_all();

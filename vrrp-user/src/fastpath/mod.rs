@@ -43,6 +43,10 @@ use crate::sys::clock;
 const PROGRAM: &str = "vrrp_xdp";
 /// The maps with an entry for each slot; `TIMERS` is not in the program without.
 const PER_SLOT: [&str; 6] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNTIME", "TIMERS"];
+/// A slot's share of the ring: all routers can have something to say at once.
+const RING_PER_SLOT: u32 = 128;
+/// The smallest ring: a burst of a thousand.
+const LEAST_RING: u32 = 1 << 17;
 /// Room for addresses, whatever the number of slots: the hash's buckets cost 16 bytes each.
 const MOST_ADDRESSES: u32 = 1 << 16;
 
@@ -74,6 +78,8 @@ pub struct FastPath {
     counters: PerCpuArray<MapData, PerCounter>,
     reports: Array<MapData, PerCounter>,
     arrivals: Array<MapData, Arrivals>,
+    /// How many slots the maps have.
+    room: u32,
     /// What is watched; the watcher has it too.
     slots: Slots,
     watcher: Option<Watcher>,
@@ -132,6 +138,8 @@ impl FastPath {
         let addresses = slots.saturating_mul(abi::ADDRESSES_PER_SLOT).min(MOST_ADDRESSES);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("ADDRESSES", addresses).verifier_log_level(VerifierLogLevel::STATS);
+        let ring = slots.saturating_mul(RING_PER_SLOT).next_power_of_two();
+        loader.map_max_entries("EVENTS", ring.clamp(LEAST_RING, abi::RING_BYTES));
         for map in PER_SLOT {
             loader.map_max_entries(map, slots);
         }
@@ -165,8 +173,10 @@ impl FastPath {
         let runtime = handles.get("RUNTIME").ok_or(LoadError::Lacks("RUNTIME"))?;
         let mapping = sys::Mapping::new(runtime.as_fd(), Slots::words(slots))
             .map_err(|error| LoadError::Kernel(format!("a map can't be mapped: {error}")))?;
+        let room = slots;
         let slots = Slots::new(mapping);
         Ok(Self {
+            room,
             routers: Routers::new(take(&mut maps, "ROUTERS")?, take(&mut maps, "ADDRESSES")?),
             counters: take(&mut maps, "COUNTERS")?,
             reports: take(&mut maps, "REPORTS")?,
@@ -260,7 +270,8 @@ impl FastPath {
     /// after. How many there are is counted here, whatever `router` says.
     ///
     /// # Errors
-    /// [`UpdateError`]; the old settings may then be gone in part, and the adverts go up the slow path
+    /// [`UpdateError::Full`] for a slot that the maps don't have: its adverts go up the slow path.
+    /// Another [`UpdateError`]; the old settings may then be gone in part, and the adverts go up the slow path
     /// or are judged by what is there.
     pub fn set_router(
         &mut self,
@@ -268,12 +279,20 @@ impl FastPath {
         router: Router,
         addresses: &[IpAddr],
     ) -> Result<(), UpdateError> {
+        if router.slot >= self.room {
+            return Err(UpdateError::Full);
+        }
         self.routers.set(key, router, addresses)
     }
 
     /// Has the program leave adverts for `key` alone, unless they are another slot's by now.
     pub fn remove_router(&mut self, key: RouterKey, slot: u32) {
         self.routers.remove(key, slot);
+    }
+
+    /// How many slots the maps have room for, from 0 on.
+    pub const fn room(&self) -> u32 {
+        self.room
     }
 
     /// What the program has counted for a slot, on all CPUs together; nothing for a slot that the maps

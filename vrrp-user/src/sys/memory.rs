@@ -19,6 +19,16 @@ pub(crate) fn forget_start() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives back what was allocated and freed: reading the configuration and loading the kernel program need
+/// more for a moment than is needed for good. Has no effect on memory that is locked.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only takes pages out of the heap that nothing is in.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The mappings of files that can't be written to, and that have no page which differs from the file:
 /// relocated pages are such.
 fn clean_files(lines: impl Iterator<Item = String>) -> Vec<(usize, usize)> {
