@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 /// What to measure, how often, and where to write it.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Fewer and shorter runs: to see whether something changed much, not by how much
+    /// One short run of each, and `detect` at 10 ms only: to see that all is well, not how well
     #[arg(long)]
     pub quick: bool,
     /// Only these measures
@@ -71,6 +71,12 @@ impl Measure {
         Self::Memory,
         Self::Xdp,
     ];
+
+    /// What it measures, in the words of the command's help.
+    pub fn what(self) -> String {
+        let help = self.to_possible_value().and_then(|value| value.get_help().cloned());
+        help.map(|help| help.to_string()).unwrap_or_default()
+    }
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {

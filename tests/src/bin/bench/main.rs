@@ -1,6 +1,7 @@
 //! The program behind `cargo xtask bench`: xvrrp, keepalived and FRR side by side.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
@@ -55,9 +56,10 @@ fn measure_all(args: &BenchArgs) -> Result<Table> {
     let bench = Bench::new(args, &prefix);
     let mut table = Table::default();
     for measure in args.measures() {
-        println!("{}", measure.name());
+        let begin = Instant::now();
         measures::run(measure, &bench, &mut table);
-        print!("{}", table.text(measure, &bench.daemons));
+        println!("{}: {} ({:.0} s)", measure.name(), measure.what(), begin.elapsed().as_secs_f64());
+        println!("{}", table.text(measure, &bench.daemons));
     }
     output::write(args, &machine, &table)?;
     Ok(table)

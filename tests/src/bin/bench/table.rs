@@ -78,7 +78,8 @@ impl Row {
         format!("{} ({} … {}){mark}", short(median), short(min), short(max))
     }
 
-    fn title(&self) -> String {
+    /// What was measured and in which unit.
+    pub(crate) fn title(&self) -> String {
         if self.unit.is_empty() {
             self.what.clone()
         } else {

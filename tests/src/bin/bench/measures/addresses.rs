@@ -32,13 +32,13 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
     let lab = bench.lab(&["r1", "r2", "client"])?;
     let mut leader = lab.start(kind(who), "r1", &conf(HIGH))?;
     wait_held(&lab, "r1", &leader, ADDRESSES as usize)?;
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_millis(500));
     let follower = lab.start(kind(who), "r2", &conf(LOW))?;
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(2000));
     let wire = lab.capture("client")?;
     std::thread::sleep(Duration::from_millis(200));
     leader.stop()?;
-    std::thread::sleep(Duration::from_millis(4500));
+    std::thread::sleep(bench.lasting(4500, 3500));
     read(&wire.seen()).with_context(|| format!("log of r2:\n{}", follower.log_end()))
 }
 

@@ -30,7 +30,8 @@ fn once(bench: &Bench, who: Who, interval: Interval) -> Result<Vec<(Figure, f64)
     let worker = *leader.pids().last().context("no process")?;
     let begin = now();
     signal(worker, Signal::SIGKILL);
-    std::thread::sleep(interval.times(5.0, 1500));
+    // Longer than the standby waits.
+    std::thread::sleep(interval.times(3.8, if bench.quick { 500 } else { 2000 }));
     let answers = asker.finish();
     let spoke = wire.adverts_of("r2");
     let first = spoke.iter().find(|seen| seen.at >= begin);

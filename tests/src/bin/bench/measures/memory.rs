@@ -1,7 +1,5 @@
 //! Memory of all its processes with 255 instances.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use vrrp_tests::bench_args::{Measure, Who};
 use vrrp_tests::process::Memory;
@@ -20,7 +18,7 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
     let lab = bench.lab(&["r1", "client"])?;
     let daemon = lab.start(kind(who), "r1", &many(ROUTERS, HIGH, Interval { ms: 1000 }))?;
     wait_held(&lab, "r1", &daemon, usize::from(ROUTERS))?;
-    std::thread::sleep(Duration::from_millis(3000));
+    std::thread::sleep(bench.lasting(3000, 1000));
     let memory = Memory::of(&daemon.pids());
     let figure = |what: &str, limit| figure(Measure::Memory, what, "MiB", limit);
     let mib = |kib: u64| kib as f64 / 1024.0;

@@ -24,11 +24,11 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
     wait_held(&lab, "r1", &leader, usize::from(ROUTERS))?;
     std::thread::sleep(Duration::from_millis(1000));
     let _follower = lab.start(kind(who), "r2", &many(ROUTERS, LOW, INTERVAL))?;
-    std::thread::sleep(Duration::from_millis(4000));
+    std::thread::sleep(bench.lasting(4000, 2500));
     let wire = lab.capture("client")?;
     std::thread::sleep(Duration::from_millis(300));
     leader.reload(&many(ROUTERS + 1, HIGH, INTERVAL))?;
-    std::thread::sleep(Duration::from_millis(4000));
+    std::thread::sleep(bench.lasting(4000, 3000));
     let adverts = wire.adverts_of("r1");
     let mut by_router: BTreeMap<u8, Vec<f64>> = BTreeMap::new();
     for seen in &adverts {

@@ -26,7 +26,7 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
         follower.freeze();
         std::thread::sleep(PAUSE);
         follower.thaw();
-        std::thread::sleep(Duration::from_millis(250));
+        std::thread::sleep(Duration::from_millis(150));
     }
     let what = "adverts by the standby in 20 pauses";
     let spoke = figure(Measure::Stall, what, "", Limit::all(0.0));
