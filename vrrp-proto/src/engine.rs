@@ -1,11 +1,11 @@
 //! All virtual routers of a host: who an input is for, whose deadline is next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound::{Excluded, Included};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use vrrp_common::Instant;
 
+use crate::deadlines::Deadlines;
 use crate::input::{Health, Input, Slot};
 use crate::output::{Effect, Event, Transmit, Watch};
 use crate::router::{Router, View};
@@ -24,8 +24,9 @@ pub(crate) struct Lanes {
 #[derive(Debug, Default)]
 pub struct Engine {
     routers: BTreeMap<Slot, Router>,
-    /// Each router's deadline, soonest first; a router is here at most once.
-    deadlines: BTreeSet<(Instant, Slot)>,
+    deadlines: Deadlines,
+    /// Who may speak with the others, while that is looked into; kept for its memory.
+    almost_due: Vec<(Instant, Slot)>,
     /// What every watched thing said last, for routers that come later.
     health: BTreeMap<TrackerId, Health>,
     lanes: Lanes,
@@ -95,7 +96,7 @@ impl Engine {
     /// watched: the deadline of a Backup is as old as its last input.
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut window = Duration::ZERO;
-        while let Some(&(at, slot)) = self.deadlines.first() {
+        while let Some((at, slot)) = self.deadlines.first() {
             if at > now {
                 break;
             }
@@ -105,7 +106,7 @@ impl Engine {
             });
             debug_assert_ne!(
                 self.deadlines.first(),
-                Some(&(at, slot)),
+                Some((at, slot)),
                 "a router that was served still has the same deadline"
             );
         }
@@ -116,22 +117,23 @@ impl Engine {
 
     /// Lets adverts that are due within `window` leave with those that left just now.
     fn join(&mut self, now: Instant, window: Duration) {
-        let last = Included((now + window, Slot(u32::MAX)));
-        let mut seen = (now, Slot(u32::MAX));
-        while let Some(&next) = self.deadlines.range((Excluded(seen), last)).next() {
-            seen = next;
-            self.with(next.1, |router, lanes| router.join(now, lanes));
+        let mut almost_due = std::mem::take(&mut self.almost_due);
+        almost_due.extend(self.deadlines.upto(now + window));
+        almost_due.sort_unstable();
+        for (_, slot) in almost_due.drain(..) {
+            self.with(slot, |router, lanes| router.join(now, lanes));
         }
+        self.almost_due = almost_due;
     }
 
     /// Whose deadline has come.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = Slot> {
-        self.deadlines.iter().take_while(move |(at, _)| *at <= now).map(|(_, slot)| *slot)
+        self.deadlines.upto(now).map(|(_, slot)| slot)
     }
 
     /// When [`Engine::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     /// The next advert to send.
@@ -167,33 +169,17 @@ impl Engine {
     /// Lets a router work and keeps its deadline in the table.
     fn with(&mut self, slot: Slot, work: impl FnOnce(&mut Router, &mut Lanes)) {
         if let Some(router) = self.routers.get_mut(&slot) {
-            // A new router has a deadline that is not in the table; removing it does no harm.
-            let before = router.deadline();
             work(router, &mut self.lanes);
             router.watch(&mut self.lanes);
-            reschedule(&mut self.deadlines, slot, before, router.deadline());
+            self.deadlines.set(slot, router.deadline());
         }
     }
 
     fn end(&mut self, now: Instant, slot: Slot) {
         if let Some(mut router) = self.routers.remove(&slot) {
-            reschedule(&mut self.deadlines, slot, router.deadline(), None);
+            self.deadlines.remove(slot);
             router.end(now, &mut self.lanes);
             router.watch(&mut self.lanes);
         }
-    }
-}
-
-fn reschedule(
-    deadlines: &mut BTreeSet<(Instant, Slot)>,
-    slot: Slot,
-    before: Option<Instant>,
-    after: Option<Instant>,
-) {
-    if let Some(at) = before {
-        deadlines.remove(&(at, slot));
-    }
-    if let Some(at) = after {
-        deadlines.insert((at, slot));
     }
 }

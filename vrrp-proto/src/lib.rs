@@ -26,6 +26,7 @@
 //! What the engine never does: speak from Backup, decide by the order in which inputs of one instant
 //! came, let one router's settings touch another's.
 
+mod deadlines;
 mod election;
 mod engine;
 mod router;

@@ -377,8 +377,11 @@ impl Router {
     }
 
     fn announce(&self, repeat: u32, lanes: &mut Lanes) {
+        if repeat == 0 {
+            return;
+        }
         let addresses: Arc<[_]> = self.settings.held().cloned().collect();
-        if repeat > 0 && !addresses.is_empty() {
+        if !addresses.is_empty() {
             lanes.effects.push_back(Effect::Announce { slot: self.slot, addresses, repeat });
         }
     }

@@ -1,0 +1,85 @@
+//! In the steady state nothing is allocated: not to hear, not to speak, not to watch.
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use support::{advert, at, ms, settings};
+use vrrp_common::Instant;
+use vrrp_proto::{Engine, Input, Link, Slot};
+
+/// The system's allocator, counted.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUTERS: u32 = 200;
+
+/// Half of them owners that speak, at different beats; half Backups that hear each advert.
+fn engine() -> Engine {
+    let mut engine = Engine::new();
+    for n in 0..ROUTERS {
+        let now = at(Duration::from_micros(u64::from(n) * 700));
+        let mut own = settings(if n % 2 == 0 { 255 } else { 100 });
+        own.interval = support::every(ms([100, 300, 1000][n as usize % 3]));
+        let slot = Slot(n);
+        engine.handle(now, Input::Add { slot, settings: Box::new(own), hold: ms(0) });
+        let link = Link::Up("192.0.2.11".parse().expect("an address"));
+        engine.handle(now, Input::Link { slot, link });
+    }
+    engine
+}
+
+/// Plays until `until`; returns how many adverts left.
+fn play(engine: &mut Engine, from: Instant, until: Instant) -> usize {
+    let (mut now, mut sent) = (from, 0);
+    while now < until {
+        now = now + ms(10);
+        for n in (1..ROUTERS).step_by(2) {
+            let advert = advert(12, 200, ms(100));
+            engine.handle(now, Input::Advert { slot: Slot(n), advert });
+        }
+        while let Some(due) = engine.poll_timeout().filter(|due| *due <= now) {
+            assert!(engine.due(due).count() > 0);
+            engine.handle_timeout(due);
+        }
+        while engine.poll_transmit().is_some() {
+            sent += 1;
+        }
+        while engine.poll_effect().is_some() || engine.poll_event().is_some() {}
+        while engine.poll_watch().is_some() {}
+    }
+    sent
+}
+
+#[test]
+fn the_steady_state_allocates_nothing() {
+    let mut engine = engine();
+    // The second announcements, and room in the lanes for all at once.
+    play(&mut engine, at(ms(140)), at(ms(8_000)));
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let sent = play(&mut engine, at(ms(8_000)), at(ms(20_000)));
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(sent > 5_000, "{sent}");
+    assert_eq!(allocations, 0);
+}
