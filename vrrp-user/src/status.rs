@@ -20,6 +20,10 @@ pub struct Status {
     pub router_id: String,
     /// The configuration file in use.
     pub config: String,
+    /// Why the kernel program is loaded but runs no Master_Down timers, so that the daemon's own are all
+    /// there is; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_kernel_timers: Option<String>,
     /// The virtual routers.
     pub instances: Vec<Instance>,
     /// Instances of the file that are not run, with the reason.
@@ -238,6 +242,9 @@ pub fn render(status: &Status) -> String {
         ago(status.uptime_ms),
         status.config
     );
+    if let Some(why) = &status.no_kernel_timers {
+        let _ = writeln!(out, "timers are the daemon's own: {why}");
+    }
     for interface in &status.interfaces {
         let state = if interface.up { "up" } else { "down" };
         let _ = write!(out, "{}: {state}, data path {}", interface.name, interface.datapath);

@@ -41,6 +41,7 @@ impl Service {
             uptime_ms: millis(now, self.started),
             router_id: self.router_id(),
             config: self.options.config.display().to_string(),
+            no_kernel_timers: self.fast.as_ref().and_then(FastPath::no_timers).map(str::to_owned),
             instances: instances.collect(),
             refused_instances: refused.collect(),
             interfaces: self.interfaces(&lost),
