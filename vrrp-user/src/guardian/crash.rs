@@ -44,6 +44,12 @@ pub(super) fn grace(entries: impl Iterator<Item = Entry>) -> Duration {
     shortest.unwrap_or(*GRACE.end()).clamp(*GRACE.start(), *GRACE.end())
 }
 
+/// When the first of a worker's peers takes over, unless the worker speaks before that.
+pub(super) fn peers_take_over(entries: impl Iterator<Item = Entry>) -> Option<Instant> {
+    let active = entries.filter(|entry| entry.state == State::Active);
+    active.map(|entry| judge::peers_wait(&entry)).min()
+}
+
 /// Whether the worker keeps its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {

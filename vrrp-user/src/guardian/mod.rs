@@ -19,6 +19,7 @@ mod crashes;
 mod notify;
 mod run;
 mod say;
+mod starved;
 mod worker;
 
 /// The name under which a worker has its ledger kept.

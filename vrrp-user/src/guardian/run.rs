@@ -15,6 +15,7 @@ use super::channel::{Kept, Said};
 use super::crash::{self, Patience, Word};
 use super::crashes::{Again, Crashes, SILENT};
 use super::notify::{self, Watchdog};
+use super::starved::{self, Doubt};
 use super::worker::{Ended, Worker};
 use super::{LEDGER, say};
 use crate::ledger::release::release;
@@ -47,6 +48,7 @@ pub(super) struct Guardian {
     table: Option<Table>,
     crashes: Crashes,
     patience: Patience,
+    doubt: Doubt,
     watchdog: Watchdog,
     /// How long the last start took, without what the next one need not do again.
     start: Duration,
@@ -82,6 +84,7 @@ impl Guardian {
             table: None,
             crashes: Crashes::default(),
             patience: Patience::default(),
+            doubt: Doubt::default(),
             watchdog: Watchdog::new(now()),
             start: Duration::ZERO,
             waiting: Vec::new(),
@@ -352,7 +355,17 @@ impl Guardian {
         let Some(back) = table.back() else { return Some(now + LOOK) };
         match self.patience.judge(now, self.planned, back, grace) {
             // Its next word may be for an earlier time than this one.
-            Word::Good(due) => Some(due.min(now + LOOK)),
+            Word::Good(due) => {
+                self.doubt.forget();
+                Some(due.min(now + LOOK))
+            }
+            // Until the peers take over, which they then have by right.
+            Word::Broken
+                if crash::peers_take_over(table.entries()).is_none_or(|at| now < at)
+                    && self.doubt.may_be_starved(worker.pid(), now) =>
+            {
+                Some(now + starved::LOOK)
+            }
             Word::Broken => {
                 worker.hung = true;
                 worker.signal(Signal::SIGKILL);
