@@ -54,7 +54,9 @@ impl Engine {
                 self.health = health;
             }
             Input::Remove { slot } => self.end(now, slot),
-            Input::Resume { slot } => self.with(slot, |router, lanes| router.resume(now, lanes)),
+            Input::Resume { slot, until, priority } => {
+                self.with(slot, |router, lanes| router.resume(now, until, priority, lanes));
+            }
             Input::Advert { slot, advert } => {
                 self.with(slot, |router, lanes| router.on_advert(now, &advert, lanes));
             }

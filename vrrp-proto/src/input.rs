@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Interval, Priority};
+use vrrp_common::{Instant, Interval, Priority};
 
 use crate::settings::{Settings, TrackerId, VirtualAddress};
 
@@ -90,10 +90,15 @@ pub enum Input {
         hold: Duration,
     },
     /// A router that was just added, and has no link yet, was Active a moment ago in an earlier life of
-    /// this process: it goes on as soon as its link is up, without listening first.
+    /// this process: it goes on as soon as its link is up, without listening first. Its addresses are on
+    /// their interfaces; where it can't go on, they are taken off.
     Resume {
         /// Its number.
         slot: Slot,
+        /// When its peers take over: from then on it listens like any other.
+        until: Instant,
+        /// The priority it had, which it keeps until everything with a weight has spoken.
+        priority: Priority,
     },
     /// New settings for a router, by reload.
     Change {

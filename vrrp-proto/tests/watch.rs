@@ -8,7 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use support::{SLOT, advert, at, every, ms, settings, tracker};
 use vrrp_common::{Instant, Priority};
-use vrrp_proto::{Advert, Engine, Event, Health, Input, Link, Settings, StateName, Watch, Why};
+use vrrp_proto::{
+    Advert, Effect, Engine, Event, Health, Input, Link, Settings, StateName, Watch, Why,
+};
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 11));
 
@@ -234,23 +236,42 @@ fn close_beats_fall_into_step() {
     assert_eq!(sent(&mut engine), 5);
 }
 
+fn resume(now: Instant) -> Input {
+    Input::Resume { slot: SLOT, until: now + ms(1000), priority: Priority::new(120) }
+}
+
 #[test]
 fn one_that_was_active_goes_on_without_listening() {
     let mut engine = Engine::new();
-    let settings = Settings { trackers: vec![tracker(1, 0)], ..settings(100) };
+    let settings = Settings { trackers: vec![tracker(1, 0), tracker(2, 30)], ..settings(100) };
     let now = at(ms(5));
     engine.handle(now, Input::Add { slot: SLOT, settings: Box::new(settings), hold: ms(0) });
-    engine.handle(now, Input::Resume { slot: SLOT });
+    engine.handle(now, resume(now));
     assert_eq!(engine.poll_transmit(), None, "its link is not known yet");
     let link = Link::Up(OURS);
     engine.handle(now, Input::Link { slot: SLOT, link });
-    assert_eq!(engine.poll_transmit().map(|t| t.priority), Some(Priority::new(100)));
+    // With the priority it had, until what has a weight has spoken.
+    assert_eq!(engine.poll_transmit().map(|t| t.priority), Some(Priority::new(120)));
     let events: Vec<Event> = std::iter::from_fn(|| engine.poll_event()).collect();
     let last = events.last();
     assert!(
         matches!(last, Some(Event::Transition { to: StateName::Active, why: Why::Resumed, .. })),
         "{last:?}"
     );
+}
+
+/// What it does once it is too late: it listens, and lets go of what it held.
+#[test]
+fn the_peers_do_not_wait_for_ever() {
+    let mut engine = Engine::new();
+    let now = at(ms(5));
+    let settings = Box::new(settings(100));
+    engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
+    engine.handle(now, resume(now));
+    engine.handle(now + ms(1000), Input::Link { slot: SLOT, link: Link::Up(OURS) });
+    assert_eq!(engine.view(SLOT).map(|view| view.state), Some(StateName::Backup));
+    assert!(matches!(engine.poll_effect(), Some(Effect::RemoveAddresses { .. })));
+    assert_eq!(engine.poll_transmit(), None);
 }
 
 /// What was in the way ends the earlier life: it listens like any other.
@@ -260,8 +281,9 @@ fn a_fault_ends_the_earlier_life() {
     let settings = Box::new(settings(100));
     let now = at(ms(5));
     engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
-    engine.handle(now, Input::Resume { slot: SLOT });
+    engine.handle(now, resume(now));
     engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
+    assert!(matches!(engine.poll_effect(), Some(Effect::RemoveAddresses { .. })));
     let link = Link::Up(OURS);
     engine.handle(now, Input::Link { slot: SLOT, link });
     assert_eq!(engine.view(SLOT).map(|view| view.state), Some(StateName::Backup));

@@ -52,8 +52,10 @@ pub(crate) struct Router {
     form: ChecksumForm,
     /// How often in a row the kernel refused an address.
     refusals: u32,
-    /// It was Active a moment ago, in an earlier life, and goes on when it can.
-    resumes: bool,
+    /// It was Active a moment ago, in an earlier life, and goes on when it can, up to then.
+    resumes: Option<Instant>,
+    /// The priority of that life, until everything with a weight has spoken.
+    earlier: Option<Priority>,
     /// What is being watched for it.
     watched: Option<Watched>,
     /// When the state was entered, and why.
@@ -114,7 +116,8 @@ impl Router {
             priority: settings.priority,
             form: settings.form,
             refusals: 0,
-            resumes: false,
+            resumes: None,
+            earlier: None,
             watched: None,
             since: now,
             why: Why::Startup,
@@ -200,10 +203,18 @@ impl Router {
     }
 
     /// It was Active until a moment ago, in an earlier life of this process.
-    pub(crate) fn resume(&mut self, now: Instant, lanes: &mut Lanes) {
+    pub(crate) fn resume(
+        &mut self,
+        now: Instant,
+        until: Instant,
+        priority: Priority,
+        lanes: &mut Lanes,
+    ) {
         match &self.state {
             State::Initialize => {
-                self.resumes = true;
+                self.resumes = Some(until);
+                self.earlier = Some(priority);
+                self.priority = self.weighted_priority();
                 self.review(now, lanes);
             }
             State::Fault { .. } | State::Backup(_) | State::Active(_) => {}
@@ -292,9 +303,13 @@ impl Router {
         if self.held_back(now) || self.link.is_none() {
             return;
         }
-        if std::mem::take(&mut self.resumes) {
-            self.become_active(now, Why::Resumed, lanes);
-            return;
+        if let Some(until) = self.resumes.take() {
+            if now < until {
+                self.become_active(now, Why::Resumed, lanes);
+                return;
+            }
+            // Another one has the addresses by now.
+            self.remove_addresses(lanes);
         }
         if let Some(id) = self.undecided() {
             self.why = Why::Undecided(id);
@@ -341,14 +356,18 @@ impl Router {
 
     fn enter_fault(&mut self, now: Instant, why: Why, retry: Option<Instant>, lanes: &mut Lanes) {
         self.release(lanes);
-        self.resumes = false;
         self.enter(now, State::Fault { retry }, why, lanes);
     }
 
     /// Gives up being Active: priority 0 where it can be heard, addresses off.
     fn release(&mut self, lanes: &mut Lanes) {
         match &self.state {
-            State::Initialize | State::Fault { .. } | State::Backup(_) => {}
+            State::Initialize => {
+                if self.resumes.take().is_some() {
+                    self.remove_addresses(lanes);
+                }
+            }
+            State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) => {
                 if !matches!(self.link, Some(Link::Down) | None) {
                     self.transmit(Priority::RELEASE, lanes);

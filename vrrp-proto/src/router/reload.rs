@@ -41,6 +41,9 @@ impl Router {
         }
         let before = std::mem::replace(&mut self.settings, settings);
         self.forgive();
+        if before.priority != self.settings.priority {
+            self.earlier = None;
+        }
         self.read_health(health);
         self.reprioritize(now, lanes);
         if before.form != self.settings.form {

@@ -57,7 +57,14 @@ impl Router {
         backup.down_at = (base + is).max(now);
     }
 
-    pub(super) fn weighted_priority(&self) -> Priority {
+    pub(super) fn weighted_priority(&mut self) -> Priority {
+        if let Some(earlier) = self.earlier {
+            let mut pairs = self.settings.trackers.iter().zip(&self.health);
+            if pairs.any(|(tracker, health)| tracker.weight != 0 && *health == Health::Unknown) {
+                return earlier;
+            }
+            self.earlier = None;
+        }
         let sum = self.bearings().map(|bearing| match bearing {
             Bearing::Weight(weight) => weight,
             Bearing::Unknown | Bearing::Fault => 0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
-use vrrp_common::abi;
+use vrrp_common::{Priority, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Slot, StateName, TrackerId};
 
 use super::plan::{self, Place};
@@ -18,6 +18,7 @@ use super::{host, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
 use crate::fastpath::FastPath;
+use crate::ledger::judge;
 use crate::net::executor;
 use crate::net::leftover;
 use crate::net::monitor::Change;
@@ -91,10 +92,11 @@ impl Service {
         };
         self.life.note(slot, &running, &self.host, &self.own);
         self.running.insert(slot, running);
-        let hold = if resumes { Duration::ZERO } else { hold };
+        let hold = if resumes.is_some() { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
-        if resumes {
-            self.tell(Input::Resume { slot });
+        if let Some(entry) = resumes {
+            let (until, priority) = (judge::peers_wait(&entry), Priority::new(entry.priority));
+            self.tell(Input::Resume { slot, until, priority });
         }
     }
 

@@ -206,14 +206,16 @@ impl Life {
         self.ledger.as_ref().map(Ledger::pulse).unwrap_or_default()
     }
 
-    /// Begins an instance's record, and says whether it goes on as the Active one it was.
-    pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> bool {
+    /// Begins an instance's record, and gives the one of the earlier life where the instance goes on as
+    /// the Active one it was: as it is now, since the guardian may have released it meanwhile.
+    pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<Entry> {
         let resumes =
             self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
-        if let Some(ledger) = &self.ledger {
-            ledger.begin(slot, resumes);
-        }
-        resumes
+        let ledger = self.ledger.as_ref()?;
+        let entry = ledger.table().entry(slot.0).filter(|_| resumes);
+        let entry = entry.filter(|entry| judge::goes_on(entry, clock::now()));
+        ledger.begin(slot, entry.is_some());
+        entry
     }
 
     /// Notes what an instance is and has, before the protocol thread is told.

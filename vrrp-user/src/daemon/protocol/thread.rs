@@ -183,7 +183,7 @@ impl Protocol {
         if differs {
             self.tell(Notice::Record(*record));
         }
-        self.watching.refresh(slot, &mut self.engine);
+        self.watching.refresh_before(slot, now, &mut self.engine);
         self.engine.handle(now, Input::Advert { slot, advert });
         self.flush(now);
     }

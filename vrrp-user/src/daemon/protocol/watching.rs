@@ -35,6 +35,14 @@ impl Watching {
         }
     }
 
+    /// The same before an advert that arrived at `at`, unless the watched one came again behind it: that is
+    /// told in its turn, or handed in by [`Watching::obey`] where it is no longer watched then.
+    pub(super) fn refresh_before(&mut self, slot: Slot, at: Instant, engine: &mut Engine) {
+        if self.watcher.as_ref().is_some_and(|watcher| watcher.seen(slot.0).at <= at) {
+            self.refresh(slot, engine);
+        }
+    }
+
     /// The same for all.
     pub(super) fn refresh_all(&mut self, engine: &mut Engine) {
         let Some(watcher) = &self.watcher else { return };
