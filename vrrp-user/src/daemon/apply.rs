@@ -17,7 +17,7 @@ use super::service::{Running, Service};
 use super::{host, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
-use crate::fastpath::FastPath;
+use crate::fastpath::{FastPath, UpdateError};
 use crate::ledger::judge;
 use crate::net::executor;
 use crate::net::leftover;
@@ -71,7 +71,8 @@ impl Service {
     fn add(&mut self, instance: &Instance, hold: Duration) {
         let slot = self.life.slot(instance).unwrap_or_else(|| self.free_slot());
         let resumes = self.life.begin(slot, instance);
-        if let Some(fast) = &mut self.fast
+        // What the maps have no room for is not counted there.
+        if let Some(fast) = self.fast.as_mut().filter(|fast| slot.0 < fast.room())
             && let Err(error) = fast.reset(slot.0)
         {
             warn!("({}) its counters start from an earlier value: {error}", instance.name);
@@ -317,10 +318,16 @@ fn set_route(
             return;
         }
     };
-    if let Some(fast) = fast
-        && let Err(error) = fast.set_router(route.key, route.rule, &route.addresses)
-    {
-        error!("({}) the kernel program was not told: {error}", instance.name);
+    if let Some(fast) = fast {
+        match fast.set_router(route.key, route.rule, &route.addresses) {
+            Ok(()) => {}
+            Err(UpdateError::Full) => info!(
+                "({}) the kernel program has no room for it: its adverts are judged in the daemon \
+                 until a restart",
+                instance.name
+            ),
+            Err(error) => error!("({}) the kernel program was not told: {error}", instance.name),
+        }
     }
     let _ = orders.send(Order::Route(slot, Box::new(route)));
 }

@@ -53,11 +53,6 @@ impl Life {
         Self { keeper, ..Self::default() }
     }
 
-    /// Whether somebody sees to it that a crash is made good.
-    pub(super) fn is_guarded(&self) -> bool {
-        self.keeper.is_some()
-    }
-
     /// The daemon's main process.
     pub(super) fn main(&self) -> u32 {
         self.keeper.as_ref().map_or_else(std::process::id, Keeper::main)
