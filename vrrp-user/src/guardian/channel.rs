@@ -107,8 +107,8 @@ impl Keeper {
             let mut words = text.split_whitespace();
             match words.next() {
                 Some("keep") => kept.extend(words.map(str::to_owned).zip(descriptors)),
-                Some(_) => break,
-                None => {
+                Some(_) if !is_closed(socket.as_fd())? => break,
+                Some(_) | None => {
                     // Its end is closed: what pdeathsig would have done.
                     raise(Signal::SIGTERM)?;
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -161,4 +161,11 @@ fn tell(result: io::Result<()>) {
         // Without it this process goes on; when it dies, the next one begins from less.
         tracing::warn!("the guardian was not told: {error}");
     }
+}
+
+/// Says whether the other end is gone, even where something is left to read.
+fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut state = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut state, PollTimeout::ZERO)?;
+    Ok(state[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }

@@ -36,11 +36,11 @@ pub(super) fn judge(entries: impl Iterator<Item = Entry>, now: Instant, start: D
     fates
 }
 
-/// How long beyond its word a worker with these routers may stay away: twice the shortest interval of an
-/// Active one, 100 ms at least and a second at most.
+/// How long beyond its word a worker with these routers may stay away: the shortest interval of an
+/// Active one, so that a new one can still speak in time; 100 ms at least and a second at most.
 pub(super) fn grace(entries: impl Iterator<Item = Entry>) -> Duration {
     let active = entries.filter(|entry| entry.state == State::Active);
-    let shortest = active.map(|entry| 2 * entry.interval).min();
+    let shortest = active.map(|entry| entry.interval).min();
     shortest.unwrap_or(*GRACE.end()).clamp(*GRACE.start(), *GRACE.end())
 }
 
@@ -132,7 +132,7 @@ mod tests {
     fn the_grace_is_by_the_fastest_router() {
         assert_eq!(grace([].into_iter()), millis(1000));
         assert_eq!(grace([active(0, 10, 0)].into_iter()), millis(100));
-        assert_eq!(grace([active(0, 200, 0), active(1, 1000, 0)].into_iter()), millis(400));
+        assert_eq!(grace([active(0, 200, 0), active(1, 1000, 0)].into_iter()), millis(200));
         let backup = Entry { state: State::Backup, ..active(0, 10, 0) };
         assert_eq!(grace([backup, active(1, 5000, 0)].into_iter()), millis(1000));
     }

@@ -15,12 +15,12 @@ use super::channel::{Kept, Said};
 use super::crash::{self, Patience, Word};
 use super::crashes::{Again, Crashes, SILENT};
 use super::notify::{self, Watchdog};
-use super::starved::{self, Doubt};
+use super::starved::{self, Doubt, Seen};
 use super::worker::{Ended, Worker};
 use super::{LEDGER, say};
 use crate::ledger::release::release;
 use crate::ledger::{Entry, Phase, State, Table, judge};
-use crate::sys::child::real_time;
+use crate::sys::child::{keep_ends, real_time};
 use crate::sys::clock::now;
 use crate::sys::memory::forget_start;
 
@@ -33,6 +33,8 @@ const STOP: Duration = Duration::from_secs(3);
 const PRIORITY: i32 = 60;
 /// How often the worker's word is looked at, at the least.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a worker in the place of another may take to be at work.
+const START: Duration = Duration::from_secs(30);
 /// Until a worker that could not be started is tried again.
 const NO_PROCESS: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ impl Guardian {
     /// # Errors
     /// The kernel's.
     pub(super) fn start() -> io::Result<Self> {
+        keep_ends()?;
         let mut mask = SigSet::empty();
         mask.extend(PASSED);
         mask.thread_block()?;
@@ -311,7 +314,8 @@ impl Guardian {
             return;
         }
         match Worker::start(&self.kept, now) {
-            Ok(worker) => {
+            Ok(mut worker) => {
+                worker.again = true;
                 self.again = None;
                 self.worker = Some(worker);
             }
@@ -347,6 +351,19 @@ impl Guardian {
     /// Ends a worker that hangs, and says when to look again.
     fn tend_worker(&mut self, now: Instant) -> Option<Instant> {
         let at_work = self.is_at_work();
+        if let Some(worker) = self.worker.as_mut()
+            && worker.again
+            && !worker.running
+            && !worker.hung
+        {
+            // The first may take its time; whoever started it sees that.
+            let limit = worker.started + START;
+            if now < limit {
+                return Some(limit);
+            }
+            worker.end();
+            return Some(now);
+        }
         let (worker, table) = (self.worker.as_mut()?, self.table.as_ref()?);
         if !at_work || worker.hung {
             return None;
@@ -359,16 +376,17 @@ impl Guardian {
                 self.doubt.forget();
                 Some(due.min(now + LOOK))
             }
-            // Until the peers take over, which they then have by right.
-            Word::Broken
-                if crash::peers_take_over(table.entries()).is_none_or(|at| now < at)
-                    && self.doubt.may_be_starved(worker.pid(), now) =>
-            {
-                Some(now + starved::LOOK)
-            }
             Word::Broken => {
-                worker.hung = true;
-                worker.signal(Signal::SIGKILL);
+                let first = crash::peers_take_over(table.entries());
+                match self.doubt.look(worker.pid(), now) {
+                    Seen::TooEarly => return Some(now + starved::LOOK),
+                    // A new one would be too. Once the peers take over, they have it by right.
+                    Seen::Starved if first.is_none_or(|first| now < first) => {
+                        return Some(now + starved::LOOK);
+                    }
+                    Seen::Starved | Seen::Hung => {}
+                }
+                worker.end();
                 // Should even that not end it, its routers are released in time.
                 let active = table.entries().filter(|entry| entry.state == State::Active);
                 self.waiting = active.collect();
@@ -384,8 +402,7 @@ impl Guardian {
             return Some(stop);
         }
         if !worker.hung {
-            worker.hung = true;
-            worker.signal(Signal::SIGKILL);
+            worker.end();
         }
         None
     }

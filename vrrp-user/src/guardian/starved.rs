@@ -31,21 +31,29 @@ impl Doubt {
         self.0 = None;
     }
 
-    /// Looks at the worker; `true` while it may only be starved, and is to be looked at again after
-    /// [`LOOK`]. One that sleeps, is stopped, or runs without coming back to its loop is not. Where the
-    /// kernel tells nothing, nothing is believed.
-    pub(super) fn may_be_starved(&mut self, worker: u32, now: Instant) -> bool {
-        let Some(look) = look(worker, now) else { return false };
-        let before = self.0.replace(look);
-        starved(before, look)
+    /// Looks at a worker that is overdue. Where the kernel tells nothing, it is taken for hung.
+    pub(super) fn look(&mut self, worker: u32, now: Instant) -> Seen {
+        let Some(look) = look(worker, now) else { return Seen::Hung };
+        seen(self.0.replace(look), look)
     }
 }
 
-fn starved(before: Option<Look>, now: Look) -> bool {
-    // At once after it woke up, one look says little.
-    let Some(before) = before else { return true };
+/// What a look at an overdue worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It was the first: all may have been frozen, and the worker has not had its turn yet.
+    TooEarly,
+    /// It wants to run, and does not get to.
+    Starved,
+    /// It sleeps, is stopped, or runs without coming back to its loop.
+    Hung,
+}
+
+fn seen(before: Option<Look>, now: Look) -> Seen {
+    let Some(before) = before else { return Seen::TooEarly };
     let passed = now.at.since(before.at).as_nanos() as u64;
-    now.runnable && now.ran.saturating_sub(before.ran) < passed / 2
+    let starved = now.runnable && now.ran.saturating_sub(before.ran) < passed / 2;
+    if starved { Seen::Starved } else { Seen::Hung }
 }
 
 fn look(worker: u32, at: Instant) -> Option<Look> {
@@ -70,17 +78,18 @@ fn task(worker: u32) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn seen(millis: u64, runnable: bool, ran: u64) -> Look {
+    fn at(millis: u64, runnable: bool, ran: u64) -> Look {
         let nanos = |millis: u64| millis * 1_000_000;
         Look { at: Instant::from_nanos(nanos(millis)), runnable, ran: nanos(ran) }
     }
 
     #[test]
     fn who_waits_for_a_cpu_is_starved_and_who_runs_or_sleeps_is_not() {
-        assert!(starved(None, seen(0, false, 5)));
-        assert!(starved(Some(seen(0, true, 5)), seen(20, true, 6)));
-        assert!(!starved(Some(seen(0, true, 5)), seen(20, true, 24)), "it spins");
-        assert!(!starved(Some(seen(0, true, 5)), seen(20, false, 5)), "it sleeps or is stopped");
+        let first = at(0, true, 5);
+        assert_eq!(seen(None, first), Seen::TooEarly);
+        assert_eq!(seen(Some(first), at(20, true, 6)), Seen::Starved);
+        assert_eq!(seen(Some(first), at(20, true, 24)), Seen::Hung, "it spins");
+        assert_eq!(seen(Some(first), at(20, false, 5)), Seen::Hung, "it sleeps or is stopped");
     }
 
     /// Of this very process, under the name of the thread that a worker has.

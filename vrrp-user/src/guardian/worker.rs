@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) running: bool,
     /// It was ended from here, since it hung.
     pub(super) hung: bool,
+    /// There was another one before it.
+    pub(super) again: bool,
 }
 
 impl Worker {
@@ -68,6 +70,7 @@ impl Worker {
             silent: false,
             running: false,
             hung: false,
+            again: false,
         })
     }
 
@@ -94,6 +97,12 @@ impl Worker {
     pub(super) fn signal(&self, signal: Signal) {
         // It may have ended, which is seen elsewhere.
         let _ = kill(self.pid, signal);
+    }
+
+    /// Ends it, since it does not do its work.
+    pub(super) fn end(&mut self) {
+        self.hung = true;
+        self.signal(Signal::SIGKILL);
     }
 
     /// How it ended; `None`: it has not.

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
@@ -26,6 +27,16 @@ pub(crate) fn pidfd(child: Pid) -> io::Result<OwnedFd> {
     }
     // SAFETY: a new descriptor, close-on-exec by itself, that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Has the kernel keep how children ended: whoever started this process may have had it ignored.
+///
+/// # Errors
+/// None that a kernel gives.
+pub(crate) fn keep_ends() -> io::Result<()> {
+    // SAFETY: no handler is installed, and none is taken away that this process has.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// A copy of a descriptor, not below `least`, closed on exec.
