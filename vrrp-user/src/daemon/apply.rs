@@ -91,7 +91,10 @@ impl Service {
             reroute: false,
             link: None,
         };
-        self.life.note(slot, &running, &self.host, &self.own);
+        if resumes.is_none() {
+            // The other's record has its priority 0 until there is a route for a new one.
+            self.life.note(slot, &running, &self.host, &self.own);
+        }
         self.running.insert(slot, running);
         let hold = if resumes.is_some() { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
