@@ -64,6 +64,7 @@ impl Service {
         }
         self.scripts.apply(script::tracked(&config), &policy);
         self.unwatch(&config);
+        self.life.settled();
         self.config = config;
         self.reconcile();
     }

@@ -191,6 +191,11 @@ impl Life {
         marked
     }
 
+    /// All that an earlier life put on is somebody's by now or off: what is found later is not its.
+    pub(super) fn settled(&mut self) {
+        self.put_on.clear();
+    }
+
     /// How long a start stays silent: after a crash loop, until it is clear that it is none any more.
     pub(super) fn silent(&self) -> Duration {
         self.ledger.as_ref().map_or(Duration::ZERO, |ledger| ledger.table().silent())
