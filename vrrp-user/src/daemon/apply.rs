@@ -48,11 +48,8 @@ impl Service {
         let staying = self.running.iter().filter(|(_, running)| !running.ending);
         let mut old: BTreeMap<Place, Slot> =
             staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();
-        let hold = if starting {
-            config.global.startup_delay.max(self.life.silent())
-        } else {
-            Duration::ZERO
-        };
+        let hold =
+            if starting { self.life.silent(config.global.startup_delay) } else { Duration::ZERO };
         for instance in &config.instances {
             match old.remove(&Place::of(instance)) {
                 Some(slot) => self.change(slot, instance),

@@ -40,6 +40,8 @@ pub(super) struct Life {
     kept: BTreeSet<String>,
     /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
     put_on: BTreeSet<(String, IpAddr)>,
+    /// An earlier worker of the same guardian was here, and the start is its replacement.
+    replaces: bool,
     /// The ledger could not be written; said once.
     failing: bool,
 }
@@ -73,6 +75,7 @@ impl Life {
     pub(super) fn open_ledger(&mut self, run_dir: &RunDir, config: Option<&Config>) {
         let name = crate::guardian::LEDGER;
         let kept = self.keeper.as_mut().and_then(|keeper| keeper.take(name));
+        self.replaces = kept.is_some();
         let opened = match kept {
             Some(fd) => Ledger::adopt(fd.into()),
             None => Ledger::open(run_dir.path()),
@@ -196,9 +199,11 @@ impl Life {
         self.put_on.clear();
     }
 
-    /// How long a start stays silent: after a crash loop, until it is clear that it is none any more.
-    pub(super) fn silent(&self) -> Duration {
-        self.ledger.as_ref().map_or(Duration::ZERO, |ledger| ledger.table().silent())
+    /// How long a start stays silent: for as long as is `configured`, but not when the daemon was at
+    /// work all the time; after a crash loop, until it is clear that it is none any more.
+    pub(super) fn silent(&self, configured: Duration) -> Duration {
+        let silent = self.ledger.as_ref().map_or(Duration::ZERO, |ledger| ledger.table().silent());
+        if self.replaces { silent } else { silent.max(configured) }
     }
 
     /// The ledger for the protocol thread.
