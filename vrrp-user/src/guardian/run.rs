@@ -33,10 +33,21 @@ const STOP: Duration = Duration::from_secs(3);
 const PRIORITY: i32 = 60;
 /// How often the worker's word is looked at, at the least.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long one that has crashed may take for its last words, a log line or two.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long a worker in the place of another may take to be at work.
 const START: Duration = Duration::from_secs(30);
 /// Until a worker that could not be started is tried again.
 const NO_PROCESS: Duration = Duration::from_secs(1);
+
+/// A worker that has crashed and is not gone yet.
+struct Dying {
+    worker: Worker,
+    /// What was done about it, for the log.
+    done: String,
+    /// Until then it may end by itself.
+    until: Instant,
+}
 
 /// See the module's documentation.
 pub(super) struct Guardian {
@@ -44,7 +55,7 @@ pub(super) struct Guardian {
     worker: Option<Worker>,
     /// Those before it, dead for all that user space can see, that the kernel is taking apart; with what
     /// was done about it.
-    dying: Vec<(Worker, String)>,
+    dying: Vec<Dying>,
     /// What outlives a worker.
     kept: Kept,
     table: Option<Table>,
@@ -128,7 +139,7 @@ impl Guardian {
             fds.push(PollFd::new(worker.pidfd(), PollFlags::POLLIN));
         }
         let dying = self.dying.iter();
-        fds.extend(dying.map(|(worker, _)| PollFd::new(worker.pidfd(), PollFlags::POLLIN)));
+        fds.extend(dying.map(|one| PollFd::new(one.worker.pidfd(), PollFlags::POLLIN)));
         let wait = until.map(|until| TimeSpec::from_duration(until.since(now())));
         // Interrupted or not: everything is looked at.
         let _ = ppoll(&mut fds, wait, None);
@@ -198,9 +209,9 @@ impl Guardian {
 
     /// Takes the ends of workers. With a code the whole ends.
     fn reap(&mut self) -> Option<u8> {
-        self.dying.retain(|(worker, done)| match worker.ended() {
+        self.dying.retain(|one| match one.worker.ended() {
             Some(ended) => {
-                tell(worker, ended, done);
+                tell(&one.worker, ended, &one.done);
                 false
             }
             None => true,
@@ -267,7 +278,7 @@ impl Guardian {
             done = format!("it had not been heard of for too long; {done}");
         }
         self.start_due(now);
-        self.dying.push((worker, done));
+        self.dying.push(Dying { worker, done, until: now + LAST_WORDS });
     }
 
     /// Leaves alone what the next worker can continue and releases the rest.
@@ -304,8 +315,9 @@ impl Guardian {
         let confirmed = self.tend_waiting(now);
         let word = self.tend_worker(now);
         let stop = self.tend_stop(now);
+        let dying = self.tend_dying(now);
         let watchdog = self.watchdog.tend(now);
-        [self.again, confirmed, word, stop, watchdog].into_iter().flatten().min()
+        [self.again, confirmed, word, stop, dying, watchdog].into_iter().flatten().min()
     }
 
     /// Starts a worker, where one is due.
@@ -405,6 +417,14 @@ impl Guardian {
             worker.end();
         }
         None
+    }
+
+    /// Ends those that crashed and don't come to an end: another one does their work by now.
+    fn tend_dying(&mut self, now: Instant) -> Option<Instant> {
+        for one in self.dying.iter_mut().filter(|one| one.until <= now && !one.worker.hung) {
+            one.worker.end();
+        }
+        self.dying.iter().filter(|one| one.until > now).map(|one| one.until).min()
     }
 
     /// Whether the worker does its work, by its own word: neither starting nor ending.

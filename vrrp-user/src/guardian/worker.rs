@@ -13,7 +13,7 @@ use vrrp_common::Instant;
 
 use super::MARK;
 use super::channel::{self, Kept, Said};
-use crate::sys::child::pidfd;
+use crate::sys::child::{pidfd, send_signal};
 
 /// A worker.
 #[derive(Debug)]
@@ -93,10 +93,10 @@ impl Worker {
         channel::hear(self.socket())
     }
 
-    /// Sends it a signal. It has not been waited for, so the number is still its own.
+    /// Sends it a signal.
     pub(super) fn signal(&self, signal: Signal) {
         // It may have ended, which is seen elsewhere.
-        let _ = kill(self.pid, signal);
+        let _ = send_signal(self.pidfd(), signal);
     }
 
     /// Ends it, since it does not do its work.

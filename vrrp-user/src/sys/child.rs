@@ -29,6 +29,19 @@ pub(crate) fn pidfd(child: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// Sends a signal to the process behind such a descriptor, and never to one that has its number by now.
+///
+/// # Errors
+/// `ESRCH` where it has ended.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (fd, nothing) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is open, and without details the kernel fills them in.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, nothing, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Has the kernel keep how children ended: whoever started this process may have had it ignored.
 ///
 /// # Errors
