@@ -40,6 +40,8 @@ pub(super) struct Life {
     kept: BTreeSet<String>,
     /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
     put_on: BTreeSet<(String, IpAddr)>,
+    /// When the earlier life was last known to live.
+    alive: Instant,
     /// An earlier worker of the same guardian was here, and the start is its replacement.
     replaces: bool,
     /// The ledger could not be written; said once.
@@ -97,6 +99,7 @@ impl Life {
 
     fn settle(&mut self, ledger: &mut Ledger, config: Option<&Config>) {
         let now = clock::now();
+        self.alive = ledger.table().alive();
         let places: BTreeSet<Place> =
             config.iter().flat_map(|config| &config.instances).map(Place::of).collect();
         let entries: Vec<Entry> = ledger.table().entries().collect();
@@ -118,7 +121,7 @@ impl Life {
             self.put_on.extend(ours);
             self.resumed.insert(Slot(entry.slot));
         }
-        for released in release(ledger.table(), &ended, ledger.table().alive(), now) {
+        for released in release(ledger.table(), &ended, self.alive, now) {
             info!("From an earlier life: {released}");
         }
         for entry in ended {
@@ -212,15 +215,21 @@ impl Life {
     }
 
     /// Begins an instance's record, and gives the one of the earlier life where the instance goes on as
-    /// the Active one it was: as it is now, since the guardian may have released it meanwhile.
+    /// the Active one it was: as it is now, since the guardian may have released it meanwhile. Where it is
+    /// too late for that, it is released.
     pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<Entry> {
         let resumes =
             self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
         let ledger = self.ledger.as_ref()?;
+        let now = clock::now();
         let entry = ledger.table().entry(slot.0).filter(|_| resumes);
-        let entry = entry.filter(|entry| judge::goes_on(entry, clock::now()));
-        ledger.begin(slot, entry.is_some());
-        entry
+        let (on, over): (Vec<_>, Vec<_>) =
+            entry.into_iter().partition(|entry| judge::goes_on(entry, now));
+        for released in release(ledger.table(), &over, self.alive, now) {
+            info!("Too late to go on: {released}");
+        }
+        ledger.begin(slot, !on.is_empty());
+        on.first().copied()
     }
 
     /// Notes what an instance is and has, before the protocol thread is told.
