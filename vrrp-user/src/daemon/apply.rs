@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 use vrrp_common::{Priority, abi};
-use vrrp_proto::{Effect, Health, Input, Link, Slot, StateName, TrackerId};
+use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::plan::{self, Place};
 use super::protocol::Order;
@@ -18,7 +18,7 @@ use super::{host, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
 use crate::fastpath::{FastPath, UpdateError};
-use crate::ledger::judge;
+use crate::ledger::{Body, judge};
 use crate::net::executor;
 use crate::net::leftover;
 use crate::net::monitor::Change;
@@ -93,13 +93,31 @@ impl Service {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
         }
+        if let Some((_, body)) = &resumes {
+            self.claim(slot, &running.settings, body);
+        }
         self.running.insert(slot, running);
         let hold = if resumes.is_some() { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
-        if let Some(entry) = resumes {
+        if let Some((entry, _)) = resumes {
             let (until, priority) = (judge::peers_wait(&entry), Priority::new(entry.priority));
             self.tell(Input::Resume { slot, until, priority });
         }
+    }
+
+    /// Makes the addresses that a resumed router has on already its own: it may have to take them off
+    /// before it ever puts them on.
+    fn claim(&self, slot: Slot, settings: &Settings, body: &Body) {
+        let on = body.addresses.iter().filter(|held| !held.own && held.dropped.is_none());
+        let claimed = on.filter_map(|held| {
+            let address = settings.held().find(|address| held.is(address))?;
+            let index = match held.ifindex {
+                0 => self.host.by_name(&held.device)?.ifindex,
+                index => index,
+            };
+            Some((address.clone(), index))
+        });
+        self.executor.claim(slot, claimed.collect());
     }
 
     fn change(&mut self, slot: Slot, instance: &Instance) {

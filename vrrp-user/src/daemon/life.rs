@@ -217,7 +217,7 @@ impl Life {
     /// Begins an instance's record, and gives the one of the earlier life where the instance goes on as
     /// the Active one it was: as it is now, since the guardian may have released it meanwhile. Where it is
     /// too late for that, it is released.
-    pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<Entry> {
+    pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<(Entry, Body)> {
         let resumes =
             self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
         let ledger = self.ledger.as_ref()?;
@@ -225,11 +225,12 @@ impl Life {
         let entry = ledger.table().entry(slot.0).filter(|_| resumes);
         let (on, over): (Vec<_>, Vec<_>) =
             entry.into_iter().partition(|entry| judge::goes_on(entry, now));
+        let on = on.first().copied().zip(ledger.table().body(slot.0));
         for released in release(ledger.table(), &over, self.alive, now) {
             info!("Too late to go on: {released}");
         }
-        ledger.begin(slot, !on.is_empty());
-        on.first().copied()
+        ledger.begin(slot, on.is_some());
+        on
     }
 
     /// Notes what an instance is and has, before the protocol thread is told.

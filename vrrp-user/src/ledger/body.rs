@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bytemuck::{Pod, Zeroable};
 use vrrp_common::wire::{ChecksumForm, family_of};
 use vrrp_common::{Family, Instant, wire};
+use vrrp_proto::VirtualAddress;
 
 use super::judge;
 use super::table::TABLE_BYTES;
@@ -52,6 +53,13 @@ pub(crate) struct Held {
     pub(crate) own: bool,
     /// No longer the router's since then.
     pub(crate) dropped: Option<Instant>,
+}
+
+impl Held {
+    /// Whether this is that address, on the interface of that name.
+    pub(crate) fn is(&self, address: &VirtualAddress) -> bool {
+        (self.ip, self.prefix, &self.device) == (address.ip, address.prefix, &address.device)
+    }
 }
 
 #[repr(C)]

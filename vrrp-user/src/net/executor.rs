@@ -9,6 +9,7 @@ use std::time::Duration;
 use vrrp_common::{Instant, abi};
 use vrrp_proto::input::{Outcome, Slot};
 use vrrp_proto::output::Effect;
+use vrrp_proto::settings::VirtualAddress;
 
 use super::leftover::OwnAddress;
 use super::worker::Worker;
@@ -60,6 +61,7 @@ pub(super) enum Message {
     /// Effects follow at once.
     Soon,
     Effect(Effect),
+    Claim(Slot, Vec<(VirtualAddress, u32)>),
     Protect(BTreeSet<OwnAddress>),
     Configure(Config),
     Flush(SyncSender<()>),
@@ -93,6 +95,12 @@ impl Executor {
     /// Hands over an effect; never blocks.
     pub fn send(&self, effect: Effect) {
         self.post(Message::Effect(effect));
+    }
+
+    /// Has a router hold addresses that an earlier life put on the interfaces of the indexes beside them:
+    /// its [`Effect::RemoveAddresses`] takes them off as if it had put them on.
+    pub fn claim(&self, slot: Slot, addresses: Vec<(VirtualAddress, u32)>) {
+        self.post(Message::Claim(slot, addresses));
     }
 
     /// Works by another configuration from now on. Addresses that are there get its lease.

@@ -109,6 +109,11 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         match message {
             Message::Soon => self.ahead = self.stay_awake(),
             Message::Effect(effect) => self.carry_out(&effect),
+            Message::Claim(slot, addresses) => {
+                for (address, index) in &addresses {
+                    self.claims.claim(slot, address, *index);
+                }
+            }
             Message::Protect(own) => self.own = own,
             Message::Configure(config) => self.configure(config),
             Message::Flush(done) => {
