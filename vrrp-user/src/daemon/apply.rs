@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 use vrrp_common::{Priority, abi};
-use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
+use vrrp_proto::{
+    Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId, VirtualAddress,
+};
 
 use super::plan::{self, Place};
 use super::protocol::Order;
@@ -50,12 +51,15 @@ impl Service {
             staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();
         let hold =
             if starting { self.life.silent(config.global.startup_delay) } else { Duration::ZERO };
+        let mut left = Vec::new();
         for instance in &config.instances {
             match old.remove(&Place::of(instance)) {
                 Some(slot) => self.change(slot, instance),
-                None => self.add(instance, hold),
+                None => left.extend(self.add(instance, hold)),
             }
         }
+        // Once all that resumed hold what is theirs: an address may have gone from one to another.
+        self.take_off(left);
         for slot in old.into_values() {
             self.remove(slot);
         }
@@ -66,7 +70,8 @@ impl Service {
         self.reconcile();
     }
 
-    fn add(&mut self, instance: &Instance, hold: Duration) {
+    /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
+    fn add(&mut self, instance: &Instance, hold: Duration) -> Vec<VirtualAddress> {
         let slot = self.life.slot(instance).unwrap_or_else(|| self.free_slot());
         let resumes = self.life.begin(slot, instance);
         // What the maps have no room for is not counted there.
@@ -93,8 +98,12 @@ impl Service {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
         }
+        let mut left = Vec::new();
         if let Some((_, body)) = &resumes {
             self.claim(slot, &running.settings, body);
+            left.extend(
+                self.life.left(body).filter(|old| !settings.held().any(|a| is_same(a, old))),
+            );
         }
         self.running.insert(slot, running);
         let hold = if resumes.is_some() { Duration::ZERO } else { hold };
@@ -103,6 +112,7 @@ impl Service {
             let (until, priority) = (judge::peers_wait(&entry), Priority::new(entry.priority));
             self.tell(Input::Resume { slot, until, priority });
         }
+        left
     }
 
     /// Makes the addresses that a resumed router has on already its own: it may have to take them off
@@ -292,10 +302,14 @@ impl Service {
         });
         self.own.extend(leftover::own(&found));
         self.executor.protect(self.own.clone());
-        let removed: Arc<[_]> = leftovers::removals(&found).collect();
-        if !removed.is_empty() {
+        self.take_off(leftovers::removals(&found).collect());
+    }
+
+    /// Takes addresses of an earlier life off, but for those that a router holds.
+    fn take_off(&self, addresses: Vec<VirtualAddress>) {
+        if !addresses.is_empty() {
             let slot = executor::LEFTOVERS;
-            self.executor.send(Effect::RemoveAddresses { slot, addresses: removed });
+            self.executor.send(Effect::RemoveAddresses { slot, addresses: addresses.into() });
         }
     }
 
@@ -309,6 +323,11 @@ impl Service {
         self.running.values().any(|running| running.instance.interface == interface)
             || self.trackers.interfaces().any(|(_, name)| name == interface)
     }
+}
+
+/// Whether two are one address on one interface, whatever else is said of it.
+fn is_same(one: &VirtualAddress, other: &VirtualAddress) -> bool {
+    (one.ip, one.prefix, &one.device) == (other.ip, other.prefix, &other.device)
 }
 
 /// Tells the kernel and the protocol thread how an instance sends and what it listens to.

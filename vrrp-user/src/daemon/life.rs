@@ -10,14 +10,14 @@ use nix::net::if_::if_nametoindex;
 use tracing::{debug, info, warn};
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
-use vrrp_proto::Slot;
+use vrrp_proto::{Slot, VirtualAddress};
 
 use super::plan::{self, Place};
 use super::service::Running;
 use crate::config::model::{Config, Instance};
 use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::Keeper;
-use crate::ledger::release::release;
+use crate::ledger::release::{self, release};
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
 use crate::net::leftover::OwnAddress;
@@ -231,6 +231,11 @@ impl Life {
         }
         ledger.begin(slot, on.is_some());
         on
+    }
+
+    /// The addresses that an instance may have on interfaces since an earlier life.
+    pub(super) fn left(&self, body: &Body) -> impl Iterator<Item = VirtualAddress> {
+        release::left(body, self.alive).flat_map(release::places)
     }
 
     /// Notes what an instance is and has, before the protocol thread is told.

@@ -117,17 +117,9 @@ fn take_off(
 ) {
     let mut wanted: Vec<(usize, VirtualAddress)> = Vec::new();
     for (at, (_, body, _)) in done.iter().enumerate() {
-        let off = body
-            .addresses
-            .iter()
-            .filter(|held| !held.own)
-            .filter(|held| held.dropped.is_none_or(|dropped| judge::lingers(dropped, alive)))
+        let off = left(body, alive)
             .filter(|held| !kept.contains(&(held.ip, held.prefix, held.device.clone())));
-        wanted.extend(
-            off.flat_map(|held| {
-                names(held).into_iter().map(move |device| (at, named(held, device)))
-            }),
-        );
+        wanted.extend(off.flat_map(places).map(|address| (at, address)));
     }
     let resolve = |name: &str| if_nametoindex(name).ok();
     let results = match Addresses::open() {
@@ -148,6 +140,18 @@ fn take_off(
             Err(error) => released.failed.push(format!("{text} stays: {error}")),
         }
     }
+}
+
+/// The addresses that may be on an interface, of a process that was last alive at `alive`: but for the
+/// host's own.
+pub(crate) fn left(body: &Body, alive: Instant) -> impl Iterator<Item = &Held> {
+    let lingers = move |held: &&Held| held.dropped.is_none_or(|at| judge::lingers(at, alive));
+    body.addresses.iter().filter(|held| !held.own).filter(lingers)
+}
+
+/// An address as removals name it, for every interface that it may be on.
+pub(crate) fn places(held: &Held) -> impl Iterator<Item = VirtualAddress> {
+    names(held).into_iter().map(move |device| named(held, device))
 }
 
 /// The interfaces an address may be on: the one it was put on, whatever its name is by now, and the one
