@@ -17,7 +17,7 @@ pub struct BenchArgs {
     /// Only these daemons
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub daemons: Vec<Who>,
-    /// How often each thing is measured [default: 5 for detect, 3 for the rest; --quick: 1]
+    /// How often each thing is measured [default: 4 for detect, 3 for most; --quick: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: Option<u32>,
     /// Write every single value as JSON

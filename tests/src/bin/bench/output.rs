@@ -99,6 +99,7 @@ mod tests {
     fn a_table_takes_the_place_of_the_old_one() {
         let alone = framed("", "a\n");
         assert_eq!(alone, format!("{BEGIN}\na\n{END}\n"));
+        assert_eq!(framed(&alone, "b\n"), format!("{BEGIN}\nb\n{END}\n"));
         let file = format!("# Title\n\n{alone}\nMore.\n");
         let again = framed(&file, "b\n");
         assert_eq!(again, format!("# Title\n\n{BEGIN}\nb\n{END}\n\nMore.\n"));

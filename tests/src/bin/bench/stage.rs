@@ -169,6 +169,8 @@ pub(crate) fn wait_vip(lab: &Lab, host: &str, daemon: &Daemon) -> Result<()> {
 pub(crate) struct Load {
     /// Of one CPU, in percent.
     pub(crate) cpu: f64,
+    /// This program, that is the senders and clients of a measure, in percent of one CPU.
+    pub(crate) own: f64,
     /// The whole machine, in percent of one CPU.
     pub(crate) machine: f64,
     /// Per second.
@@ -180,13 +182,16 @@ pub(crate) struct Load {
 impl Load {
     /// Of these processes while `work` runs.
     pub(crate) fn during<T>(pids: &[u32], work: impl FnOnce() -> T) -> (Self, T) {
-        let (machine, before) = (Machine::now(), Usage::of(pids));
+        let this = [std::process::id()];
+        let (machine, before, own) = (Machine::now(), Usage::of(pids), Usage::of(&this));
         let begin = std::time::Instant::now();
         let result = work();
         let seconds = begin.elapsed().as_secs_f64();
         let (used, now) = (Usage::of(pids).since(before), Machine::now());
+        let own = Usage::of(&this).since(own);
         let load = Self {
             cpu: 100.0 * used.cpu.as_secs_f64() / seconds,
+            own: 100.0 * own.cpu.as_secs_f64() / seconds,
             machine: 100.0 * now.busy_since(&machine),
             wakeups: used.wakeups as f64 / seconds,
             resident: Memory::of(pids).resident as f64 / 1024.0,

@@ -38,7 +38,7 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
     let wire = lab.capture("client")?;
     std::thread::sleep(Duration::from_millis(200));
     leader.stop()?;
-    std::thread::sleep(bench.lasting(4500, 3500));
+    std::thread::sleep(bench.lasting(4000, 3500));
     read(&wire.seen()).with_context(|| format!("log of r2:\n{}", follower.log_end()))
 }
 

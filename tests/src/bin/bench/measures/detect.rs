@@ -38,7 +38,7 @@ pub(crate) fn run(bench: &Bench, table: &mut Table) {
                 Err(error) => table.note_run(Measure::Detect, *who, Err(error)),
             }
         }
-        for _ in 0..bench.runs(5) {
+        for _ in 0..bench.runs(4) {
             for event in [Event::Stop, Event::Crash] {
                 one_round(&mut pairs, event, table);
             }

@@ -37,6 +37,10 @@ fn figures(load: &Load, nobody: &Load) -> Vec<(Figure, f64)> {
             figure("whole machine above nobody hearing, points of one CPU", "", Limit::median(1.5)),
             load.machine - nobody.machine,
         ),
+        (
+            figure("daemon and sender above nobody hearing, points of one CPU", "", Limit::NONE),
+            load.cpu + load.own - nobody.own,
+        ),
         (figure("wake-ups per second", "", Limit::median(20.0)), load.wakeups),
         (figure("resident", "MiB", Limit::NONE), load.resident),
     ]
