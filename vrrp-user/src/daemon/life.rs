@@ -26,6 +26,8 @@ use crate::sys::clock;
 
 /// The name under which the run directory's lock is kept.
 const LOCK: &str = "lock";
+/// Descriptors named in one message.
+const NAMES: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -154,17 +156,28 @@ impl Life {
         self.earlier.values().map(|slot| slot.0 + 1).max().unwrap_or(0)
     }
 
-    /// The kernel program of an earlier worker, where it can be taken over.
-    pub(super) fn adopt_fast_path(&mut self) -> Option<FastPath> {
+    /// The kernel program of an earlier worker, where one is wanted and it can be taken over. Otherwise
+    /// nothing of it is left.
+    pub(super) fn adopt_fast_path(&mut self, wanted: bool) -> Option<FastPath> {
         let keeper = self.keeper.as_mut()?;
         let kept = keeper.take_all(fastpath::PREFIX);
         if kept.is_empty() {
             return None;
         }
-        self.kept = kept.keys().cloned().collect();
-        FastPath::adopt(kept)
-            .inspect_err(|error| warn!("The kernel program is loaded anew: {error}"))
-            .ok()
+        let names: BTreeSet<String> = kept.keys().cloned().collect();
+        if wanted {
+            match FastPath::adopt(kept) {
+                Ok(fast) => {
+                    self.kept = names;
+                    return Some(fast);
+                }
+                Err(error) => warn!("The kernel program is loaded anew: {error}"),
+            }
+        } else {
+            FastPath::discard(kept);
+        }
+        drop_names(keeper, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        None
     }
 
     /// Has the guardian keep the kernel program as it is now.
@@ -179,7 +192,7 @@ impl Life {
         keeper.keep(&new);
         let gone: Vec<&str> =
             self.kept.iter().map(String::as_str).filter(|name| !now.contains_key(*name)).collect();
-        keeper.drop(&gone);
+        drop_names(keeper, &gone);
         self.kept = now.into_keys().collect();
     }
 
@@ -294,6 +307,13 @@ impl Life {
         if let Some(ledger) = &self.ledger {
             ledger.set_phase(phase);
         }
+    }
+}
+
+/// Has the guardian close descriptors, in messages of a size that it takes.
+fn drop_names(keeper: &Keeper, names: &[&str]) {
+    for some in names.chunks(NAMES) {
+        keeper.drop(some);
     }
 }
 

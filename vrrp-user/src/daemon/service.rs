@@ -280,9 +280,7 @@ fn load_fast_path(want: Datapath, slots: u32) -> Result<FastPath, String> {
 impl Service {
     /// Takes the kernel program over from an earlier worker, or loads it and says how long that took.
     fn take_fast_path(&mut self, want: Datapath) -> Duration {
-        if want != Datapath::Socket {
-            self.fast = self.life.adopt_fast_path();
-        }
+        self.fast = self.life.adopt_fast_path(want != Datapath::Socket);
         if self.fast.is_some() {
             return Duration::ZERO;
         }

@@ -64,8 +64,30 @@ impl FastPath {
     ///
     /// # Errors
     /// [`LoadError::Lacks`] where one is missing or of another version, [`LoadError::Kernel`] where it is
-    /// not what its name says.
+    /// not what its name says. The program is then off all interfaces, as by [`FastPath::discard`].
     pub fn adopt(mut kept: BTreeMap<String, OwnedFd>) -> Result<Self, LoadError> {
+        let links = kept.extract_if(.., |name, _| is_link(name)).collect();
+        match Self::adopt_maps(kept) {
+            Ok(mut fast) => {
+                fast.found = known(links);
+                Ok(fast)
+            }
+            Err(error) => {
+                Self::discard(links);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the program that another process has loaded and exported off all interfaces: it would eat
+    /// adverts for as long as somebody has a copy of a descriptor.
+    pub fn discard(kept: BTreeMap<String, OwnedFd>) {
+        for (_, fd) in kept.into_iter().filter(|(name, _)| is_link(name)) {
+            sys::detach(fd.as_fd());
+        }
+    }
+
+    fn adopt_maps(mut kept: BTreeMap<String, OwnedFd>) -> Result<Self, LoadError> {
         let program = kept.remove(&name(PROGRAM)).ok_or(LoadError::Lacks(PROGRAM))?;
         let mut handles = BTreeMap::new();
         for map in MAPS {
@@ -91,7 +113,6 @@ impl FastPath {
             }
         }
         let mut fast = Self::over(Program::Adopted(program), maps, handles, room, no_timers)?;
-        fast.found = links(kept);
         fast.routers.recall()?;
         fast.slots.stop_all();
         Ok(fast)
@@ -135,12 +156,35 @@ impl FastPath {
     }
 }
 
-fn links(kept: BTreeMap<String, OwnedFd>) -> BTreeMap<u32, (OwnedFd, sys::Mode)> {
+/// Whether a descriptor is an attachment, of whatever version.
+fn is_link(name: &str) -> bool {
+    let versioned = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
+    versioned.is_some_and(|(_, of)| of.split('.').next() == Some(LINK))
+}
+
+/// Attachments by their interfaces.
+fn known(links: BTreeMap<String, OwnedFd>) -> BTreeMap<u32, (OwnedFd, sys::Mode)> {
     let prefix = name(LINK);
-    let links = kept.into_iter().filter_map(|(name, fd)| {
+    let links = links.into_iter().filter_map(|(name, fd)| {
         let (ifindex, mode) = name.strip_prefix(&prefix)?.strip_prefix('.')?.split_once('.')?;
         let mode = [sys::Mode::Native, sys::Mode::Generic].into_iter().find(|m| m.name() == mode);
         Some((ifindex.parse().ok()?, (fd, mode?)))
     });
     links.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attachments_are_known_by_their_names() {
+        assert!(is_link(&link_name(7, sys::Mode::Native)) && is_link("xdp1.link.7.generic"));
+        assert!(!is_link(&name(PROGRAM)) && !is_link(&name("ROUTERS")) && !is_link("ledger"));
+        let fd = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let names = [link_name(7, sys::Mode::Native), link_name(8, sys::Mode::Generic)];
+        let found = known(names.into_iter().map(|name| (name, fd())).collect());
+        let modes: Vec<_> = found.iter().map(|(ifindex, (_, mode))| (*ifindex, *mode)).collect();
+        assert_eq!(modes, [(7, sys::Mode::Native), (8, sys::Mode::Generic)]);
+    }
 }
