@@ -6,7 +6,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -25,14 +25,24 @@ const LINES: usize = 16_384;
 /// second.
 const LAST: Duration = Duration::from_millis(200);
 
+/// How long the end of a process that failed waits for them: the next one is to be in time.
+const LAST_OF_A_FAILURE: Duration = Duration::from_millis(50);
+
+/// The exit code of a process that failed by its own fault, as `sysexits.h` has it.
+pub const INTERNAL: u8 = 70;
+
+/// What writes the lines that wait when it is dropped, for whoever ends the process.
+static QUEUE: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// Starts logging. `XVRRP_LOG` sets the level (`warn`, `info`, `debug`); `info` where it is not set.
-/// Panics go the same way.
+/// Panics go the same way, and end the process with [`INTERNAL`].
 pub fn init() -> Guard {
     let wanted = std::env::var("XVRRP_LOG").ok().and_then(|text| text.parse().ok());
     let filter: Targets = wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     // journald stamps each line itself and says where its socket is.
     let stamp = std::env::var_os("JOURNAL_STREAM").is_none();
-    let (writer, guard) = queue(io::stderr(), stamp, LINES);
+    let (writer, worker) = queue(io::stderr(), stamp, LINES);
+    *QUEUE.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_writer(writer)
@@ -45,34 +55,49 @@ pub fn init() -> Guard {
     }
     // The standard hook would wait for the reader with the thread whose end is to be noticed.
     std::panic::set_hook(Box::new(panicked));
-    guard
+    Guard
+}
+
+/// Logs why this process can't go on and ends it at once, without any unwinding or clean-up: what it
+/// holds is for the next one to take over, and no thread of it may still act while that begins.
+pub fn fail(why: &str) -> ! {
+    tracing::error!("{why}");
+    let worker = QUEUE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    write_out(worker, LAST_OF_A_FAILURE);
+    std::process::exit(i32::from(INTERNAL))
 }
 
 /// Writes what waits when it is dropped, as far as that is done in 200 ms.
 #[derive(Debug)]
 #[must_use = "without it the last lines are lost"]
-pub struct Guard {
-    worker: Option<WorkerGuard>,
-}
+pub struct Guard;
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let worker = self.worker.take();
-        let (done, ended) = mpsc::channel::<()>();
-        // The worker's own guard waits for more than a second where nobody reads.
-        let waits = thread::Builder::new().name("xvrrp-log-end".to_owned()).spawn(move || {
-            drop(worker);
-            drop(done);
-        });
-        if waits.is_ok() {
-            // Nothing is ever sent: it ends with the sender, or is late.
-            let _ = ended.recv_timeout(LAST);
-        }
+        write_out(QUEUE.lock().unwrap_or_else(PoisonError::into_inner).take(), LAST);
+    }
+}
+
+/// Writes what waits, as far as that is done in time.
+fn write_out(worker: Option<WorkerGuard>, within: Duration) {
+    let (done, ended) = mpsc::channel::<()>();
+    // The worker's own guard waits for more than a second where nobody reads.
+    let waits = thread::Builder::new().name("xvrrp-log-end".to_owned()).spawn(move || {
+        drop(worker);
+        drop(done);
+    });
+    if waits.is_ok() {
+        // Nothing is ever sent: it ends with the sender, or is late.
+        let _ = ended.recv_timeout(within);
     }
 }
 
 /// A writer that never waits, before one that may.
-fn queue<W: Write + Send + 'static>(inner: W, stamp: bool, lines: usize) -> (NonBlocking, Guard) {
+fn queue<W: Write + Send + 'static>(
+    inner: W,
+    stamp: bool,
+    lines: usize,
+) -> (NonBlocking, WorkerGuard) {
     let dropped = Arc::new(OnceLock::new());
     let out = Out { inner, stamp, dropped: Arc::clone(&dropped), failed: 0, told: 0 };
     let (writer, worker) = NonBlockingBuilder::default()
@@ -82,7 +107,7 @@ fn queue<W: Write + Send + 'static>(inner: W, stamp: bool, lines: usize) -> (Non
         .finish(out);
     // The queue makes its counter after it has taken the writer.
     let _ = dropped.set(writer.error_counter());
-    (writer, Guard { worker: Some(worker) })
+    (writer, worker)
 }
 
 /// The far end of the queue: it is given one line at a time, and flushed whenever none waits.
@@ -128,15 +153,16 @@ impl<W> Out<W> {
     }
 }
 
-/// Logs a panic as the standard hook would print it.
+/// Logs a panic as the standard hook would print it, and ends the process: one that has lost a thread or
+/// a task would go on as half a daemon, where a new one goes on as a whole.
 fn panicked(info: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
-        tracing::error!("thread {name} {info}\n{trace}");
+        fail(&format!("thread {name} {info}\n{trace}"))
     } else {
-        tracing::error!("thread {name} {info}");
+        fail(&format!("thread {name} {info}"))
     }
 }
 
@@ -156,7 +182,7 @@ mod tests {
     fn nobody_waits_for_a_reader_and_every_line_is_accounted_for() {
         const SENT: usize = 5_000;
         let (reader, pipe) = io::pipe().unwrap();
-        let (writer, guard) = queue(pipe, true, 32);
+        let (writer, worker) = queue(pipe, true, 32);
         let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
         let start = Instant::now();
         tracing::subscriber::with_default(subscriber, || {
@@ -167,7 +193,7 @@ mod tests {
         });
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         let start = Instant::now();
-        drop(guard);
+        write_out(Some(worker), LAST);
         assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
         let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
         let gone: usize = lines.iter().filter_map(|line| lost(line)).sum();
@@ -175,6 +201,33 @@ mod tests {
         assert!(seen > 32 && gone > 0, "{seen} seen, {gone} lost");
         assert_eq!(seen + gone, SENT);
         assert!(lost(lines.last().unwrap()).is_some(), "it is said behind what was kept");
+    }
+
+    /// The process of the next test.
+    #[test]
+    #[ignore = "it ends the process"]
+    fn panics_on_a_thread_of_its_own() {
+        let _guard = init();
+        let _ = thread::Builder::new()
+            .name("other".to_owned())
+            .spawn(|| panic!("of this"))
+            .unwrap()
+            .join();
+        thread::sleep(Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_ends_the_process_with_words() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let test = "log::tests::panics_on_a_thread_of_its_own";
+        command.args([test, "--exact", "--ignored", "--nocapture"]);
+        let start = Instant::now();
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(INTERNAL)), "{said}");
+        assert!(said.contains("ERROR thread other panicked at"), "{said}");
+        assert!(said.contains("of this"), "{said}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     }
 
     /// Takes no line for a while, as a full disk does.

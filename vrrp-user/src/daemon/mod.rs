@@ -20,6 +20,7 @@ mod service;
 mod trackers;
 mod words;
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -27,6 +28,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::config::ReadError;
 use crate::config::model::Datapath;
 use crate::guardian::channel::Keeper;
+use crate::log;
 use crate::run_dir::RunDirError;
 
 /// How to run.
@@ -95,7 +97,7 @@ impl RunError {
                 4
             }
             Self::RunDir(_) | Self::System { .. } | Self::Unreadable(_) => 1,
-            Self::Internal(_) => 70,
+            Self::Internal(_) => log::INTERNAL,
         }
     }
 
@@ -110,6 +112,9 @@ impl RunError {
     }
 }
 
+/// Descriptors that the runtime and its signals take: it panics where there are none for the latter.
+const ROOM: usize = 10;
+
 /// Runs until a signal ends it; where it has a guardian, as its worker.
 ///
 /// # Errors
@@ -123,6 +128,7 @@ pub(crate) fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunErr
     {
         tracing::debug!("the limit of descriptors stays at {soft}: {error}");
     }
+    has_room().map_err(RunError::from_io("runtime"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -131,4 +137,10 @@ pub(crate) fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunErr
     // A look-up of a user that hangs in a directory service must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Takes [`ROOM`] descriptors for a moment.
+fn has_room() -> std::io::Result<()> {
+    let some = (0..ROOM).map(|_| File::open("/dev/null")).collect::<std::io::Result<Vec<_>>>();
+    some.map(drop)
 }

@@ -13,13 +13,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
-use vrrp_common::{Instant, Priority, Reject};
-use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId};
+use vrrp_common::{Instant, Reject};
+use vrrp_proto::{Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::apply::host_work;
 use super::budget::Budget;
 use super::life::Life;
-use super::plan::{self, Watched};
+use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
@@ -31,6 +31,7 @@ use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
 use crate::guardian::channel::Keeper;
+use crate::log;
 use crate::net::Snapshot;
 use crate::net::executor::{Executor, Timing};
 use crate::net::leftover::OwnAddress;
@@ -201,8 +202,9 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     if let Some(fast) = &mut service.fast {
         fast.drop_unused();
     }
-    service.life.running(load);
     let mut ears = Ears { notices, changes, timings, reports, asked, signals };
+    service.wait_for_protocol(&mut ears.notices).await?;
+    service.life.running(load);
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
 }
@@ -316,6 +318,23 @@ impl Service {
             .map_err(RunError::from_io("protocol thread"))
     }
 
+    /// Waits until the protocol thread is at work, or has failed to be.
+    async fn wait_for_protocol(
+        &mut self,
+        notices: &mut UnboundedReceiver<Notice>,
+    ) -> Result<(), RunError> {
+        if self.inspect().await.is_some() {
+            return Ok(());
+        }
+        while let Some(notice) = notices.recv().await {
+            if let Some(End::Broken(why)) = self.noticed(notice).await {
+                let error = std::io::Error::other(why);
+                return Err(RunError::System { what: "protocol thread", error });
+            }
+        }
+        Err(RunError::Internal("the protocol thread is gone".to_owned()))
+    }
+
     async fn turn(&mut self, ears: &mut Ears) -> End {
         // Beside the loop: what else happens must not put it off.
         let mut retry = tokio::time::interval(RETRY);
@@ -410,30 +429,19 @@ impl Service {
         ears: &mut Ears,
         run_dir: &RunDir,
     ) -> Result<(), RunError> {
-        if let End::Broken(why) = &end
-            && self.life.is_guarded()
-        {
+        let name = match end {
+            End::Signal(name) => name,
             // Nothing is given up: the next worker goes on with it.
-            return Err(RunError::Internal(format!("the protocol thread ended: {why}")));
-        }
+            End::Broken(why) => log::fail(&format!("The protocol thread ended: {why}")),
+        };
         self.life.stopping();
         let began = std::time::Instant::now();
-        let broken = match end {
-            End::Signal(name) => {
-                info!("{name}: stopping");
-                let (done, stopped) = oneshot::channel();
-                if self.orders.send(Order::Stop(done)).is_ok() {
-                    // Late or not, what follows is done.
-                    let _ = tokio::time::timeout(STOP, stopped).await;
-                }
-                None
-            }
-            End::Broken(why) => {
-                error!("The protocol thread ended: {why}");
-                self.release_all();
-                Some(why)
-            }
-        };
+        info!("{name}: stopping");
+        let (done, stopped) = oneshot::channel();
+        if self.orders.send(Order::Stop(done)).is_ok() {
+            // Late or not, what follows is done.
+            let _ = tokio::time::timeout(STOP, stopped).await;
+        }
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
@@ -445,29 +453,11 @@ impl Service {
         let left = STOP_IN_ALL.saturating_sub(began.elapsed());
         tokio::join!(self.scripts.shutdown(left), self.notifier.finish(left));
         if thread.is_finished() {
-            // A panic was printed when it happened.
+            // It does not panic: that would have ended the process.
             let _ = thread.join();
         }
         info!("Stopped");
-        broken.map_or(Ok(()), |why| Err(RunError::Internal(why)))
-    }
-
-    /// Gives everything up without the protocol thread: priority 0 and addresses off.
-    fn release_all(&self) {
-        let sender = Sender::open().ok();
-        for (slot, running) in &self.running {
-            let active = running.state == StateName::Active;
-            if let (Some(sender), Some((ifindex, mac, source)), true) =
-                (&sender, running.route, active)
-                && let Ok(mut route) = plan::route(&running.instance, *slot, ifindex, mac, source)
-            {
-                let frame = route.frame.patch(Priority::RELEASE, running.instance.form);
-                // What can't be sent now can't be sent at all.
-                let _ = sender.send(ifindex, frame);
-            }
-            let addresses: Arc<[_]> = running.settings.held().cloned().collect();
-            self.executor.send(Effect::RemoveAddresses { slot: *slot, addresses });
-        }
+        Ok(())
     }
 
     /// Forgets what was told of a router: its causes are news again.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{dup2_stdin, getppid};
 
@@ -87,6 +87,8 @@ impl Keeper {
     /// # Errors
     /// Standard input is no such socket, or the guardian is gone.
     pub(crate) fn meet() -> io::Result<Self> {
+        // For `ps` and `top`: by what was executed it would be `exe`.
+        set_name(c"xvrrp-worker")?;
         let low = io::stdin().as_fd().try_clone_to_owned()?;
         let null = File::open("/dev/null")?;
         dup2_stdin(&null)?;

@@ -5,9 +5,9 @@
 //! end; for messages of the worker ([`channel`]), which has its descriptors kept here; and for the time
 //! at which the ledger says that the worker should have been back.
 //!
-//! A worker that ends by itself with an exit code is believed, and the guardian ends with that code. One
-//! that was killed, panicked or hangs is replaced at once, and the new one goes on as Active, while the
-//! peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
+//! A first worker that ends by itself before it was at work is believed, whatever it ended with, and so is
+//! each later one that the operator must help; the guardian ends with that code. One that was killed,
+//! failed or hangs is replaced at once, and the new one goes on as Active, while the peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
 //! addresses off. A worker that crashes again and again is let go and tried anew after a while, which
 //! then listens first.
 

@@ -53,6 +53,8 @@ struct Dying {
 pub(super) struct Guardian {
     signals: SignalFd,
     worker: Option<Worker>,
+    /// A worker has been at work.
+    ran: bool,
     /// Those before it, dead for all that user space can see, that the kernel is taking apart; with what
     /// was done about it.
     dying: Vec<Dying>,
@@ -93,6 +95,7 @@ impl Guardian {
         let mut guardian = Self {
             signals,
             worker: None,
+            ran: false,
             dying: Vec::new(),
             kept: Kept::new(),
             table: None,
@@ -173,6 +176,7 @@ impl Guardian {
                 }
                 Ok(Some(Said::Running(once))) => {
                     worker.running = true;
+                    self.ran = true;
                     self.start = now().since(worker.started).saturating_sub(once);
                     notify::ready();
                     // From here on there is little to do for long. If it fails, nothing is lost.
@@ -209,15 +213,15 @@ impl Guardian {
 
     /// Takes the ends of workers. With a code the whole ends.
     fn reap(&mut self) -> Option<u8> {
-        self.dying.retain(|one| match one.worker.ended() {
+        self.dying.retain_mut(|one| match one.worker.ended() {
             Some(ended) => {
                 tell(&one.worker, ended, &one.done);
                 false
             }
             None => true,
         });
-        let ended = self.worker.as_ref()?.ended()?;
-        if self.stop.is_none() && ended.is_crash() {
+        let ended = self.worker.as_mut()?.ended()?;
+        if self.stop.is_none() && ended.is_crash(self.ran) {
             self.crashed();
             // Known by now: told at once.
             return self.reap();
@@ -225,7 +229,7 @@ impl Guardian {
         let worker = self.worker.take()?;
         let left = self.release_all();
         match ended {
-            Ended::Code(code) if !ended.is_crash() => {
+            Ended::Code(code) if !ended.is_crash(self.ran) => {
                 if !left.is_empty() {
                     tell(&worker, ended, &left);
                 }

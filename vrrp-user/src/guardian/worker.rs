@@ -32,6 +32,8 @@ pub(super) struct Worker {
     pub(super) hung: bool,
     /// There was another one before it.
     pub(super) again: bool,
+    /// How it ended: the kernel says that once.
+    ended: Option<Ended>,
 }
 
 impl Worker {
@@ -71,6 +73,7 @@ impl Worker {
             running: false,
             hung: false,
             again: false,
+            ended: None,
         })
     }
 
@@ -106,7 +109,14 @@ impl Worker {
     }
 
     /// How it ended; `None`: it has not.
-    pub(super) fn ended(&self) -> Option<Ended> {
+    pub(super) fn ended(&mut self) -> Option<Ended> {
+        if self.ended.is_none() {
+            self.ended = self.wait();
+        }
+        self.ended
+    }
+
+    fn wait(&self) -> Option<Ended> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         match waitid(Id::PIDFd(self.pidfd()), flags) {
             Ok(WaitStatus::Exited(_, code)) => Some(Ended::Code(u8::try_from(code).unwrap_or(1))),
@@ -127,14 +137,16 @@ pub(super) enum Ended {
     Signal(Signal),
 }
 
-/// Codes of a program that ended by its own fault: an internal error, and a panic.
-const FAULTS: [u8; 2] = [70, 101];
+/// Codes by which the operator has to do something before another start can be better: it was asked to
+/// end, the configuration can't be used, rights are missing, there is no configuration.
+const FINAL: [u8; 4] = [0, 2, 4, 6];
 
 impl Ended {
-    /// Whether it is to be replaced, and not believed.
-    pub(super) fn is_crash(self) -> bool {
+    /// Whether it is to be replaced, and not believed. `ran`: this worker or one before it was at work. A
+    /// daemon that never was says at once why, and does not try again unseen.
+    pub(super) fn is_crash(self, ran: bool) -> bool {
         match self {
-            Self::Code(code) => FAULTS.contains(&code),
+            Self::Code(code) => ran && !FINAL.contains(&code),
             Self::Signal(_) => true,
         }
     }
@@ -145,6 +157,22 @@ impl std::fmt::Display for Ended {
         match self {
             Self::Code(code) => write!(f, "ended with status {code}"),
             Self::Signal(signal) => write!(f, "was ended by {signal}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_believed_at_the_first_start_and_later_where_it_is_final() {
+        for code in [0, 1, 2, 4, 6, 70, 101] {
+            assert!(!Ended::Code(code).is_crash(false), "{code}");
+            assert_eq!(Ended::Code(code).is_crash(true), ![0, 2, 4, 6].contains(&code), "{code}");
+        }
+        for ran in [false, true] {
+            assert!(Ended::Signal(Signal::SIGKILL).is_crash(ran));
         }
     }
 }
