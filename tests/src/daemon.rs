@@ -122,6 +122,14 @@ impl Daemon {
         all
     }
 
+    /// The one of our processes that does the work; the first one is its guardian.
+    ///
+    /// # Errors
+    /// There is none at the moment.
+    pub fn worker(&self) -> Result<u32> {
+        self.pids().get(1).copied().with_context(|| format!("no worker: {}", self.log_end()))
+    }
+
     /// Its run directory.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir

@@ -1,7 +1,5 @@
 //! Faults that the kernel has no switch for.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -10,14 +8,27 @@ use nix::unistd::Pid;
 
 use crate::wait::pause;
 
-/// Threads of a process by name: their ids.
-pub fn threads(pid: u32, name: &str) -> Vec<u32> {
-    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+/// The threads of a process: their ids and names.
+pub fn threads(process: u32) -> Vec<(u32, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
     let of = |task: std::fs::DirEntry| {
-        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        (comm.trim_end() == name).then(|| task.file_name().to_str()?.parse().ok())?
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        Some((task.file_name().to_str()?.parse().ok()?, name.trim_end().to_owned()))
     };
     tasks.into_iter().flatten().flatten().filter_map(of).collect()
+}
+
+/// The id of the one thread of a process that has this name.
+///
+/// # Errors
+/// There is none, or there are more.
+pub fn thread(process: u32, name: &str) -> Result<u32> {
+    let all = threads(process);
+    let mut of_name = all.iter().filter(|(_, of)| of == name);
+    match (of_name.next(), of_name.next()) {
+        (Some((id, _)), None) => Ok(*id),
+        _ => bail!("not one thread called {name} in process {process}: {all:?}"),
+    }
 }
 
 /// Lets the `epoll_wait` that a thread waits in fail, as it would with a descriptor that is none.

@@ -6,7 +6,6 @@
 //! `XVRRP`, else from the workspace's `target/release`; `LAB_DAEMON=keepalived` plays the same
 //! scenarios with keepalived, which shows whether it is the scenario or the daemon that fails.
 
-pub mod addresses;
 pub mod bench_args;
 pub mod capture;
 pub mod cases;

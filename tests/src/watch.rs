@@ -17,13 +17,15 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::netns::{self, Netns};
-use crate::wait::{now, wait_until};
+use crate::wait::{now, pause, wait_until};
 
 /// An address that came or went, with the time in the clock of [`crate::now`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// When the kernel's word arrived.
     pub at: Duration,
+    /// The index of the interface.
+    pub ifindex: u32,
     /// The address.
     pub address: Ipv4Addr,
     /// Whether it came.
@@ -71,6 +73,20 @@ impl Watch {
         Ok(Self { changes, end, reader: Some(reader) })
     }
 
+    /// What happened to an address, in order.
+    pub fn of(&self, address: Ipv4Addr) -> Vec<Change> {
+        // What the kernel told before the call is read by then.
+        pause(50);
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.iter().filter(|one| one.address == address).copied().collect()
+    }
+
+    /// The longest time that the host was without an address that it had at the beginning; without an
+    /// end where it still is.
+    pub fn longest_gap(&self, address: Ipv4Addr) -> Duration {
+        longest_gap(&self.of(address))
+    }
+
     /// When the address went for the first time after a moment.
     pub fn gone_after(&self, address: Ipv4Addr, moment: Duration) -> Option<Duration> {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,6 +119,20 @@ impl Drop for Watch {
     }
 }
 
+fn longest_gap(changes: &[Change]) -> Duration {
+    let mut held = 1;
+    let (mut gone, mut longest) = (None, Duration::ZERO);
+    for change in changes {
+        held += if change.added { 1 } else { -1 };
+        if held <= 0 {
+            gone = Some(change.at);
+        } else if let Some(gone) = gone.take() {
+            longest = longest.max(change.at - gone);
+        }
+    }
+    gone.map_or(longest, |_| Duration::MAX)
+}
+
 fn read_all(socket: &OwnedFd, changes: &Mutex<Vec<Change>>, end: &AtomicBool) {
     let mut buffer = [0; 1 << 15];
     while !end.load(Ordering::Relaxed) {
@@ -121,13 +151,14 @@ fn read_all(socket: &OwnedFd, changes: &Mutex<Vec<Change>>, end: &AtomicBool) {
 fn read(mut datagram: &[u8], at: Duration) -> Vec<Change> {
     const HEADER: usize = 16;
     let mut changes = Vec::new();
-    while let Some((length, kind)) = number(datagram, 0).zip(half(datagram, 4)) {
+    while let Some((length, kind)) = word(datagram, 0).zip(half(datagram, 4)) {
+        let length = length as usize;
         let Some(body) = datagram.get(HEADER..length) else { break };
-        if let Some(address) = local(body) {
+        if let Some((address, ifindex)) = local(body).zip(word(body, 4)) {
             let kind = u32::from(kind);
             if kind == u32::from(libc::RTM_NEWADDR) || kind == u32::from(libc::RTM_DELADDR) {
                 let added = kind == u32::from(libc::RTM_NEWADDR);
-                changes.push(Change { at, address, added });
+                changes.push(Change { at, ifindex, address, added });
             }
         }
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -135,7 +166,7 @@ fn read(mut datagram: &[u8], at: Duration) -> Vec<Change> {
     changes
 }
 
-/// `IFA_LOCAL` behind the eight bytes of an `ifaddrmsg`.
+/// `IFA_LOCAL` behind the eight bytes of an `ifaddrmsg`, which end in the interface's index.
 fn local(body: &[u8]) -> Option<Ipv4Addr> {
     let mut attributes = body.get(8..)?;
     while let Some((length, kind)) = half(attributes, 0).zip(half(attributes, 2)) {
@@ -152,9 +183,8 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<usize> {
-    let value = bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)?;
-    usize::try_from(value).ok()
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -179,8 +209,25 @@ mod tests {
     fn reads_all_messages_of_a_datagram() {
         let at = Duration::from_secs(1);
         let datagram = [message(20, [192, 0, 2, 1]), message(21, [192, 0, 2, 2])].concat();
-        let change = |last, added| Change { at, address: Ipv4Addr::new(192, 0, 2, last), added };
+        let change =
+            |last, added| Change { at, ifindex: 2, address: Ipv4Addr::new(192, 0, 2, last), added };
         assert_eq!(read(&datagram, at), [change(1, true), change(2, false)]);
         assert_eq!(read(&datagram[..50], at), [change(1, true)]);
+    }
+
+    #[test]
+    fn a_gap_is_while_it_is_nowhere() {
+        let change = |millis, added| Change {
+            at: Duration::from_millis(millis),
+            ifindex: 2,
+            address: Ipv4Addr::LOCALHOST,
+            added,
+        };
+        assert_eq!(longest_gap(&[]), Duration::ZERO);
+        let moved = [change(10, false), change(13, true), change(20, false), change(21, true)];
+        assert_eq!(longest_gap(&moved), Duration::from_millis(3));
+        // On two interfaces for a moment.
+        assert_eq!(longest_gap(&[change(10, true), change(12, false)]), Duration::ZERO);
+        assert_eq!(longest_gap(&moved[..3]), Duration::MAX);
     }
 }

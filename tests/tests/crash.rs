@@ -41,7 +41,7 @@ fn pair(interval: &str) -> Result<Pair> {
 
 /// The process that does the work.
 fn worker(daemon: &Daemon) -> Result<u32> {
-    daemon.pids().get(1).copied().context("there is no worker")
+    daemon.worker()
 }
 
 /// Waits for another worker than `before`.
@@ -314,5 +314,94 @@ fn a_configuration_that_can_not_be_used_is_not_tried_again() -> Result<()> {
     let status = again.wait(LIMIT)?;
     ensure!(status.code() == Some(2), "exit {status}: {}", again.log_end());
     ensure!(begin.elapsed() < Duration::from_secs(1), "after {:?}", begin.elapsed());
+    Ok(())
+}
+
+/// Its interface goes while its worker is replaced: nobody goes on, and the address goes too.
+#[test]
+fn a_worker_that_can_not_go_on_gives_the_address_up() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let r1 = lab.run("r1", &Instance::new(200).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    let old = worker(&r1)?;
+    // Stopped, it does not see to it itself.
+    signal(old, Signal::SIGSTOP);
+    lab.ns("r1").ip("link set eth0 down")?;
+    ensure!(lab.holds("r1", VIP), "the kernel has taken it off");
+    signal(old, Signal::SIGKILL);
+    next_worker(&r1, old)?;
+    wait_until("the address is off", LIMIT, || !lab.holds("r1", VIP))
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.status()?.instance("VI_1")?.state() == "FAULT", "not FAULT in its own words");
+    lab.ns("r1").ip("link set eth0 up")?;
+    wait_until("r1 is MASTER again", LIMIT, || lab.holds("r1", VIP))
+        .with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+/// The file changed before the crash and was not read: the next worker makes up for it.
+#[test]
+fn a_worker_that_goes_on_does_so_by_the_file() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let all = ["192.0.2.250/24", "192.0.2.251/24", "192.0.2.252/24"];
+    let conf = |datapath, some: &[&str], more: &[&str]| {
+        let first = Instance::new(200).holding(some);
+        let second = Instance::new(200).named("VI_2", 52).holding(more);
+        Conf::new(3).global(datapath).with(first).with(second).text()
+    };
+    let r1 = lab.run("r1", &conf("", &all, &["192.0.2.253/24"]))?;
+    let held = |address: &str| lab.holds("r1", address);
+    wait_until("r1 is MASTER", LIMIT, || held(VIP) && held("192.0.2.252") && held("192.0.2.253"))
+        .with_context(|| r1.log_end())?;
+    ensure!(program(&lab).is_some(), "no XDP program: {}", r1.log_end());
+    // For both it is time for the next advert, so that the new worker has all the time to begin.
+    pause(1100);
+    let (addresses, begin) = (lab.watch("r1")?, now());
+    let after = conf("vrrp_datapath socket", &all[..1], &["192.0.2.253/24", "192.0.2.252/24"]);
+    lab.write("r1.conf", &after)?;
+    let old = worker(&r1)?;
+    signal(old, Signal::SIGKILL);
+    next_worker(&r1, old)?;
+    wait_until("the one in no list is off", LIMIT, || !held("192.0.2.251"))
+        .with_context(|| r1.log_end())?;
+    pause(500);
+    ensure!(addresses.gone_after(ADDRESS, begin).is_none(), "it was off: {}", r1.log_end());
+    ensure!(held("192.0.2.252"), "the one that changed hands is off: {}", r1.log_end());
+    ensure!(program(&lab).is_none(), "the program stays: {}", r1.log_end());
+    ensure!(r1.status()?.datapath("eth0")?.0 == "socket", "{}", r1.log_end());
+    // The guardian has nothing of it either, and what a third worker loads is new.
+    lab.write("r1.conf", &conf("", &all[..1], &["192.0.2.253/24", "192.0.2.252/24"]))?;
+    let old = worker(&r1)?;
+    signal(old, Signal::SIGKILL);
+    next_worker(&r1, old)?;
+    wait_until("there is a program again", LIMIT, || program(&lab).is_some())
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("is loaded anew") == 0, "taken for one to adopt: {}", r1.log_end());
+    Ok(())
+}
+
+/// `vrrp_startup_delay` is for a daemon that starts.
+#[test]
+fn a_worker_that_replaces_another_is_not_held_back() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "r2"])?;
+    let delayed = Conf::new(3).global("vrrp_startup_delay 4").with(Instance::new(100)).text();
+    let _r2 = lab.run("r2", &Instance::new(200).alone(3))?;
+    wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP))?;
+    let r1 = lab.run("r1", &delayed)?;
+    r1.wait_log("Entering BACKUP", LIMIT)?;
+    let old = worker(&r1)?;
+    signal(old, Signal::SIGKILL);
+    next_worker(&r1, old)?;
+    let again = || r1.count_log("Entering BACKUP") == 2;
+    wait_until("r1 listens again", Duration::from_secs(2), again).with_context(|| r1.log_end())?;
     Ok(())
 }

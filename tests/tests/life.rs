@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use vrrp_tests::conf::Instance;
-use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, cases, now, wait_until};
 
@@ -196,33 +195,5 @@ fn the_kernel_program_goes_with_the_daemon() -> Result<()> {
         wait_until("it is detached", Duration::from_secs(2), || !link().contains("xdp"))
             .with_context(|| format!("after {way} on {path}: {}", link()))?;
     }
-    Ok(())
-}
-
-/// Two daemons in one run directory would fight for the same files.
-#[test]
-fn a_second_start_is_refused() -> Result<()> {
-    if !Kind::ours_under_test() {
-        return Ok(());
-    }
-    let lab = Lab::new(&["r1", "client"])?;
-    let wire = lab.capture("client")?;
-    let r1 = master(&lab)?;
-    let conf = lab.write("second.conf", &Instance::new(100).alone(2))?;
-    let second = lab
-        .ns("r1")
-        .command(&xvrrp_binary().display().to_string())
-        .args(["run", "-f"])
-        .arg(conf)
-        .arg("--run-dir")
-        .arg(r1.run_dir())
-        .output()?;
-    ensure!(!second.status.success(), "a second one ran and ended well");
-    let words = String::from_utf8_lossy(&second.stderr).to_lowercase();
-    ensure!(words.contains("another xvrrp"), "unclear: {words}");
-    pause(1500);
-    ensure!(lab.holds("r1", VIP), "the first one lost its address");
-    ensure!(r1.status()?.instance("VI_1")?.state() == "MASTER", "the first one is not MASTER");
-    ensure!(wire.adverts_of("r1").iter().all(|s| s.advert.priority == 100), "it released");
     Ok(())
 }

@@ -91,7 +91,7 @@ fn both() -> String {
 fn leave(daemon: &Daemon, spare: usize) -> Result<()> {
     // What a start needs for moments has been closed by then.
     pause(300);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))?;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.worker()?))?;
     let open: BTreeSet<usize> =
         open.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
     let highest = (0..).filter(|fd| !open.contains(fd)).nth(spare).context("no number is free")?;
@@ -100,6 +100,6 @@ fn leave(daemon: &Daemon, spare: usize) -> Result<()> {
 
 fn limit(daemon: &Daemon, most: &str) -> Result<()> {
     // The soft limit alone, which everybody may raise again.
-    let (pid, limit) = (daemon.pid().to_string(), format!("--nofile={most}:"));
+    let (pid, limit) = (daemon.worker()?.to_string(), format!("--nofile={most}:"));
     netns::run("prlimit", &["--pid", &pid, &limit]).map(drop)
 }

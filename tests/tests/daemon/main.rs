@@ -9,6 +9,7 @@ mod priority;
 mod renaming;
 mod twice;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,7 @@ use vrrp_tests::conf::Instance;
 use vrrp_tests::{Daemon, Lab, wait_until};
 
 const VIP: &str = "192.0.2.250";
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The time between two adverts, with what a busy host adds.

@@ -1,17 +1,17 @@
 //! Addresses that move between instances and interfaces while the daemon runs.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vrrp_tests::addresses::AddressWatch;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::{pause, together};
-use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+use vrrp_tests::{Daemon, Kind, Lab, Watch, wait_until};
 
 use super::{LIMIT, brisk};
 
 /// What moves.
-const MOVED: &str = "192.0.2.251";
+const MOVED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 251);
 /// Longer than two messages to the kernel take on a busy host.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -78,23 +78,24 @@ fn moves<const N: usize, const M: usize>(
     wait_until("all are MASTER", LIMIT, || r1.count_log("Entering MASTER STATE") == 2)
         .with_context(|| r1.log_end())?;
     pause(300);
-    let watch = AddressWatch::start(lab.ns("r1"))?;
+    let watch = lab.watch("r1")?;
     r1.reload(&conf(after))?;
     r1.wait_log("Reload done", LIMIT)?;
     pause(1000);
     stayed(&lab, &r1, &watch)?;
     let adverts = wire.adverts_of("r1");
     let last = adverts.iter().rfind(|seen| seen.advert.vrid == vrid).context("silent")?;
-    let listed = last.advert.addresses.iter().any(|address| address.to_string() == MOVED);
+    let listed = last.advert.addresses.iter().any(|address| *address == MOVED);
     ensure!(listed, "its new router does not say it: {:?}", last.advert);
     Ok(())
 }
 
-fn stayed(lab: &Lab, r1: &Daemon, watch: &AddressWatch) -> Result<()> {
-    ensure!(lab.holds("r1", MOVED), "it is gone: {}", r1.log_end());
+fn stayed(lab: &Lab, r1: &Daemon, watch: &Watch) -> Result<()> {
+    ensure!(lab.holds("r1", &MOVED.to_string()), "it is gone: {}", r1.log_end());
     let (gap, changes) = (watch.longest_gap(MOVED), watch.of(MOVED));
     ensure!(gap < MOMENT, "the host was without it for {gap:?}: {changes:?}");
-    let removals = watch.removals(MOVED, "eth0");
+    let eth0 = lab.ns("r1").enter(|| Ok(nix::net::if_::if_nametoindex("eth0")?))?;
+    let removals = changes.iter().filter(|one| !one.added && one.ifindex == eth0).count();
     ensure!(removals <= 1, "removed {removals} times: {changes:?}");
     for false_alarm in ["by somebody else", "Can't remove", "can't be put"] {
         ensure!(r1.count_log(false_alarm) == 0, "{false_alarm}: {}", r1.log_end());
@@ -116,7 +117,7 @@ fn to_another_interface() -> Result<()> {
     wait_until("all are MASTER", LIMIT, || r1.count_log("Entering MASTER STATE") == 2)
         .with_context(|| r1.log_end())?;
     pause(300);
-    let watch = AddressWatch::start(lab.ns("r1"))?;
+    let watch = lab.watch("r1")?;
     let on = |device: &str| {
         let shown = lab.ns("r1").ip(&format!("-o addr show dev {device}")).unwrap_or_default();
         shown.contains(&format!("{MOVED}/"))

@@ -3,13 +3,12 @@
 use std::process::{Child, Output};
 
 use anyhow::{Context, Result, ensure};
-use vrrp_tests::addresses::AddressWatch;
 use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::status::Status;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
 
-use super::{GAP, LIMIT, VIP, brisk, master, state};
+use super::{ADDRESS, GAP, LIMIT, VIP, brisk, master, state};
 
 /// Whatever the second one is given, the first one notices nothing.
 #[test]
@@ -20,7 +19,7 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
     let r1 = master(&lab)?;
-    let watch = AddressWatch::start(lab.ns("r1"))?;
+    let watch = lab.watch("r1")?;
     let good = brisk(100).alone(3);
     // The one instance is refused, so that none can be started.
     let unusable = good.replace("virtual_router_id 51", "virtual_router_id 510");
@@ -33,7 +32,7 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
         ensure!(code != 1 || said.contains(&clear), "{name}: unclear: {said}");
         ensure!(state(&r1, "VI_1")? == "MASTER", "{name}: {}", r1.log_end());
     }
-    ensure!(watch.of(VIP).is_empty(), "the address was touched: {:?}", watch.of(VIP));
+    ensure!(watch.of(ADDRESS).is_empty(), "it was touched: {:?}", watch.of(ADDRESS));
     let pid = std::fs::read_to_string(r1.run_dir().join("xvrrp.pid"))?;
     ensure!(pid.trim() == r1.pid().to_string(), "the file says {pid}");
     let link = lab.ns("r1").ip("-d link show eth0")?;
