@@ -1,6 +1,8 @@
 //! The kernel program comes to an interface, stays off one that is taken, and goes with its process.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -203,5 +205,32 @@ fn hold_the_interface() -> Result<()> {
     let attached = fast.attach("near", if_nametoindex("near")?, Datapath::Auto);
     println!("\nholding {attached:?}");
     std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+/// What its guardian would keep of a program that is on the interface.
+fn kept(fast: &FastPath) -> Result<BTreeMap<String, OwnedFd>> {
+    let exports = fast.exports().into_iter();
+    exports.map(|(name, fd)| Ok((name, fd.try_clone_to_owned()?))).collect()
+}
+
+#[test]
+fn what_can_not_be_taken_over_is_in_nobodys_way() -> Result<()> {
+    let pair = Pair::new("ax")?;
+    let mut before = FastPath::load(1)?;
+    ensure!(pair.attach(&mut before, Datapath::Auto)? == Attached::Native);
+    let mut part = kept(&before)?;
+    part.retain(|name, _| !name.ends_with("ROUTERS"));
+    // As the guardian does, which may live on: this one still has all descriptors.
+    let error = FastPath::adopt(part).err().context("taken over without a map")?;
+    ensure!(error.to_string().contains("ROUTERS"), "{error}");
+    ensure!(pair.shown()?.is_none(), "it stays: {:?}", pair.shown());
+    let mut after = FastPath::load(1)?;
+    ensure!(pair.attach(&mut after, Datapath::Auto)? == Attached::Native);
+    let mut next = FastPath::adopt(kept(&after)?)?;
+    ensure!(pair.attach(&mut next, Datapath::Auto)? == Attached::Native);
+    ensure!(pair.shown()?.map(|(_, shown)| shown) == Some(id(&mut after)?), "not taken over");
+    FastPath::discard(kept(&next)?);
+    ensure!(pair.shown()?.is_none(), "it stays: {:?}", pair.shown());
     Ok(())
 }
