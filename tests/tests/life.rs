@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use vrrp_tests::conf::Instance;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, cases, now, wait_until};
 
@@ -195,5 +195,30 @@ fn the_kernel_program_goes_with_the_daemon() -> Result<()> {
         wait_until("it is detached", Duration::from_secs(2), || !link().contains("xdp"))
             .with_context(|| format!("after {way} on {path}: {}", link()))?;
     }
+    Ok(())
+}
+
+/// The kernel's maps have slots for 64 instances: what is more is judged in the daemon, and no fault.
+#[test]
+fn reload_beyond_the_kernels_room() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let instance = |vrid: u8| {
+        let address = format!("192.0.2.{vrid}/24");
+        Instance::new(100).named(&format!("VI_{vrid}"), vrid).holding(&[&address])
+    };
+    let conf = |count| (0..count).fold(Conf::new(3), |conf, n| conf.with(instance(n + 101))).text();
+    let r1 = lab.run("r1", &conf(1))?;
+    r1.wait_log("Entering BACKUP", LIMIT)?;
+    r1.reload(&conf(70))?;
+    r1.wait_log("Reload done", LIMIT)?;
+    wait_until("all listen", LIMIT, || r1.count_log("Entering BACKUP") == 70)
+        .with_context(|| r1.log_end())?;
+    let beyond = r1.count_log("the kernel program has no room for it");
+    ensure!(beyond == 6, "{beyond} without room: {}", r1.log_end());
+    let loud = r1.count_log(" ERROR ") + r1.count_log("start from an earlier value");
+    ensure!(loud == 0, "{loud} loud lines: {}", r1.log());
     Ok(())
 }
