@@ -85,7 +85,7 @@ fn moves<const N: usize, const M: usize>(
     stayed(&lab, &r1, &watch)?;
     let adverts = wire.adverts_of("r1");
     let last = adverts.iter().rfind(|seen| seen.advert.vrid == vrid).context("silent")?;
-    let listed = last.advert.addresses.iter().any(|address| *address == MOVED);
+    let listed = last.advert.addresses.contains(&MOVED);
     ensure!(listed, "its new router does not say it: {:?}", last.advert);
     Ok(())
 }
