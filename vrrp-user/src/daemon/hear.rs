@@ -125,7 +125,9 @@ impl Service {
             self.forget(slot);
             self.life.end(slot, clock::now());
             let _ = self.orders.send(Order::Unroute(slot));
-            self.reconcile();
+            if !self.stopping {
+                self.reconcile();
+            }
         }
     }
 

@@ -47,6 +47,8 @@ use crate::transmit::{Mac, Sender};
 /// the daemon is gone within a second.
 const STOP: Duration = Duration::from_millis(300);
 
+/// Within this a peer takes over while we are still taken down.
+const SOON: Duration = Duration::from_millis(400);
 /// Time from start to end that the notify commands may use up.
 const STOP_IN_ALL: Duration = Duration::from_millis(850);
 /// Slots that the kernel's maps have at least.
@@ -110,6 +112,8 @@ pub(super) struct Service {
     /// An interface could not be listened to: it is tried again.
     pub(super) deaf: bool,
     pub(super) next_slot: u32,
+    /// Everything ends, in its own time.
+    pub(super) stopping: bool,
 }
 
 /// The ends of the channels that the loop listens to.
@@ -186,6 +190,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         watched: BTreeMap::new(),
         deaf: false,
         next_slot: 0,
+        stopping: false,
         config: config.clone(),
         options,
     };
@@ -434,9 +439,11 @@ impl Service {
             // Nothing is given up: the next worker goes on with it.
             End::Broken(why) => log::fail(&format!("The protocol thread ended: {why}")),
         };
+        self.stopping = true;
         self.life.stopping();
         let began = std::time::Instant::now();
         info!("{name}: stopping");
+        let taken_over = self.taken_over_within();
         let (done, stopped) = oneshot::channel();
         if self.orders.send(Order::Stop(done)).is_ok() {
             // Late or not, what follows is done.
@@ -456,8 +463,19 @@ impl Service {
             // It does not panic: that would have ended the process.
             let _ = thread.join();
         }
+        // Taking the program off an interface holds a lock that all namespaces of a kernel share: a peer
+        // in one of them would wait for it with our addresses.
+        tokio::time::sleep(taken_over.saturating_sub(began.elapsed())).await;
         info!("Stopped");
         Ok(())
+    }
+
+    /// How long after a release peers put the addresses on: their Skew_Time, and as much again. Where that
+    /// is longer than taking down is, it need not be known.
+    fn taken_over_within(&self) -> Duration {
+        let active = self.running.values().filter(|running| running.state == StateName::Active);
+        let intervals = active.map(|running| 2 * running.settings.interval.get());
+        intervals.filter(|skew| *skew <= SOON).max().unwrap_or_default()
     }
 
     /// Forgets what was told of a router: its causes are news again.
