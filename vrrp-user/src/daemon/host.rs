@@ -1,10 +1,17 @@
 //! The host's interfaces as the service thread last heard of them.
 
+use std::time::Duration;
+
 use vrrp_proto::VirtualAddress;
 
-use super::service::Running;
+use super::service::{Running, Service};
 use crate::net::monitor::Change;
 use crate::net::{Interface, Snapshot};
+
+/// From an order until its address work is begun, and from a change until the kernel's word of it is read.
+const MOMENT: Duration = Duration::from_millis(2);
+/// How long address work may take until an address that is off is taken for lost.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Says whether an interface can carry adverts.
 pub(super) fn is_up(interface: &Interface) -> bool {
@@ -39,4 +46,14 @@ pub(super) fn lost<'a>(
     running: &'a Running,
 ) -> impl Iterator<Item = &'a VirtualAddress> {
     running.settings.held().filter(move |address| takes(change, address))
+}
+
+impl Service {
+    /// Lets address work that is under way come to its end, and what the kernel tells of it arrive: an
+    /// address that moves from one router to another goes and comes, and nobody has taken it away.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(MOMENT).await;
+        self.executor.flush(SETTLE);
+        tokio::time::sleep(MOMENT).await;
+    }
 }

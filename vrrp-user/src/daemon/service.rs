@@ -360,8 +360,10 @@ impl Service {
                 }
                 Some(change) = ears.changes.recv() => {
                     let mut changes = vec![change];
-                    while let Ok(more) = ears.changes.try_recv() {
-                        changes.push(more);
+                    changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
+                    if changes.iter().any(|one| matches!(one, Change::AddressRemoved { .. })) {
+                        self.settle().await;
+                        changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
                     }
                     self.host_changed(&changes);
                 }
