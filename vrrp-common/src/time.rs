@@ -42,6 +42,16 @@ impl core::ops::Add<Duration> for Instant {
     }
 }
 
+impl core::ops::Sub<Duration> for Instant {
+    type Output = Self;
+
+    /// The instant so much earlier, no earlier than the clock's beginning.
+    fn sub(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+}
+
 /// An interval between adverts: more than nothing, 255 s at most, so that products stay within `u64`
 /// nanoseconds.
 ///

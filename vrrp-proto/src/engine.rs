@@ -138,6 +138,12 @@ impl Engine {
         self.deadlines.first().map(|(at, _)| at)
     }
 
+    /// Whether what is due next is that a Backup becomes Active, unless its Active router was heard.
+    pub fn takes_over_next(&self) -> bool {
+        let next = self.deadlines.first().and_then(|(_, slot)| self.routers.get(&slot));
+        next.is_some_and(Router::is_backup)
+    }
+
     /// The next advert to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.lanes.transmits.pop_front()

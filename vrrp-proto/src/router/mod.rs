@@ -146,6 +146,10 @@ impl Router {
         }
     }
 
+    pub(crate) fn is_backup(&self) -> bool {
+        matches!(self.state, State::Backup(_))
+    }
+
     pub(crate) fn on_timeout(&mut self, now: Instant, lanes: &mut Lanes) {
         match &mut self.state {
             State::Initialize => {

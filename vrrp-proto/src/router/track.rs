@@ -52,9 +52,7 @@ impl Router {
         let interval = backup.interval(&self.settings);
         let was = time::skew(self.settings.version, before, interval);
         let is = time::skew(self.settings.version, self.priority, interval);
-        let base =
-            Instant::from_nanos(backup.down_at.as_nanos().saturating_sub(was.as_nanos() as u64));
-        backup.down_at = (base + is).max(now);
+        backup.down_at = (backup.down_at - was + is).max(now);
     }
 
     pub(super) fn weighted_priority(&mut self) -> Priority {

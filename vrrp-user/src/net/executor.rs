@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -54,6 +56,7 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Executor {
     messages: mpsc::Sender<Message>,
+    turn: Turn,
 }
 
 #[derive(Debug)]
@@ -81,15 +84,22 @@ impl Executor {
         timed: impl Fn(Timing) + Send + 'static,
     ) -> io::Result<Self> {
         let (messages, queue) = mpsc::channel();
-        let worker = Worker::new(config, queue, report, timed)?;
+        let turn = Turn::default();
+        let worker = Worker::new(config, queue, turn.clone(), report, timed)?;
         thread::Builder::new().name("xvrrp-effects".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { messages })
+        Ok(Self { messages, turn })
     }
 
     /// Wakes the thread for effects that are about to be sent: it is awake when they come, at the cost
     /// of a fraction of a millisecond on another CPU where none come. Never blocks.
     pub fn soon(&self) {
         self.post(Message::Soon);
+    }
+
+    /// Whose turn it is on the wire: effects can be handed over before the adverts that they follow have
+    /// left, and announcements then wait for those.
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// Hands over an effect; never blocks.
@@ -125,6 +135,32 @@ impl Executor {
         if self.messages.send(message).is_err() {
             // The thread ends before its handle only by a panic, which has been reported.
             tracing::error!("The thread for addresses is gone");
+        }
+    }
+}
+
+/// See [`Executor::turn`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    /// Adverts are about to leave.
+    pub(crate) fn adverts(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// They have left.
+    pub(crate) fn announcements(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Waits until the adverts have left: they are being sent right now, on another CPU. On a single one
+    /// that may not be, so not for long.
+    pub(super) fn wait(&self) {
+        const LONGEST: Duration = Duration::from_millis(2);
+        let begin = std::time::Instant::now();
+        while self.0.load(Ordering::Acquire) && begin.elapsed() < LONGEST {
+            thread::yield_now();
         }
     }
 }

@@ -15,7 +15,7 @@ use vrrp_proto::settings::VirtualAddress;
 use super::addr::{Added, AddrError, Addresses};
 use super::announce::{Announcement, Announcer};
 use super::claims::Claims;
-use super::executor::{Config, LEFTOVERS, Message, Timing};
+use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
 use super::lease::Lease;
 use super::leftover::OwnAddress;
 use super::link::Link;
@@ -28,12 +28,13 @@ const BURST: usize = 32;
 /// Addresses put on between announcements of those before.
 const PORTION: usize = 100;
 /// How long the thread stays awake for effects that were said to be coming.
-const AWAKE: Duration = Duration::from_micros(300);
+const AWAKE: Duration = Duration::from_micros(800);
 
 /// The thread's own.
 pub(super) struct Worker<R, T> {
     config: Config,
     queue: Receiver<Message>,
+    turn: Turn,
     /// A message that was taken from the queue before its turn.
     ahead: Option<Message>,
     addresses: Addresses,
@@ -63,6 +64,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     pub(super) fn new(
         config: Config,
         queue: Receiver<Message>,
+        turn: Turn,
         report: R,
         timed: T,
     ) -> io::Result<Self> {
@@ -70,6 +72,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         addresses.set_lease(config.lease);
         Ok(Self {
             queue,
+            turn,
             ahead: None,
             addresses,
             claims: Claims::default(),
@@ -368,6 +371,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             let Some(link) = link else {
                 continue;
             };
+            self.turn.wait();
             match link.send(&self.sender, *ip, *mac) {
                 Ok(()) => {
                     self.announcer.sent(&announcement);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -24,6 +25,9 @@ use crate::slowpath::{SlowPath, Table};
 use crate::sys::clock::{self, Timer};
 use crate::transmit::Batch;
 
+/// How long before a takeover the thread is woken: about the longest that takes on an idle machine. What
+/// is left it waits out awake, and the effects thread with it; that is once for each takeover.
+pub(super) const EARLY: Duration = Duration::from_micros(500);
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
 const ROUNDS: usize = 64;
 /// Orders obeyed in one turn.
@@ -40,6 +44,8 @@ pub(super) struct Protocol {
     /// Adverts on their way out.
     batch: Batch<Slot>,
     executor: Arc<Executor>,
+    /// When the effects thread was last told that it has something to do soon.
+    woke_executor: Instant,
     pulse: Pulse,
     timer: Timer,
     routes: BTreeMap<Slot, Line>,
@@ -60,6 +66,7 @@ impl Protocol {
             table: Table::default(),
             batch: Batch::new(parts.sender),
             executor: parts.executor,
+            woke_executor: Instant::default(),
             pulse: parts.pulse,
             timer: Timer::new()?,
             routes: BTreeMap::new(),
@@ -72,7 +79,8 @@ impl Protocol {
         let mut more = false;
         loop {
             let due = self.engine.poll_timeout();
-            self.timer.arm(due)?;
+            let early = if self.engine.takes_over_next() { EARLY } else { Duration::ZERO };
+            self.timer.arm(due.map(|at| at - early))?;
             self.pulse.heartbeat(clock::now(), due);
             tokio::select! {
                 biased;
@@ -96,6 +104,14 @@ impl Protocol {
                 self.obey_all(order);
             }
             self.flush(clock::now());
+            if let Some(at) = self.awaited_takeover() {
+                // Not asleep, with whom it takes awake as well.
+                while clock::now() < at {
+                    std::hint::spin_loop();
+                }
+                more = self.listen_until(clock::now());
+                self.flush(clock::now());
+            }
             let now = clock::now();
             if self.engine.poll_timeout().is_some_and(|at| at <= now) {
                 self.watching.refresh_due(now, &mut self.engine);
@@ -107,6 +123,30 @@ impl Protocol {
                 let _ = stopped.send(());
                 return Ok(());
             }
+        }
+    }
+
+    /// When a Backup becomes Active whose Active router has been silent to within a moment of that.
+    fn awaited_takeover(&mut self) -> Option<Instant> {
+        let near = clock::now() + EARLY;
+        if !self.engine.takes_over_next() || self.engine.poll_timeout()? > near {
+            return None;
+        }
+        self.watching.refresh_due(near, &mut self.engine);
+        let at = self.engine.poll_timeout().filter(|at| *at <= near)?;
+        if !self.engine.takes_over_next() {
+            return None;
+        }
+        self.wake_executor();
+        Some(at)
+    }
+
+    /// Wakes the effects thread, unless it was told a moment ago.
+    fn wake_executor(&mut self) {
+        let now = clock::now();
+        if now.since(self.woke_executor) >= EARLY {
+            self.woke_executor = now;
+            self.executor.soon();
         }
     }
 
@@ -263,14 +303,15 @@ impl Protocol {
             self.gather();
             let mut effect = self.engine.poll_effect();
             if effect.is_some() && !self.batch.is_empty() {
-                // It wakes up while the adverts leave.
-                self.executor.soon();
+                // It works while the adverts leave, and announces nothing before they have.
+                self.executor.turn().adverts();
             }
-            let spoke = self.transmit();
             while let Some(next) = effect {
                 self.executor.send(next);
                 effect = self.engine.poll_effect();
             }
+            let spoke = self.transmit();
+            self.executor.turn().announcements();
             while let Some(event) = self.engine.poll_event() {
                 if let Event::Transition { slot, to, priority, .. } = event {
                     self.pulse.state(slot, to, priority, now);

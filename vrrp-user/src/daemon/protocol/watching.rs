@@ -7,6 +7,7 @@ use vrrp_common::{Instant, Version, wire};
 use vrrp_proto::{Advert, Engine, Input, Slot, Watch};
 
 use super::line::Line;
+use super::thread::EARLY;
 use crate::fastpath::Watcher;
 
 /// The watched adverts.
@@ -97,6 +98,8 @@ impl Watching {
         });
         let Watch::Start { advert, down, heard, .. } = watch else { return };
         if let Some(meaning) = version.and_then(|version| meaning(version, &advert)) {
+            // The kernel's timer wakes the thread for what is due then.
+            let down = down.saturating_sub(EARLY);
             watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
             self.watched.insert(slot, Watched { advert, known: heard });
         }
