@@ -16,7 +16,7 @@ const VIP: &str = "192.0.2.250";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 const LIMIT: Duration = Duration::from_secs(10);
 /// Long for a start on a busy machine, short beside three seconds.
-const GAP: Duration = Duration::from_millis(200);
+const GAP: Duration = Duration::from_millis(500);
 
 /// r1 is MASTER, r2 BACKUP, and a client asks.
 struct Pair {
@@ -61,10 +61,11 @@ fn a_worker_that_dies_is_not_noticed() -> Result<()> {
         return Ok(());
     }
     together(&[
-        ("killed at 1 s", || unnoticed("1", Signal::SIGKILL)),
-        ("killed at 100 ms", || unnoticed("0.1", Signal::SIGKILL)),
+        ("killed", || unnoticed("1", Signal::SIGKILL)),
         ("aborted", || unnoticed("1", Signal::SIGABRT)),
-    ])
+    ])?;
+    // Alone: while the kernel takes one worker apart, another one's peers would wait for two CPUs.
+    unnoticed("0.1", Signal::SIGKILL).context("killed at 100 ms")
 }
 
 fn unnoticed(interval: &str, how: Signal) -> Result<()> {
