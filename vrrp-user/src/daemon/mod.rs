@@ -1,7 +1,7 @@
 //! The daemon: two threads that matter and how they start and end.
 //!
 //! The protocol thread (`protocol`) hears and sends adverts and owns the engine. Everything else
-//! (`service`) runs on the thread that called [`run`]: configuration, interfaces, scripts, notify
+//! (`service`) runs on the thread that called `run`: configuration, interfaces, scripts, notify
 //! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
 
 mod apply;

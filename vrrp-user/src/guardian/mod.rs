@@ -2,7 +2,7 @@
 //! what that leaves when it dies.
 //!
 //! It is small, has one thread and waits in one place: for signals, which it passes on; for the worker's
-//! end; for messages of the worker ([`channel`]), which has its descriptors kept here; and for the time
+//! end; for messages of the worker (`channel`), which has its descriptors kept here; and for the time
 //! at which the ledger says that the worker should have been back.
 //!
 //! A first worker that ends by itself before it was at work is believed, whatever it ended with, and so is
