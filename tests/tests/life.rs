@@ -1,10 +1,13 @@
 //! The daemon's life: start, reload, stop, and what stays behind.
 
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::generator::{Generator, bad_adverts};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, cases, now, wait_until};
 
@@ -220,5 +223,76 @@ fn reload_beyond_the_kernels_room() -> Result<()> {
     ensure!(beyond == 6, "{beyond} without room: {}", r1.log_end());
     let loud = r1.count_log(" ERROR ") + r1.count_log("start from an earlier value");
     ensure!(loud == 0, "{loud} loud lines: {}", r1.log());
+    Ok(())
+}
+
+/// Takes a CPU until the end is said.
+fn hog(end: &AtomicBool) {
+    while !end.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Ten reloads in a row under a flood of bad adverts and with a CPU taken: nobody notices who stays.
+#[test]
+fn reload_under_load() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| hog(&end));
+        let result = reloaded_under_load();
+        end.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn reloaded_under_load() -> Result<()> {
+    const STAYING: std::ops::RangeInclusive<u8> = 1..=100;
+    let address = |vrid: u8| Ipv4Addr::new(198, 51, 100, vrid);
+    let instance = |priority: u8, vrid: u8| {
+        let held = format!("{}/24", address(vrid));
+        Instance::new(priority).named(&format!("VI_{vrid}"), vrid).every("0.05").holding(&[&held])
+    };
+    let conf = |priority| STAYING.fold(Conf::new(3), |conf, n| conf.with(instance(priority, n)));
+    let lab = Lab::new(&["r1", "r2", "gen"])?;
+    let on_r1 = lab.watch("r1")?;
+    let r1 = lab.run("r1", &conf(200).text())?;
+    wait_until("r1 is MASTER of all", LIMIT, || r1.count_log("Entering MASTER") == 100)
+        .with_context(|| r1.log_end())?;
+    let r2 = lab.run("r2", &conf(100).text())?;
+    wait_until("r2 is BACKUP of all", LIMIT, || r2.count_log("Entering BACKUP") == 100)
+        .with_context(|| r2.log_end())?;
+    // Each kind of bad advert, some ten thousand a second.
+    let mut bad = bad_adverts(Ipv4Addr::new(192, 0, 2, 101), 1, address(1));
+    bad.truncate(240);
+    let flood = Generator::in_step(lab.ns("gen"), bad, Duration::from_millis(10))?;
+    let begin = now();
+    for turn in 1..=10_u8 {
+        // Every other one brings an instance, and the next one takes it away.
+        let extra = 101 + turn.div_ceil(2);
+        let comes = turn % 2 == 1;
+        let next = if comes { conf(200).with(instance(200, extra)) } else { conf(200) };
+        r1.reload(&next.text())?;
+        wait_until("the reload is done", LIMIT, || {
+            r1.count_log("Reload done") == usize::from(turn)
+                && on_r1.of(address(extra)).last().is_some_and(|change| change.added == comes)
+        })
+        .with_context(|| format!("reload {turn}: {}", r1.log_end()))?;
+    }
+    let sent = flood.finish()?;
+    ensure!(sent.frames > 10_000, "no flood: {sent:?}");
+    ensure!(r1.count_log("Reload done") == 10, "{}", r1.log_end());
+    let refused = r1.status()?.instance("VI_1")?.refused_at_all();
+    ensure!(refused > 1000, "only {refused} bad adverts came");
+    ensure!(r2.count_log("Entering MASTER") == 0, "{}", r2.log_end());
+    let peer = r2.status()?;
+    for vrid in STAYING {
+        let address = address(vrid);
+        ensure!(on_r1.gone_after(address, begin).is_none(), "{address} went");
+        let seen = peer.instance(&format!("VI_{vrid}"))?;
+        ensure!(seen.state() == "BACKUP" && seen.counter("sent") == 0, "{}", seen.json());
+    }
     Ok(())
 }
