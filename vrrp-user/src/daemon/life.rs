@@ -104,29 +104,19 @@ impl Life {
         self.alive = ledger.table().alive();
         let places: BTreeSet<Place> =
             config.iter().flat_map(|config| &config.instances).map(Place::of).collect();
-        let entries: Vec<Entry> = ledger.table().entries().collect();
-        let mut ended = Vec::new();
-        for entry in entries {
-            let body = ledger.table().body(entry.slot);
-            let there = body
-                .as_ref()
-                .is_some_and(|body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex));
-            let place = body.as_ref().and_then(Place::of_body).filter(|p| places.contains(p));
-            let known = place.is_some();
-            self.earlier.extend(place.map(|place| (place, Slot(entry.slot))));
-            if !(there && known && judge::goes_on(&entry, now)) {
-                ended.push(entry);
-                continue;
-            }
-            let addresses = body.into_iter().flat_map(|body| body.addresses);
-            let ours = addresses.filter(|held| !held.own).map(|held| (held.device, held.ip));
-            self.put_on.extend(ours);
-            self.resumed.insert(Slot(entry.slot));
+        let there = |body: &Body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
+        let place = |body: &Body| Place::of_body(body).filter(|place| places.contains(place));
+        let found = release::found(ledger.table(), now, place, there);
+        self.earlier = found.earlier;
+        for (slot, body) in found.on {
+            let ours = body.addresses.into_iter().filter(|held| !held.own);
+            self.put_on.extend(ours.map(|held| (held.device, held.ip)));
+            self.resumed.insert(slot);
         }
-        for released in release(ledger.table(), &ended, self.alive, now) {
+        for released in release(ledger.table(), &found.ended, self.alive, now) {
             info!("From an earlier life: {released}");
         }
-        for entry in ended {
+        for entry in found.ended {
             ledger.forget(entry.slot);
         }
     }

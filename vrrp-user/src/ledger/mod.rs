@@ -114,7 +114,7 @@ impl Ledger {
     /// what is known of that stays.
     pub(crate) fn begin(&self, slot: Slot, on: bool) {
         if !on {
-            self.table.reset(slot.0);
+            self.table.begin(slot.0);
         }
     }
 
@@ -215,5 +215,7 @@ impl Pulse {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,14 @@
 //! The guardian does it for its worker, `xvrrp release` for a daemon that is gone, and a start for an
 //! earlier life: all by this.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use vrrp_common::Instant;
-use vrrp_proto::VirtualAddress;
 use vrrp_proto::settings::Broadcast;
+use vrrp_proto::{Slot, VirtualAddress};
 
 use super::judge;
 use super::table::{Entry, State, Table};
@@ -47,6 +47,47 @@ impl fmt::Display for Released {
     }
 }
 
+/// What a start finds of an earlier life; `K` is what makes a router the same one in both.
+#[derive(Debug)]
+pub(crate) struct Found<K> {
+    /// The slots of the routers that are configured now.
+    pub(crate) earlier: BTreeMap<K, Slot>,
+    /// Those that go on as the Active ones they were.
+    pub(crate) on: Vec<(Slot, Body)>,
+    /// All others: to be released.
+    pub(crate) ended: Vec<Entry>,
+}
+
+/// Sorts the routers of an earlier life. `place`: as which of those that are configured now one would
+/// go on; `there`: whether its interface is still the one it was.
+pub(crate) fn found<K: Ord>(
+    table: &Table,
+    now: Instant,
+    place: impl Fn(&Body) -> Option<K>,
+    there: impl Fn(&Body) -> bool,
+) -> Found<K> {
+    let mut found = Found { earlier: BTreeMap::new(), on: Vec::new(), ended: Vec::new() };
+    for entry in table.entries() {
+        let slot = Slot(entry.slot);
+        let body = table.body(entry.slot);
+        let place = body.as_ref().and_then(&place);
+        match (body, place) {
+            (Some(body), Some(place)) if there(&body) && judge::goes_on(&entry, now) => {
+                // Another of that place was about to end, or to begin: this one is its router.
+                found.earlier.insert(place, slot);
+                found.on.push((slot, body));
+            }
+            (_, place) => {
+                found.ended.push(entry);
+                if let Some(place) = place {
+                    found.earlier.entry(place).or_insert(slot);
+                }
+            }
+        }
+    }
+    found
+}
+
 /// Releases routers whose process is gone: first priority 0 for all that are missed, then the addresses
 /// off, but for those that a router holds which is not among them. Each is marked in the ledger.
 ///
@@ -57,15 +98,11 @@ pub(crate) fn release(
     alive: Instant,
     now: Instant,
 ) -> Vec<Released> {
-    let mut done: Vec<(Entry, Body, Released)> = entries
-        .iter()
-        .filter(|entry| judge::may_hold(entry, alive))
-        .filter_map(|entry| {
-            let body = table.body(entry.slot)?;
-            let released = Released { name: body.name.clone(), ..Released::default() };
-            Some((*entry, body, released))
-        })
-        .collect();
+    let begun = |(entry, body): (Entry, Body)| {
+        let released = Released { name: body.name.clone(), ..Released::default() };
+        (entry, body, released)
+    };
+    let mut done: Vec<_> = holding(table, entries, alive).map(begun).collect();
     if done.is_empty() {
         return Vec::new();
     }
@@ -77,6 +114,16 @@ pub(crate) fn release(
         table.set_released(entry);
     }
     done.into_iter().map(|(_, _, released)| released).collect()
+}
+
+/// Those of the routers that may have addresses on interfaces.
+pub(super) fn holding(
+    table: &Table,
+    entries: &[Entry],
+    alive: Instant,
+) -> impl Iterator<Item = (Entry, Body)> {
+    let may = entries.iter().filter(move |entry| judge::may_hold(entry, alive));
+    may.filter_map(|entry| Some((*entry, table.body(entry.slot)?)))
 }
 
 fn speak(done: &mut [(Entry, Body, Released)], now: Instant) {
@@ -98,7 +145,10 @@ fn speak(done: &mut [(Entry, Body, Released)], now: Instant) {
 }
 
 /// What Active routers hold that go on.
-fn held_by_others(table: &Table, among: &BTreeSet<u32>) -> BTreeSet<(IpAddr, u8, String)> {
+pub(super) fn held_by_others(
+    table: &Table,
+    among: &BTreeSet<u32>,
+) -> BTreeSet<(IpAddr, u8, String)> {
     let others = table
         .entries()
         .filter(|entry| entry.state == State::Active && !among.contains(&entry.slot));
@@ -117,8 +167,7 @@ fn take_off(
 ) {
     let mut wanted: Vec<(usize, VirtualAddress)> = Vec::new();
     for (at, (_, body, _)) in done.iter().enumerate() {
-        let off = left(body, alive)
-            .filter(|held| !kept.contains(&(held.ip, held.prefix, held.device.clone())));
+        let off = not_kept(body, kept, alive);
         wanted.extend(off.flat_map(places).map(|address| (at, address)));
     }
     let resolve = |name: &str| if_nametoindex(name).ok();
@@ -140,6 +189,15 @@ fn take_off(
             Err(error) => released.failed.push(format!("{text} stays: {error}")),
         }
     }
+}
+
+/// The addresses that may be on an interface, but for those that are kept.
+pub(super) fn not_kept<'a>(
+    body: &'a Body,
+    kept: &'a BTreeSet<(IpAddr, u8, String)>,
+    alive: Instant,
+) -> impl Iterator<Item = &'a Held> {
+    left(body, alive).filter(|held| !kept.contains(&(held.ip, held.prefix, held.device.clone())))
 }
 
 /// The addresses that may be on an interface, of a process that was last alive at `alive`: but for the

@@ -296,12 +296,22 @@ impl Table {
         }
     }
 
-    /// Makes a slot one of a router that has done nothing yet.
+    /// Makes a slot one that no router has had.
     pub(super) fn reset(&self, slot: u32) {
         if let Some(words) = self.slot(slot) {
             for word in [SLOT_STATUS, SLOT_SENT, SLOT_LEFT] {
                 words[word].store(0, Ordering::Release);
             }
+        }
+    }
+
+    /// Makes a slot one of a router that begins. When its last router ceased to be Active stays known:
+    /// its addresses may still be on their interface for a moment.
+    pub(super) fn begin(&self, slot: u32) {
+        if let Some(words) = self.slot(slot) {
+            let begun = status(State::Initialize, 0, ChecksumForm::Message);
+            words[SLOT_STATUS].store(begun, Ordering::Release);
+            words[SLOT_SENT].store(0, Ordering::Release);
         }
     }
 

@@ -113,6 +113,46 @@ fn what_was_dropped_stays_known_and_other_routers_keep_theirs() {
     assert_eq!(ledger.table().entries().count(), 299);
 }
 
+/// A slot may get its next router while the effects thread still takes the last one's addresses off.
+#[test]
+fn the_next_router_of_a_slot_does_not_hide_what_the_last_one_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    ledger.pulse().sending(Slot(0), Priority::new(150), ChecksumForm::Message, at(10));
+    ledger.pulse().sending(Slot(0), Priority::RELEASE, ChecksumForm::Message, at(20));
+    ledger.end(Slot(0), at(20));
+    let holds = |ledger: &Ledger, now| {
+        let entry = ledger.table().entry(0).unwrap();
+        let body = ledger.table().body(0).unwrap();
+        judge::may_hold(&entry, now) && release::left(&body, now).count() == 1
+    };
+    ledger.begin(Slot(0), false);
+    assert!(holds(&ledger, at(20)), "begun");
+    ledger.note(Slot(0), body("VI_2", &[]), INTERVAL, at(21)).unwrap();
+    assert!(holds(&ledger, at(22)), "noted");
+    assert!(!holds(&ledger, at(6000)), "long ago");
+    assert!(!judge::is_missed(&ledger.table().entry(0).unwrap(), at(22)), "it never spoke");
+}
+
+/// An instance that was removed and comes back at once has two slots: the one that is Active goes on.
+#[test]
+fn of_two_slots_of_one_place_the_active_one_goes_on() {
+    for active in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        for slot in [0, 1] {
+            ledger.note(Slot(slot), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+        }
+        let pulse = ledger.pulse();
+        pulse.sending(Slot(active), Priority::new(150), ChecksumForm::Message, at(10));
+        let found = release::found(ledger.table(), at(20), |body| Some(body.vrid), |_| true);
+        assert_eq!(found.earlier.get(&51), Some(&Slot(active)));
+        let (on, ended) = (&found.on, &found.ended);
+        assert_eq!((on.len(), on[0].0, ended.len()), (1, Slot(active), 1));
+    }
+}
+
 #[test]
 fn a_released_router_is_marked_once_and_not_over_a_new_life() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,484 @@
+//! The ledger against a host: killed between any two acts, and the next start too, the last start
+//! leaves the addresses of those that go on, and the host's own.
+//!
+//! The acts are in the order in which the service thread, the protocol thread and the effects thread do
+//! them; each of the three has a queue, and who is next is drawn. What is judged and released is judged
+//! and released by the functions that a start calls.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Priority};
+use vrrp_proto::{Slot, StateName};
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const PRIORITY: Priority = Priority::new(100);
+/// The address that is the host's own, whoever is configured with it.
+const OWN: u8 = 1;
+
+/// VRIDs with their addresses.
+type Config = BTreeMap<u8, BTreeSet<u8>>;
+
+/// What one of the threads does next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The service thread reads a new configuration.
+    Reload(Config),
+    /// It hears that an instance has ended.
+    Hear,
+    /// The protocol thread obeys an order.
+    Obey,
+    /// A timer or an advert makes the nth router Active, or keeps it.
+    Active(usize),
+    /// The nth router is Backup, or in Fault.
+    Yield(usize, bool),
+    /// The effects thread moves an address.
+    Effect,
+    /// So many milliseconds pass; many, and all queues are empty by then.
+    Pass(u64),
+}
+
+/// A process from its start until it is killed, so many acts later.
+#[derive(Clone, Debug)]
+struct Life {
+    /// How many milliseconds after the last one's end.
+    after: u64,
+    config: Config,
+    steps: Vec<Step>,
+    acts: usize,
+}
+
+#[derive(Debug)]
+enum Order {
+    Add(Slot, BTreeSet<u8>),
+    Change(Slot, BTreeSet<u8>),
+    Resume(Slot),
+    Remove(Slot),
+}
+
+#[derive(Debug)]
+enum Effect {
+    Add(Slot, u8),
+    Remove(Slot, u8),
+    Leftover(u8),
+}
+
+#[derive(Debug)]
+struct Killed;
+
+#[derive(Debug)]
+struct Running {
+    vrid: u8,
+    addresses: BTreeSet<u8>,
+    ending: bool,
+}
+
+#[derive(Debug)]
+struct Router {
+    addresses: BTreeSet<u8>,
+    active: bool,
+}
+
+/// One life's memory.
+#[derive(Debug, Default)]
+struct Process {
+    running: BTreeMap<Slot, Running>,
+    routers: BTreeMap<Slot, Router>,
+    orders: VecDeque<Order>,
+    effects: VecDeque<Effect>,
+    ended: VecDeque<Slot>,
+    claims: BTreeSet<(u8, Slot)>,
+    earlier: BTreeMap<u8, Slot>,
+    next_slot: u32,
+}
+
+/// What outlives a process, and what is known of it without the ledger.
+struct World {
+    dir: tempfile::TempDir,
+    now: Instant,
+    /// The addresses on the interface.
+    host: BTreeSet<u8>,
+    /// When the routers that are Active said so last.
+    said: BTreeMap<Slot, (u8, Instant)>,
+    /// Acts until it is killed.
+    acts: usize,
+    ledger: Ledger,
+    process: Process,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let (host, now) = (BTreeSet::from([OWN]), Instant::from_nanos(1_000_000_000_000));
+        let (said, process) = (BTreeMap::new(), Process::default());
+        Self { dir, now, host, said, acts: 0, ledger, process }
+    }
+
+    /// Before each act.
+    fn act(&mut self) -> Result<(), Killed> {
+        self.acts = self.acts.checked_sub(1).ok_or(Killed)?;
+        Ok(())
+    }
+
+    fn live(&mut self, life: &Life) -> Result<(), Killed> {
+        self.acts = life.acts;
+        self.start(life)?;
+        life.steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    /// As `Life::open_ledger`, `Service::apply` and `Service::reconcile`.
+    fn start(&mut self, life: &Life) -> Result<(), Killed> {
+        self.now = self.now + Duration::from_millis(life.after);
+        self.process = Process::default();
+        self.ledger = Ledger::open(self.dir.path()).unwrap();
+        let alive = self.ledger.table().alive();
+        let place = |body: &Body| Some(body.vrid).filter(|vrid| life.config.contains_key(vrid));
+        let found = release::found(self.ledger.table(), self.now, place, |_| true);
+        self.release(&found.ended, alive)?;
+        for entry in &found.ended {
+            self.act()?;
+            self.ledger.forget(entry.slot);
+            self.said.remove(&Slot(entry.slot));
+        }
+        self.act()?;
+        self.ledger.table().start(1, self.now);
+        self.process.earlier = found.earlier;
+        let on: BTreeMap<Slot, Body> = found.on.into_iter().collect();
+        let mut left = BTreeSet::new();
+        for (vrid, addresses) in &life.config {
+            left.extend(self.add(*vrid, addresses, &on, alive)?);
+        }
+        self.process.effects.extend(left.into_iter().map(Effect::Leftover));
+        for slot in on.into_keys() {
+            self.note(slot)?;
+            self.process.orders.push_back(Order::Resume(slot));
+        }
+        Ok(())
+    }
+
+    /// As `release::release`.
+    fn release(&mut self, ended: &[Entry], alive: Instant) -> Result<(), Killed> {
+        let holding: Vec<_> = release::holding(self.ledger.table(), ended, alive).collect();
+        let among = holding.iter().map(|(entry, _)| entry.slot).collect();
+        let kept = release::held_by_others(self.ledger.table(), &among);
+        for (_, body) in &holding {
+            for held in release::not_kept(body, &kept, alive) {
+                self.act()?;
+                self.take_off(number(held));
+            }
+        }
+        for (entry, _) in &holding {
+            self.act()?;
+            self.ledger.table().set_released(entry);
+            self.said.remove(&Slot(entry.slot));
+        }
+        Ok(())
+    }
+
+    /// As `Service::add`; gives what is to be taken off.
+    fn add(
+        &mut self,
+        vrid: u8,
+        addresses: &BTreeSet<u8>,
+        on: &BTreeMap<Slot, Body>,
+        alive: Instant,
+    ) -> Result<Vec<u8>, Killed> {
+        let known = self.process.earlier.remove(&vrid);
+        let slot = known.unwrap_or_else(|| self.free_slot());
+        let body = on.get(&slot);
+        let running = Running { vrid, addresses: addresses.clone(), ending: false };
+        self.act()?;
+        self.ledger.begin(slot, body.is_some());
+        self.process.running.insert(slot, running);
+        let mut left = Vec::new();
+        if let Some(body) = body {
+            let ours = body.addresses.iter().filter(|held| !held.own && held.dropped.is_none());
+            let claimed = ours.map(number).filter(|number| addresses.contains(number));
+            self.process.claims.extend(claimed.map(|number| (number, slot)));
+            left.extend(release::left(body, alive).map(number).filter(|n| !addresses.contains(n)));
+        } else {
+            self.note(slot)?;
+        }
+        self.process.orders.push_back(Order::Add(slot, addresses.clone()));
+        Ok(left)
+    }
+
+    fn free_slot(&mut self) -> Slot {
+        loop {
+            let slot = Slot(self.process.next_slot);
+            self.process.next_slot += 1;
+            let reserved = self.process.earlier.values().any(|earlier| *earlier == slot);
+            if !reserved && !self.process.running.contains_key(&slot) {
+                return slot;
+            }
+        }
+    }
+
+    fn note(&mut self, slot: Slot) -> Result<(), Killed> {
+        self.act()?;
+        let running = &self.process.running[&slot];
+        let body = body(running.vrid, &running.addresses);
+        self.ledger.note(slot, body, INTERVAL, self.now).unwrap();
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Killed> {
+        self.ledger.pulse().heartbeat(self.now, None);
+        match step {
+            Step::Reload(config) => self.reload(config),
+            Step::Hear => self.hear(),
+            Step::Obey => self.obey(),
+            Step::Active(nth) => self.nth(*nth, true).map_or(Ok(()), |slot| self.activate(slot)),
+            Step::Yield(nth, fault) => {
+                let state = if *fault { StateName::Fault } else { StateName::Backup };
+                self.nth(*nth, false).map_or(Ok(()), |slot| self.give_up(slot, state))
+            }
+            Step::Effect => self.effect(),
+            Step::Pass(millis) => {
+                if *millis >= 1000 {
+                    self.settle()?;
+                }
+                self.now = self.now + Duration::from_millis(*millis);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), Killed> {
+        while !self.process.orders.is_empty() {
+            self.obey()?;
+        }
+        while !self.process.effects.is_empty() {
+            self.effect()?;
+        }
+        while !self.process.ended.is_empty() {
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    /// As `Service::apply`.
+    fn reload(&mut self, config: &Config) -> Result<(), Killed> {
+        let staying = self.process.running.iter().filter(|(_, running)| !running.ending);
+        let mut old: BTreeMap<u8, Slot> = staying.map(|(slot, r)| (r.vrid, *slot)).collect();
+        for (vrid, addresses) in config {
+            let Some(slot) = old.remove(vrid) else {
+                self.add(*vrid, addresses, &BTreeMap::new(), self.now)?;
+                continue;
+            };
+            let running = self.process.running.get_mut(&slot).unwrap();
+            if running.addresses != *addresses {
+                running.addresses.clone_from(addresses);
+                self.note(slot)?;
+                self.process.orders.push_back(Order::Change(slot, addresses.clone()));
+            }
+        }
+        for slot in old.into_values() {
+            self.process.running.get_mut(&slot).unwrap().ending = true;
+            self.process.orders.push_back(Order::Remove(slot));
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Result<(), Killed> {
+        let Some(slot) = self.process.ended.pop_front() else { return Ok(()) };
+        self.process.running.remove(&slot);
+        self.act()?;
+        self.ledger.end(slot, self.now);
+        Ok(())
+    }
+
+    /// The nth router that listens, or is Active too.
+    fn nth(&self, nth: usize, any: bool) -> Option<Slot> {
+        let routers = self.process.routers.iter().filter(|(_, router)| any || router.active);
+        let slots: Vec<Slot> = routers.map(|(slot, _)| *slot).collect();
+        slots.get(nth % slots.len().max(1)).copied()
+    }
+
+    fn obey(&mut self) -> Result<(), Killed> {
+        match self.process.orders.pop_front() {
+            None => Ok(()),
+            Some(Order::Add(slot, addresses)) => {
+                self.process.routers.insert(slot, Router { addresses, active: false });
+                Ok(())
+            }
+            Some(Order::Change(slot, addresses)) => self.change(slot, addresses),
+            Some(Order::Resume(slot)) => self.activate(slot),
+            Some(Order::Remove(slot)) => {
+                if self.process.routers[&slot].active {
+                    self.say(slot, Priority::RELEASE)?;
+                    self.give_up(slot, StateName::Initialize)?;
+                }
+                self.process.routers.remove(&slot);
+                self.process.ended.push_back(slot);
+                Ok(())
+            }
+        }
+    }
+
+    fn change(&mut self, slot: Slot, new: BTreeSet<u8>) -> Result<(), Killed> {
+        let router = self.process.routers.get_mut(&slot).unwrap();
+        let old = std::mem::replace(&mut router.addresses, new.clone());
+        if router.active {
+            self.say(slot, PRIORITY)?;
+            let (gone, more) = (old.difference(&new), new.difference(&old));
+            self.process.effects.extend(gone.map(|number| Effect::Remove(slot, *number)));
+            self.process.effects.extend(more.map(|number| Effect::Add(slot, *number)));
+        }
+        Ok(())
+    }
+
+    /// As `Protocol::gather`, with what is in the ledger before anything is sent.
+    fn say(&mut self, slot: Slot, priority: Priority) -> Result<(), Killed> {
+        self.act()?;
+        self.ledger.pulse().sending(slot, priority, ChecksumForm::Message, self.now);
+        let vrid = self.ledger.table().body(slot.0).unwrap().vrid;
+        if priority == Priority::RELEASE {
+            self.said.remove(&slot);
+        } else {
+            self.said.insert(slot, (vrid, self.now));
+        }
+        Ok(())
+    }
+
+    fn activate(&mut self, slot: Slot) -> Result<(), Killed> {
+        self.say(slot, PRIORITY)?;
+        let router = self.process.routers.get_mut(&slot).unwrap();
+        if !std::mem::replace(&mut router.active, true) {
+            let all = router.addresses.iter().map(|number| Effect::Add(slot, *number));
+            self.process.effects.extend(all);
+            self.state(slot, StateName::Active)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, slot: Slot, state: StateName) -> Result<(), Killed> {
+        let router = self.process.routers.get_mut(&slot).unwrap();
+        router.active = false;
+        let all = router.addresses.iter().map(|number| Effect::Remove(slot, *number));
+        self.process.effects.extend(all);
+        self.state(slot, state)
+    }
+
+    fn state(&mut self, slot: Slot, state: StateName) -> Result<(), Killed> {
+        self.act()?;
+        self.ledger.pulse().state(slot, state, PRIORITY, self.now);
+        if state != StateName::Active {
+            self.said.remove(&slot);
+        }
+        Ok(())
+    }
+
+    /// As the effects thread moves addresses, by claims.
+    fn effect(&mut self) -> Result<(), Killed> {
+        let Some(effect) = self.process.effects.pop_front() else { return Ok(()) };
+        self.act()?;
+        let claims = &mut self.process.claims;
+        let off = match effect {
+            Effect::Add(slot, number) => {
+                claims.insert((number, slot));
+                self.host.insert(number);
+                return Ok(());
+            }
+            Effect::Remove(slot, number) => claims.remove(&(number, slot)).then_some(number),
+            Effect::Leftover(number) => Some(number),
+        };
+        let held = |number| claims.iter().any(|(held, _)| *held == number);
+        // The effects thread is told which are the host's own.
+        if let Some(number) = off.filter(|number| *number != OWN && !held(*number)) {
+            self.take_off(number);
+        }
+        Ok(())
+    }
+
+    fn take_off(&mut self, number: u8) {
+        assert_ne!(number, OWN, "the host's own");
+        self.host.remove(&number);
+    }
+
+    /// What a start with this configuration is to leave there.
+    fn right(&self, last: &Life) -> BTreeSet<u8> {
+        let now = self.now + Duration::from_millis(last.after);
+        let on = self.said.values().filter(|(_, at)| now < *at + 3 * INTERVAL);
+        let held = on.filter_map(|(vrid, _)| last.config.get(vrid)).flatten();
+        held.copied().chain([OWN]).collect()
+    }
+}
+
+fn body(vrid: u8, addresses: &BTreeSet<u8>) -> Body {
+    let held = |number: &u8| Held {
+        ip: IpAddr::from([192, 0, 2, *number]),
+        prefix: 24,
+        device: "eth0".to_owned(),
+        ifindex: 0,
+        own: *number == OWN,
+        dropped: None,
+    };
+    Body {
+        name: format!("VI_{vrid}"),
+        interface: "eth0".to_owned(),
+        ifindex: 2,
+        family: 4,
+        vrid,
+        frames: [vec![1; 50], vec![2; 50]],
+        addresses: addresses.iter().map(held).collect(),
+    }
+}
+
+fn number(held: &Held) -> u8 {
+    match held.ip {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(_) => unreachable!("none is made here"),
+    }
+}
+
+fn configs() -> impl Strategy<Value = Config> {
+    btree_map(1..4_u8, btree_set(OWN..7, 0..4), 0..4)
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => configs().prop_map(Step::Reload),
+        1 => Just(Step::Hear),
+        6 => Just(Step::Obey),
+        4 => any::<usize>().prop_map(Step::Active),
+        2 => any::<(usize, bool)>().prop_map(|(nth, fault)| Step::Yield(nth, fault)),
+        8 => Just(Step::Effect),
+        1 => Just(Step::Pass(10)),
+        1 => Just(Step::Pass(2000)),
+    ]
+}
+
+fn lives() -> impl Strategy<Value = Life> {
+    // At once, within what the peers wait, and beyond; also beyond what an address lingers.
+    let after = prop_oneof![Just(0_u64), Just(100), Just(2900), Just(3100), Just(60_000)];
+    (after, configs(), vec(steps(), 0..40), 0..80_usize)
+        .prop_map(|(after, config, steps, acts)| Life { after, config, steps, acts })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_next_start_leaves_the_right_addresses(
+        earlier in vec(lives(), 1..4),
+        last in lives(),
+    ) {
+        let mut world = World::new();
+        for life in &earlier {
+            // However it ended: nobody cleans up.
+            let _ = world.live(life);
+        }
+        let right = world.right(&last);
+        world.acts = usize::MAX;
+        world.start(&last).unwrap();
+        world.settle().unwrap();
+        prop_assert_eq!(&world.host, &right);
+    }
+}
