@@ -76,7 +76,7 @@ fn a_full_ring_is_counted_and_the_frames_go_up() -> Result<()> {
     let (good_read, bad_read) = read(&mut ring);
     ensure!(good_read == counters.accepted(), "{good_read} read, {counters:?}");
     ensure!(good_read + counters.ring_full() == u64::from(SENT), "{good_read} read, {counters:?}");
-    ensure!(good_read > 4000 && counters.ring_full() > 100, "{counters:?}");
+    ensure!(good_read > 1000 && counters.ring_full() > 100, "{counters:?}");
     ensure!(counters.refused(Reject::Type) == 20 && (1..=2).contains(&bad_read), "{counters:?}");
     // And with room again, again.
     let mut run = |frame: &[u8]| -> Result<u32> {

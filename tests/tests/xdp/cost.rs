@@ -116,7 +116,7 @@ fn frames_cost_little() -> Result<()> {
     let other = least(&mut bench, &udp, XDP_PASS, RUNS, |_| ())?;
     let early = least(&mut bench, &bad, XDP_DROP, RUNS, empty)?;
     let late = least(&mut bench, &sum, XDP_DROP, RUNS, empty)?;
-    let told = least(&mut bench, &good, XDP_DROP, 4000, empty)?;
+    let told = least(&mut bench, &good, XDP_DROP, 1000, empty)?;
 
     let mut watcher = bench.fast.watcher().context("the watcher was taken")?;
     bench.run(&good, 1)?;

@@ -28,7 +28,7 @@ const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
 /// Frames in one test run, after which the kernel says how long one took.
 const FRAMES: u32 = 100_000;
 /// The same where each leaves a record for which there must be room.
-const RECORDS: u32 = 1_000;
+const RECORDS: u32 = 1000;
 
 /// Measures each kind of frame and an empty program in turns.
 pub(crate) fn run(bench: &Bench, table: &mut Table) {
