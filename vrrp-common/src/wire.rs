@@ -11,6 +11,8 @@ pub const PROTOCOL: u8 = 112;
 pub const TTL: u8 = 255;
 /// The IPv4 group (RFC 9568 §5.1.1.2).
 pub const GROUP_V4: [u8; 4] = [224, 0, 0, 18];
+/// The IPv6 group (RFC 9568 §5.1.2.2).
+pub const GROUP_V6: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
 /// The only message type (RFC 9568 §5.2.2).
 pub const TYPE_ADVERTISEMENT: u8 = 1;
 /// Bytes in front of the addresses, in both versions.
@@ -105,6 +107,14 @@ impl core::fmt::Display for EmitError {
 }
 
 impl core::error::Error for EmitError {}
+
+/// The group that adverts of a family go to (RFC 9568 §5.1).
+pub const fn group(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(core::net::Ipv4Addr::from_octets(GROUP_V4)),
+        Family::V6 => IpAddr::V6(core::net::Ipv6Addr::from_octets(GROUP_V6)),
+    }
+}
 
 /// The family of an address.
 pub const fn family_of(address: IpAddr) -> Family {

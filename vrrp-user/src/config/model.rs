@@ -230,14 +230,20 @@ pub struct Instance {
     pub preempt: bool,
     /// `preempt_delay`.
     pub preempt_delay: Duration,
-    /// `auth_pass` of `auth_type PASS`, padded with zeros.
-    pub password: Option<[u8; 8]>,
+    /// `authentication`, in VRRPv2.
+    pub auth: Option<Auth>,
     /// `virtual_ipaddress`, 255 at most.
     pub addresses: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`, and what did not fit the advert.
     pub excluded: Vec<VirtualAddress>,
-    /// `mcast_src_ip`.
+    /// `mcast_src_ip` or `unicast_src_ip`.
     pub source: Option<IpAddr>,
+    /// `track_src_ip`: a fault while `source` is on no interface.
+    pub track_source: bool,
+    /// Where its adverts go.
+    pub destination: Destination,
+    /// `use_vmac`, `use_ipvlan`: an interface of its own.
+    pub own_link: Option<OwnLink>,
     /// The `garp_*` keywords.
     pub announce: Announce,
     /// `track_script`.
@@ -252,10 +258,117 @@ pub struct Instance {
     pub lower_prio_no_advert: bool,
     /// `higher_prio_send_advert`.
     pub higher_prio_send_advert: bool,
+    /// `accept`: the addresses answer to others while it is not their owner; unset by `no_accept` and
+    /// by strict mode.
+    pub accept: bool,
+    /// Any difference between the address lists refuses an advert: `vip_mismatch drop`, strict mode.
+    pub same_addresses: bool,
+    /// `skip_check_adv_addr`: the addresses of an advert are not looked at when the one before it came
+    /// from the same sender.
+    pub skip_check_adv_addr: bool,
+    /// `owner_ignore_adverts`.
+    pub owner_ignore_adverts: bool,
+    /// `down_timer_adverts`: intervals without an advert until a Backup takes over, 1 to 100.
+    pub down_timer_adverts: u8,
+    /// `timer_expired_backup`: a `nopreempt` router that wakes late takes it that one of this priority
+    /// has taken over.
+    pub timer_expired_backup: Option<Priority>,
+    /// `promote_secondaries`.
+    pub promote_secondaries: bool,
     /// `notify` and its kin.
     pub notify: Notify,
     /// Where the block's name was written.
     pub span: Span,
+}
+
+impl Instance {
+    /// The password of simple text authentication.
+    pub fn password(&self) -> Option<[u8; 8]> {
+        match self.auth {
+            Some(Auth::Pass(password)) => Some(password),
+            Some(Auth::Ah(_)) | None => None,
+        }
+    }
+}
+
+/// How VRRPv2 adverts show that they come from one of us (RFC 2338 §5.3.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `auth_type PASS`: `auth_pass` in the advert, padded with zeros.
+    Pass([u8; 8]),
+    /// `auth_type AH`: `auth_pass`, padded with zeros, as the key of an IPsec authentication header.
+    Ah([u8; 8]),
+}
+
+/// Where adverts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To a multicast group: VRRP's own, `mcast_dst_ip`, or `vrrp_mcast_group4` and `6`.
+    Group(IpAddr),
+    /// To each peer: `unicast_peer`.
+    Peers(Unicast),
+}
+
+/// Adverts to single hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unicast {
+    /// `unicast_peer`: the others, none of them twice.
+    pub peers: Vec<Peer>,
+    /// `unicast_ttl`: TTL or hop limit, 0 to 255.
+    pub ttl: u8,
+    /// `check_unicast_src`: adverts of others than the peers are refused.
+    pub check_source: bool,
+}
+
+/// One of `unicast_peer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The least TTL or hop limit of its adverts.
+    pub min_ttl: u8,
+    /// The greatest.
+    pub max_ttl: u8,
+}
+
+/// An interface that an instance makes for itself on top of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnLink {
+    /// Its kind.
+    pub kind: OwnLinkKind,
+    /// Its name: as written, else `vrrp.VRID` or `vrrp6.VRID` after `vmac_prefix`.
+    pub name: String,
+    /// `vmac_xmit_base`: adverts leave by the instance's interface and not by this one.
+    pub send_on_base: bool,
+    /// `use_vmac_addr`: also one on each other interface that has addresses of the instance.
+    pub for_addresses: bool,
+}
+
+/// Which kind of interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnLinkKind {
+    /// `use_vmac`: a macvlan in private mode with this MAC address, the virtual router's unless another
+    /// is written.
+    Macvlan([u8; 6]),
+    /// `use_ipvlan`: an ipvlan in layer 2, with an address to send from (needed over IPv4).
+    Ipvlan {
+        /// The address and its prefix length.
+        source: Option<(IpAddr, u8)>,
+        /// The mode.
+        mode: IpvlanMode,
+    },
+}
+
+/// How ipvlans on one interface reach each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpvlanMode {
+    /// Directly.
+    #[default]
+    Bridge,
+    /// Not at all.
+    Private,
+    /// By the switch.
+    Vepa,
 }
 
 /// A file with the place it came from.

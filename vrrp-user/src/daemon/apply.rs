@@ -135,8 +135,7 @@ impl Service {
         let Some(running) = self.running.get_mut(&slot) else { return };
         // Where it was written may have moved without a change of meaning.
         let same = running.settings == settings
-            && (running.instance.source, running.instance.password)
-                == (instance.source, instance.password);
+            && (running.instance.source, running.instance.auth) == (instance.source, instance.auth);
         running.instance = instance.clone();
         if same {
             return;

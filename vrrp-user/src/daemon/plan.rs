@@ -100,19 +100,19 @@ pub(crate) fn route(
             priority: Priority::RELEASE,
             interval,
             addresses: &addresses,
-            password: instance.password,
+            password: instance.password(),
             form: instance.form,
             source,
             destination: IpAddr::V4(Ipv4Addr::from_octets(wire::GROUP_V4)),
         },
     )?;
-    let auth_type = if instance.password.is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
+    let auth_type = if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
     let rule = abi::Router {
         slot: slot.0,
         interval,
         version: instance.version as u8,
         auth_type,
-        password: instance.password.unwrap_or_default(),
+        password: instance.password().unwrap_or_default(),
         source: wire::octets(source),
         addresses: addresses.len().min(255) as u8,
         flags: 0,

@@ -59,7 +59,7 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
         Reject::AuthType => format!(
             "authentication type {}, expected {}: set `auth_type` alike on all routers",
             auth(byte(4)),
-            auth(if instance.password.is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE })
+            auth(if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE })
         ),
         Reject::AuthData => {
             "received an invalid passwd: set `auth_pass` alike on all routers".to_owned()

@@ -29,7 +29,7 @@ fn c01_plain_web_pair() {
     let vi_1 = run(&loaded, "VI_1");
     assert_eq!((vi_1.vrid.get(), vi_1.priority.get(), vi_1.interval.get()), (51, 110, SECOND));
     assert_eq!((vi_1.version, vi_1.family, vi_1.wants_master), (Version::V2, Family::V4, true));
-    assert_eq!(vi_1.password, Some(*b"1111\0\0\0\0"));
+    assert_eq!(vi_1.password(), Some(*b"1111\0\0\0\0"));
     assert_eq!(vi_1.interface, "eth0");
     assert_eq!(addresses(vi_1), ["192.0.2.250/24"]);
     assert_eq!(vi_1.addresses[0].device, "eth0");
@@ -43,7 +43,7 @@ fn c02_brace_glued_to_the_word() {
     assert_eq!(loaded.diags, []);
     let vi_1 = run(&loaded, "VI_1");
     assert_eq!((vi_1.vrid.get(), vi_1.priority.get()), (52, 120));
-    assert_eq!(vi_1.password, Some(*b"2222\0\0\0\0"));
+    assert_eq!(vi_1.password(), Some(*b"2222\0\0\0\0"));
     assert_eq!(vi_1.track_scripts[0].name, "chk_nginx");
     assert_eq!(vi_1.track_scripts[0].weight.value, 0);
     assert_eq!(addresses(vi_1), ["192.0.2.251/32"]);
@@ -80,7 +80,7 @@ fn c10_crlf() {
     assert_eq!(loaded.diags, []);
     let vi_1 = run(&loaded, "VI_1");
     assert_eq!((vi_1.vrid.get(), vi_1.priority.get()), (62, 140));
-    assert_eq!(vi_1.password, Some(*b"crlfpass"));
+    assert_eq!(vi_1.password(), Some(*b"crlfpass"));
     assert_eq!(vi_1.track_scripts.len(), 1);
     assert_eq!(script(&loaded, "chk").command.argv, ["/bin/true"]);
 }
@@ -90,9 +90,9 @@ fn c12_long_password() {
     let loaded = handed("C12-auth-pass-long.conf");
     assert_eq!(faults(&loaded), ["6:19 warning changed"]);
     assert!(loaded.startable().is_ok());
-    assert_eq!(run(&loaded, "VI_1").password, Some(*b"Password"));
-    assert_eq!(run(&loaded, "VI_2").password, Some(*b"12345678"));
-    assert_eq!(run(&loaded, "VI_3").password, Some(*b"abc\0\0\0\0\0"));
+    assert_eq!(run(&loaded, "VI_1").password(), Some(*b"Password"));
+    assert_eq!(run(&loaded, "VI_2").password(), Some(*b"12345678"));
+    assert_eq!(run(&loaded, "VI_3").password(), Some(*b"abc\0\0\0\0\0"));
     snapshot("C12", &loaded);
 }
 
@@ -175,10 +175,10 @@ fn c20_no_authentication_in_version_3() {
     let loaded = handed("C20-v3-with-auth.conf");
     assert_eq!(faults(&loaded), ["9:5 warning auth"]);
     let vi_1 = run(&loaded, "VI_1");
-    assert_eq!((vi_1.version, vi_1.password), (Version::V3, None));
+    assert_eq!((vi_1.version, vi_1.password()), (Version::V3, None));
     assert_eq!(vi_1.interval, Duration::from_millis(100));
     let vi_2 = run(&loaded, "VI_2");
-    assert_eq!((vi_2.version, vi_2.password), (Version::V2, Some(*b"lab12345")));
+    assert_eq!((vi_2.version, vi_2.password()), (Version::V2, Some(*b"lab12345")));
     snapshot("C20", &loaded);
 }
 
@@ -289,7 +289,7 @@ fn c42_as_little_as_possible() {
     assert_eq!(loaded.diags, []);
     let a = run(&loaded, "a");
     assert_eq!((a.wants_master, a.priority, a.interval.get()), (false, Priority::DEFAULT, SECOND));
-    assert_eq!((a.version, a.password, a.vrid.get()), (Version::V2, None, 133));
+    assert_eq!((a.version, a.password(), a.vrid.get()), (Version::V2, None, 133));
     assert_eq!(addresses(a), ["192.0.2.250/32"]);
     assert_eq!(a.announce, Announce::default());
     assert_eq!((a.preempt, a.form), (true, ChecksumForm::PseudoHeader));

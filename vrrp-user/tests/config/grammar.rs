@@ -45,7 +45,7 @@ fn whole_blocks_on_one_line() {
     );
     let a = run(&loaded, "A");
     assert_eq!((a.vrid.get(), a.priority.get(), a.preempt), (7, 90, false));
-    assert_eq!(a.password, Some(*b"1111\0\0\0\0"));
+    assert_eq!(a.password(), Some(*b"1111\0\0\0\0"));
     // keepalived reads one keyword a line: worth a word for whoever has one beside us.
     assert!(loaded.diags.iter().all(|diag| diag.code == Code::OneLine));
     assert_eq!(loaded.diags.len(), 6);
@@ -132,14 +132,14 @@ fn quotes_join_and_keep_signs() {
     );
     assert_eq!(loaded.diags, []);
     assert_eq!(config(&loaded).global.router_id.as_deref(), Some("ab cd"));
-    assert_eq!(run(&loaded, "VI 1").password, Some(*b"a#b!{}\0\0"));
+    assert_eq!(run(&loaded, "VI 1").password(), Some(*b"a#b!{}\0\0"));
 }
 
 #[test]
 fn a_comment_inside_a_password_is_worth_a_word() {
     let loaded = instance("authentication {\nauth_type PASS\nauth_pass p@ss!word\n}");
     assert_eq!(faults(&loaded), ["7:11 warning cut-by-comment"]);
-    assert_eq!(run(&loaded, "VI_1").password, Some(*b"p@ss\0\0\0\0"));
+    assert_eq!(run(&loaded, "VI_1").password(), Some(*b"p@ss\0\0\0\0"));
     let loaded =
         instance("authentication {\nauth_type PASS\nauth_pass 1111 # in every tutorial\n}");
     assert_eq!(loaded.diags, []);
@@ -177,7 +177,7 @@ fn spaces_from_a_web_page_are_spaces() {
         ["5:9 warning odd-space", "6:15 warning odd-space", "8:12 warning odd-space"]
     );
     let vi_1 = run(&loaded, "VI_1");
-    assert_eq!((vi_1.priority.get(), vi_1.password), (150, Some(*b"x\0\0\0\0\0\0\0")));
+    assert_eq!((vi_1.priority.get(), vi_1.password()), (150, Some(*b"x\0\0\0\0\0\0\0")));
 }
 
 #[rstest]
@@ -200,7 +200,7 @@ fn a_dollar_alone_is_a_character() {
     let loaded =
         instance("authentication {\nauth_type PASS\nauth_pass a$b$\n}\nnotify \"/a '$HOME'\"");
     assert_eq!(loaded.diags, []);
-    assert_eq!(run(&loaded, "VI_1").password, Some(*b"a$b$\0\0\0\0"));
+    assert_eq!(run(&loaded, "VI_1").password(), Some(*b"a$b$\0\0\0\0"));
 }
 
 #[test]

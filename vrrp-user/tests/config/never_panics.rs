@@ -29,7 +29,7 @@ fn holds(loaded: &Loaded) {
             assert!((1..=255).contains(&instance.addresses.len()), "{instance:?}");
             assert!(instance.priority.get() > 0);
             assert!(instance.family == Family::V4, "IPv6 is not served yet");
-            assert!(instance.password.is_none() || instance.version == Version::V2);
+            assert!(instance.password().is_none() || instance.version == Version::V2);
             let field = instance.interval.field(instance.version);
             assert!(field.is_some_and(|field| field > 0), "{:?}", instance.interval);
             for tracked in &instance.track_scripts {

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::time::CENTISECOND;
-use vrrp_common::{Family, Interval, Priority, Version};
+use vrrp_common::{Family, Interval, Priority, Version, wire};
 
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag};
-use super::super::model::{Config, Global, Instance, Refused, Span};
+use super::super::model::{Auth, Config, Destination, Global, Instance, Refused, Span};
 use super::super::suggest::{nearest, shown};
 use super::super::value::{Bad, said, seconds};
 use super::super::words::{self, OWN_WORDS, Place};
@@ -19,6 +19,8 @@ use super::items::{Item, bad_value, first, items};
 use super::script::Scripts;
 use super::{Ctx, Refusal, auth, block_name, track};
 
+/// Missed adverts until a takeover (RFC 9568 §6.1).
+const DOWN_TIMER_ADVERTS: u8 = 3;
 /// The most addresses an advert can count.
 const MOST: usize = 255;
 
@@ -143,10 +145,13 @@ impl Maker<'_> {
             family,
             preempt,
             preempt_delay: draft.preempt_delay.map_or(Duration::ZERO, |(delay, _)| delay),
-            password,
+            auth: password.map(Auth::Pass),
             addresses: plain(addresses),
             excluded: plain(excluded),
             source: draft.source.map(|(source, _)| source),
+            track_source: false,
+            destination: Destination::Group(wire::group(family)),
+            own_link: None,
             announce: draft.garp.resolve(&self.defaults.garp),
             track_scripts,
             track_interfaces,
@@ -154,6 +159,13 @@ impl Maker<'_> {
             form: draft.form,
             lower_prio_no_advert: draft.lower_prio_no_advert,
             higher_prio_send_advert: draft.higher_prio_send_advert,
+            accept: true,
+            same_addresses: false,
+            skip_check_adv_addr: false,
+            owner_ignore_adverts: false,
+            down_timer_adverts: DOWN_TIMER_ADVERTS,
+            timer_expired_backup: None,
+            promote_secondaries: false,
             notify: draft.notify,
             span: self.span.clone(),
         });
