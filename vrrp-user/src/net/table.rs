@@ -1,7 +1,7 @@
 //! The host's interfaces and addresses as values, kept up to date by the kernel's messages.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -12,6 +12,8 @@ use crate::transmit::Mac;
 
 /// `RT_SCOPE_HOST`: valid on this host only.
 const SCOPE_HOST: u8 = 254;
+/// `IFAPROT_KERNEL_LL`: a link-local address that the kernel gave the interface by itself.
+const KERNEL_LINK_LOCAL: u8 = 3;
 
 /// An address on one of the host's interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,20 @@ pub struct HostAddress {
     pub secondary: bool,
     /// All its `IFA_F_` flags.
     pub flags: u32,
+}
+
+impl HostAddress {
+    /// Whether the kernel uses it: not before duplicate address detection has ended well (RFC 4862
+    /// §5.4).
+    pub fn is_usable(&self) -> bool {
+        let flags = AddressFlags::from_bits_retain(self.flags);
+        !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed)
+    }
+
+    /// Whether duplicate address detection has found it at another host (RFC 4862 §5.4.5).
+    pub fn is_duplicate(&self) -> bool {
+        AddressFlags::from_bits_retain(self.flags).contains(AddressFlags::Dadfailed)
+    }
 }
 
 /// One of the host's interfaces.
@@ -66,11 +82,35 @@ impl Interface {
         candidates().filter(|a| !a.secondary).find_map(v4).or_else(|| candidates().find_map(v4))
     }
 
+    /// The source address for adverts over IPv6: a link-local address of the interface (RFC 9568 §7.2)
+    /// that is not in `not`, the virtual ones, and that the kernel uses: neither tentative nor a
+    /// duplicate.
+    ///
+    /// Of several: the one that the kernel made before others, else the lowest. The kernel lists the
+    /// newest first, so its order would have a restart choose another than the running daemon has.
+    pub fn primary_v6(&self, not: &BTreeSet<IpAddr>) -> Option<Ipv6Addr> {
+        let candidates = self.addresses.iter().filter(|a| a.is_usable() && !not.contains(&a.ip));
+        let link_local = candidates.filter_map(|address| match address.ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                Some((address.proto != KERNEL_LINK_LOCAL, ip))
+            }
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        });
+        link_local.min().map(|(_, ip)| ip)
+    }
+
     /// Puts an address where the kernel has it: secondary ones last, others behind the last that is
     /// none. `false`: it was there, just so.
     fn put(&mut self, address: &HostAddress) -> bool {
-        if self.addresses.contains(address) {
-            return false;
+        let same = |a: &HostAddress| (a.ip, a.prefix) == (address.ip, address.prefix);
+        if let Some(known) = self.addresses.iter_mut().find(|a| same(a)) {
+            if known == address {
+                return false;
+            }
+            if known.secondary == address.secondary {
+                known.clone_from(address);
+                return true;
+            }
         }
         self.take(address);
         let at = self
@@ -401,5 +441,58 @@ mod tests {
         assert_eq!(of(&[250]), Some(1));
         assert_eq!(of(&[250, 1]), Some(2));
         assert_eq!(of(&[250, 1, 2]), None);
+    }
+
+    fn v6(ip: &str, flags: AddressFlags, proto: u8) -> RouteNetlinkMessage {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        message.header.index = 2;
+        message.header.prefix_len = 64;
+        message.attributes = vec![
+            AddressAttribute::Address(ip.parse().unwrap()),
+            AddressAttribute::Flags(flags),
+            AddressAttribute::Protocol(proto.into()),
+        ];
+        NewAddress(message)
+    }
+
+    #[test]
+    fn the_source_over_ipv6_is_a_link_local_address_in_use() {
+        let (done, tentative) = (AddressFlags::Permanent, AddressFlags::Tentative);
+        let duplicate = AddressFlags::Tentative | AddressFlags::Dadfailed;
+        let (table, changes) = with([
+            NewLink(link(2, "eth0", up())),
+            v6("2001:db8::1", done, 0),
+            v6("fe80::8", done, 0),
+            v6("fe80::9", tentative, KERNEL_LINK_LOCAL),
+            v6("fe80::2", duplicate, 0),
+            v6("fe80::3", tentative, 0),
+            v6("fe80::9", done, KERNEL_LINK_LOCAL),
+            v6("fe80::7", done, 0),
+        ]);
+        assert_eq!(changes.len(), 8, "the end of detection is told: {changes:?}");
+        let interface = &table.interfaces[&2];
+        let of = |not: &[&str]| {
+            let not = not.iter().map(|ip| ip.parse().unwrap()).collect();
+            interface.primary_v6(&not).map(|ip| ip.to_string())
+        };
+        assert_eq!(of(&[]).as_deref(), Some("fe80::9"));
+        assert_eq!(of(&["fe80::9"]).as_deref(), Some("fe80::7"));
+        assert_eq!(of(&["fe80::9", "fe80::7"]).as_deref(), Some("fe80::8"));
+        assert_eq!(of(&["fe80::9", "fe80::7", "fe80::8"]), None);
+        let duplicates = interface.addresses.iter().filter(|a| a.is_duplicate());
+        assert_eq!(duplicates.count(), 1);
+    }
+
+    #[test]
+    fn a_change_of_an_address_moves_it_nowhere() {
+        let (table, _) = with([
+            NewLink(link(2, "eth0", up())),
+            v6("fe80::1", AddressFlags::Tentative, 0),
+            v6("fe80::2", AddressFlags::Permanent, 0),
+            v6("fe80::1", AddressFlags::Permanent, 0),
+        ]);
+        let order: Vec<_> = table.interfaces[&2].addresses.iter().map(|a| a.ip).collect();
+        assert_eq!(order, ["fe80::1", "fe80::2"].map(|ip| ip.parse::<IpAddr>().unwrap()));
     }
 }
