@@ -140,6 +140,14 @@ impl Instance<'_> {
         Some((text("reason"), text("source"), text("detail")))
     }
 
+    /// Its last takeover: for what it had waited, and whether the address was on before.
+    pub fn takeover(&self) -> Option<(&str, bool)> {
+        let takeover = self.0.get("takeover").filter(|takeover| !takeover.is_null())?;
+        takeover["advert_ms"].as_f64()?;
+        takeover["announced_ms"].as_f64()?;
+        Some((takeover["after"].as_str()?, takeover["address_was_on"].as_bool()?))
+    }
+
     /// The whole of it, for messages.
     pub fn json(&self) -> String {
         self.0.to_string()

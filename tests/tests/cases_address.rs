@@ -113,11 +113,22 @@ fn b34_the_winner_adopts_its_leftover() -> Result<()> {
     let mut r1 = alone(&lab, Instance::new(255))?;
     let client = lab.ask(ADDRESS, 200)?;
     wait_until("the client is served", LIMIT, || client.served_by() == Some(11))?;
+    r1.wait_log("(VI_1) took over as the owner, without a wait: advert +", LIMIT)?;
+    let takeover = |r1: &Daemon| -> Result<Option<(String, bool)>> {
+        let status = r1.status()?;
+        let told = status.instance("VI_1")?.takeover().map(|(after, on)| (after.to_owned(), on));
+        Ok(told)
+    };
+    let told = takeover(&r1)?;
+    ensure!(told == Some(("owner".to_owned(), false)), "{told:?}");
     r1.kill()?;
     let killed = now();
     pause(500);
     let r1 = lab.run("r1", &Instance::new(255).alone(2))?;
     pause(3000);
+    r1.wait_log("(VI_1) went on, without a wait: advert +", LIMIT)?;
+    let told = takeover(&r1)?;
+    ensure!(told == Some(("resumed".to_owned(), true)), "{told:?}");
     ensure!(lab.holds("r1", VIP), "it is gone: {}", r1.log_end());
     let gap = client.finish().longest_gap_after(killed);
     ensure!(gap < Duration::from_millis(100), "{gap:?} without an answer");

@@ -38,6 +38,6 @@ pub mod settings;
 
 pub use engine::Engine;
 pub use input::{Advert, Health, Input, Link, Outcome, Slot};
-pub use output::{Effect, Event, StateName, Transmit, Watch, Why};
+pub use output::{Effect, Event, StateName, Transmit, Waited, Watch, Why};
 pub use router::{Following, Stats, View};
 pub use settings::{Settings, TrackerId, VirtualAddress};

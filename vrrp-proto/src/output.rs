@@ -163,6 +163,20 @@ pub enum Why {
     Shutdown,
 }
 
+/// For what a router waited before it became Active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The silence of the Active router, for Master_Down_Interval.
+    Silence {
+        /// When the last advert came; `None` where none was ever heard.
+        heard: Option<Instant>,
+    },
+    /// Nothing: it owns the addresses.
+    Owner,
+    /// Nothing: it was Active in an earlier life of this process.
+    Resumed,
+}
+
 /// Something worth telling: to the log, to notify scripts, to `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -179,13 +193,13 @@ pub enum Event {
         /// Its priority now.
         priority: Priority,
     },
-    /// A Backup became Active because its time had come; comes behind the [`Event::Transition`].
+    /// A router became Active because its time had come; comes behind the [`Event::Transition`].
     TookOver {
         /// The router.
         slot: Slot,
-        /// When the last advert came; `None` where none was ever heard.
-        heard: Option<Instant>,
-        /// When Master_Down_Timer ran out.
+        /// For what it had waited.
+        waited: Waited,
+        /// When its time had come: Master_Down_Timer ran out, or there was nothing to wait for.
         due: Instant,
     },
     /// Tracking moved a router's priority.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use support::{SLOT, advert, at, every, ms, settings, tracker};
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{
-    Advert, Effect, Engine, Event, Health, Input, Link, Settings, StateName, Watch, Why,
+    Advert, Effect, Engine, Event, Health, Input, Link, Settings, StateName, Waited, Watch, Why,
 };
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 11));
@@ -253,11 +253,12 @@ fn one_that_was_active_goes_on_without_listening() {
     // With the priority it had, until what has a weight has spoken.
     assert_eq!(engine.poll_transmit().map(|t| t.priority), Some(Priority::new(120)));
     let events: Vec<Event> = std::iter::from_fn(|| engine.poll_event()).collect();
-    let last = events.last();
-    assert!(
-        matches!(last, Some(Event::Transition { to: StateName::Active, why: Why::Resumed, .. })),
-        "{last:?}"
-    );
+    let [Event::Transition { to: StateName::Active, why: Why::Resumed, .. }, took_over] =
+        &events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*took_over, Event::TookOver { slot: SLOT, waited: Waited::Resumed, due: now });
 }
 
 /// What it does once it is too late: it listens, and lets go of what it held.

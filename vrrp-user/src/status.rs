@@ -122,19 +122,39 @@ pub struct Arrivals {
     pub max_ms: f64,
 }
 
-/// A takeover's stages, each as its time behind the end of the wait for the old MASTER.
+/// For what a router had waited before it became MASTER.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum After {
+    /// The silence of the old MASTER.
+    #[default]
+    Silence,
+    /// Nothing: it owns the addresses.
+    Owner,
+    /// Nothing: it was MASTER before the daemon was started anew, and went on.
+    Resumed,
+}
+
+/// A takeover's stages, each as its time behind the end of the wait for the old MASTER, or behind the
+/// start where there was nothing to wait for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Takeover {
     /// When it was.
     pub ago_ms: u64,
-    /// From the last advert to the end of the wait; not there where none was ever heard.
+    /// For what it had waited.
+    #[serde(default)]
+    pub after: After,
+    /// From the last advert to the end of the wait; not there where none was ever heard or waited for.
     pub silence_ms: Option<f64>,
     /// The daemon knew of it.
     pub woke_ms: f64,
     /// The first advert had left.
     pub advert_ms: Option<f64>,
-    /// The first address was there.
+    /// The first address was there; not there where it was on before.
     pub address_ms: Option<f64>,
+    /// The first address was on its interface before.
+    #[serde(default)]
+    pub address_was_on: bool,
     /// The first announcement had left.
     pub announced_ms: Option<f64>,
     /// The first notify command ran.
@@ -359,15 +379,20 @@ fn render_times(out: &mut String, i: &Instance) {
 
 /// A takeover's stages in a row.
 fn stages(t: &Takeover) -> String {
-    let silence = t.silence_ms.map(|ms| format!("silence {ms:.2} ms"));
-    let named = [
-        ("advert", t.advert_ms),
-        ("address", t.address_ms),
-        ("announced", t.announced_ms),
-        ("notify", t.notify_ms),
+    let stage = |name, ms: Option<f64>| ms.map(|ms| format!("{name} +{ms:.2} ms"));
+    let first = match t.after {
+        After::Silence => t.silence_ms.map(|ms| format!("silence {ms:.2} ms")),
+        After::Owner => Some("owner".to_owned()),
+        After::Resumed => Some("went on after a restart".to_owned()),
+    };
+    let on = t.address_was_on.then(|| "address on before".to_owned());
+    let rest = [
+        stage("advert", t.advert_ms),
+        on.or_else(|| stage("address", t.address_ms)),
+        stage("announced", t.announced_ms),
+        stage("notify", t.notify_ms),
     ];
-    let stages = named.into_iter().filter_map(|(name, ms)| Some(format!("{name} +{:.2} ms", ms?)));
-    silence.into_iter().chain(stages).collect::<Vec<_>>().join(", ")
+    std::iter::once(first).chain(rest).flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A time as people read it.

@@ -21,7 +21,7 @@ use self::watch::{BACKSTOP, Watched};
 use crate::election::Bearing;
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Outcome, Slot};
-use crate::output::{Effect, Event, StateName, Transmit, Why};
+use crate::output::{Effect, Event, StateName, Transmit, Waited, Why};
 use crate::settings::{Settings, TrackerId, VirtualAddress};
 use crate::timers::Announcements;
 
@@ -166,8 +166,7 @@ impl Router {
                     let due = backup.down_at;
                     let heard = backup.last_heard();
                     let why = backup.why_active(now, self.since, self.priority);
-                    self.become_active(now, why, lanes);
-                    lanes.events.push_back(Event::TookOver { slot: self.slot, heard, due });
+                    self.become_active(now, why, (Waited::Silence { heard }, due), lanes);
                 }
             }
             State::Active(active) => {
@@ -309,7 +308,7 @@ impl Router {
         }
         if let Some(until) = self.resumes.take() {
             if now < until {
-                self.become_active(now, Why::Resumed, lanes);
+                self.become_active(now, Why::Resumed, (Waited::Resumed, now), lanes);
                 return;
             }
             // Another one has the addresses by now.
@@ -320,7 +319,7 @@ impl Router {
             return;
         }
         if self.priority.is_owner() {
-            self.become_active(now, Why::Owner, lanes);
+            self.become_active(now, Why::Owner, (Waited::Owner, now), lanes);
         } else {
             self.become_backup(now, None, why, lanes);
         }
@@ -340,7 +339,14 @@ impl Router {
         self.enter(now, State::Backup(backup), why, lanes);
     }
 
-    fn become_active(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
+    /// `waited`: for what, and until when.
+    fn become_active(
+        &mut self,
+        now: Instant,
+        why: Why,
+        (waited, due): (Waited, Instant),
+        lanes: &mut Lanes,
+    ) {
         let announcements = Announcements::started(now, &self.settings.announce);
         let advert_at = now + self.settings.interval.get();
         self.enter(
@@ -356,6 +362,7 @@ impl Router {
             lanes.effects.push_back(Effect::AddAddresses { slot: self.slot, addresses });
         }
         self.announce(self.settings.announce.repeat.max(1), lanes);
+        lanes.events.push_back(Event::TookOver { slot: self.slot, waited, due });
     }
 
     fn enter_fault(&mut self, now: Instant, why: Why, retry: Option<Instant>, lanes: &mut Lanes) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vrrp_common::Instant;
-use vrrp_proto::{Health, Input, Link, Slot, StateName, Why};
+use vrrp_proto::{Event, Health, Input, Link, Slot, StateName, Waited, Why};
 
 use crate::support::{Lan, SLOT, at, ms, settings, tracker};
 
@@ -17,6 +17,8 @@ fn the_owner_speaks_at_once() {
     let host = &lan.hosts[0];
     assert_eq!(host.sent, [(at(Duration::ZERO), 255)]);
     assert_eq!(host.last(), (at(Duration::ZERO), StateName::Active, Why::Owner));
+    let waited = Event::TookOver { slot: SLOT, waited: Waited::Owner, due: at(Duration::ZERO) };
+    assert_eq!(host.events.last(), Some(&(at(Duration::ZERO), waited)));
     assert_eq!(host.announced, [(at(Duration::ZERO), 5)]);
     assert!(host.held.contains(&settings(255).addresses[0].ip));
 }

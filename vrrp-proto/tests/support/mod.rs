@@ -382,9 +382,11 @@ impl Lan {
                 self.drain(n, &before);
             }
         }
+        let known = self.hosts[n].events.len();
         while let Some(event) = self.hosts[n].engine.poll_event() {
             self.hosts[n].events.push((self.now, event));
         }
+        rules::check_takeovers(&self.hosts[n].events[known..]);
         self.note_overlap();
     }
 

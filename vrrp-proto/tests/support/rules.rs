@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use vrrp_common::{Instant, Interval, Priority, time};
 use vrrp_proto::settings::Tracker;
-use vrrp_proto::{Advert, Health, Settings, Slot, StateName, TrackerId, Transmit, View};
+use vrrp_proto::{
+    Advert, Event, Health, Settings, Slot, StateName, TrackerId, Transmit, View, Waited, Why,
+};
 
 use super::{Host, SLOT};
 
@@ -157,6 +159,34 @@ impl Host {
             assert!(!early, "{who} spoke at {now:?}, before {earliest:?}: {:?}", self.listener);
         }
     }
+}
+
+/// Whoever becomes Active says once for what it had waited, and nobody else does.
+pub(super) fn check_takeovers(events: &[(Instant, Event)]) {
+    let mut before: Option<(&Slot, &Why)> = None;
+    for (at, event) in events {
+        if let Event::TookOver { slot, waited, due } = event {
+            let (entered, why) = before.take().expect("it became Active just before");
+            assert_eq!(entered, slot);
+            let right = match waited {
+                Waited::Silence { heard } => {
+                    heard.is_none_or(|heard| heard < *due)
+                        && matches!(
+                            why,
+                            Why::NoAdvert { .. } | Why::Released { .. } | Why::Preempting { .. }
+                        )
+                }
+                Waited::Owner => *why == Why::Owner && due == at,
+                Waited::Resumed => *why == Why::Resumed && due == at,
+            };
+            assert!(right && due <= at, "{why:?} and then {event:?} at {at:?}");
+        }
+        assert_eq!(before, None, "no takeover is told");
+        if let Event::Transition { slot, to: StateName::Active, why, .. } = event {
+            before = Some((slot, why));
+        }
+    }
+    assert_eq!(before, None, "no takeover is told");
 }
 
 /// How long each two hosts are Active at once.

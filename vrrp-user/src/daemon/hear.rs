@@ -107,8 +107,7 @@ impl Service {
         };
         let timing = running.timing.take_if(|timing| timing.address_up >= budget.due);
         if let Some(timing) = timing {
-            budget.address = Some(timing.address_up);
-            budget.announced = Some(timing.announced);
+            budget.serve(&timing);
         } else if running.settings.held().next().is_some() {
             return;
         }

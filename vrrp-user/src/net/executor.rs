@@ -44,6 +44,8 @@ pub struct Timing {
     pub slot: Slot,
     /// The first of its addresses was up.
     pub address_up: Instant,
+    /// It was on its interface before.
+    pub was_on: bool,
     /// The first announcement of it had left.
     pub announced: Instant,
 }

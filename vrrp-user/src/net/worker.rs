@@ -46,8 +46,8 @@ pub(super) struct Worker<R, T> {
     /// Addresses that the kernel refused: not to be announced.
     refused: BTreeSet<(Slot, IpAddr)>,
     own: BTreeSet<OwnAddress>,
-    /// Since when the first address of a router is up, until it is announced.
-    up: BTreeMap<Slot, vrrp_common::Instant>,
+    /// Since when the first address of a router is up, and whether it was before, until it is announced.
+    up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
     timed: T,
 }
@@ -213,9 +213,11 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         let (first, rest) = addresses.split_at(addresses.len().min(1));
         let (mut up, mut announced, mut repeat, mut serving) = (0, 0, None, false);
         for portion in std::iter::once(first).chain(rest.chunks(PORTION)) {
-            if self.add(slot, portion, &mut failed) && !serving {
+            if let Some(added) = self.add(slot, portion, &mut failed)
+                && !serving
+            {
                 serving = true;
-                self.up.insert(slot, clock::now());
+                self.up.insert(slot, (clock::now(), added == Added::AlreadyThere));
             }
             up += portion.len();
             repeat = repeat.or_else(|| self.announcement_of(slot, addresses));
@@ -247,13 +249,13 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         None
     }
 
-    /// Puts addresses on. Says whether any is there, and keeps the first failure.
+    /// Puts addresses on. Says how the first got there that is, and keeps the first failure.
     fn add(
         &mut self,
         slot: Slot,
         addresses: &[VirtualAddress],
         failed: &mut Option<(VirtualAddress, String)>,
-    ) -> bool {
+    ) -> Option<Added> {
         let mut resolve = resolver(&self.interfaces);
         let mut elsewhere = Vec::new();
         for address in addresses {
@@ -267,12 +269,12 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             take_off(&mut self.addresses, &elsewhere);
         }
         let results = self.addresses.add(addresses, &mut resolve);
-        let (mut before, mut any) = (Vec::new(), false);
+        let (mut before, mut first) = (Vec::new(), None);
         for (address, result) in addresses.iter().zip(results) {
             // Where the kernel's answer is not known, the address may be there.
             let there = matches!(result, Ok(_) | Err(AddrError::Netlink(_)));
-            any |= there;
             if there {
+                first = first.or(Some(*result.as_ref().unwrap_or(&Added::New)));
                 self.refused.remove(&(slot, address.ip));
             } else {
                 self.refused.insert((slot, address.ip));
@@ -296,7 +298,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             extend(&mut self.addresses, &before);
             self.lease.begin(Instant::now());
         }
-        any
+        first
     }
 
     fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
@@ -375,9 +377,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             match link.send(&self.sender, *ip, *mac) {
                 Ok(()) => {
                     self.announcer.sent(&announcement);
-                    if let Some(address_up) = self.up.remove(slot) {
+                    if let Some((address_up, was_on)) = self.up.remove(slot) {
                         let (slot, announced) = (*slot, clock::now());
-                        (self.timed)(Timing { slot, address_up, announced });
+                        (self.timed)(Timing { slot, address_up, was_on, announced });
                     }
                 }
                 Err(error) => self.not_sent(now, announcement, &error),

@@ -316,8 +316,8 @@ impl Protocol {
                 if let Event::Transition { slot, to, priority, .. } = event {
                     self.pulse.state(slot, to, priority, now);
                 }
-                self.tell(if let Event::TookOver { slot, heard, due } = event {
-                    Notice::TookOver(slot, Budget { spoke, ..Budget::new(heard, due, now) })
+                self.tell(if let Event::TookOver { slot, waited, due } = event {
+                    Notice::TookOver(slot, Budget { spoke, ..Budget::new(waited, due, now) })
                 } else {
                     Notice::Event(now, event)
                 });
