@@ -2,29 +2,22 @@
 //! interface that comes, goes or changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use vrrp_common::{Priority, abi};
-use vrrp_proto::{
-    Effect, Health, Input, Link, Settings, Slot, StateName, TrackerId, VirtualAddress,
-};
+use vrrp_proto::{Effect, Health, Input, Settings, Slot, TrackerId, VirtualAddress};
 
+use super::leftovers;
 use super::plan::{self, Place};
-use super::protocol::Order;
 use super::service::{Running, Service};
-use super::{host, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
-use crate::fastpath::{FastPath, UpdateError};
+use crate::fastpath::FastPath;
 use crate::ledger::{Body, judge};
 use crate::net::executor;
 use crate::net::leftover;
-use crate::net::monitor::Change;
 use crate::track::{Policy, script};
-use crate::transmit::Mac;
 
 /// How a configuration has addresses put on and announced.
 pub(super) fn host_work(config: &Config) -> executor::Config {
@@ -82,18 +75,7 @@ impl Service {
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         info!("({}) {}", instance.name, work(instance));
-        let running = Running {
-            instance: instance.clone(),
-            settings: settings.clone(),
-            state: StateName::Initialize,
-            last_refused: None,
-            takeover: None,
-            timing: None,
-            ending: false,
-            route: None,
-            reroute: false,
-            link: None,
-        };
+        let running = Running::new(instance.clone(), settings.clone());
         if resumes.is_none() {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
@@ -105,6 +87,7 @@ impl Service {
                 self.life.left(body).filter(|old| !settings.held().any(|a| is_same(a, old))),
             );
         }
+        self.index.add(slot, &running, &self.own);
         self.running.insert(slot, running);
         let hold = if resumes.is_some() { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
@@ -134,14 +117,16 @@ impl Service {
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         let Some(running) = self.running.get_mut(&slot) else { return };
         // Where it was written may have moved without a change of meaning.
-        let same = running.settings == settings
-            && (running.instance.source, running.instance.auth) == (instance.source, instance.auth);
-        running.instance = instance.clone();
+        let same = running.settings == settings && plan::is_alike(&running.instance, instance);
         if same {
+            running.instance = instance.clone();
             return;
         }
+        self.index.remove(slot, running);
+        running.instance = instance.clone();
         info!("({}) changed by reload", instance.name);
         running.settings = settings.clone();
+        self.index.add(slot, running, &self.own);
         running.reroute = true;
         self.life.note(slot, running, &self.host, &self.own);
         self.forget(slot);
@@ -170,66 +155,6 @@ impl Service {
         }
     }
 
-    /// Brings what the kernel, the sockets and the engine know in line with the host as it is: the one
-    /// route for start, reload, and an interface that comes, goes or changes.
-    pub(super) fn reconcile(&mut self) {
-        let mut wanted: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
-        let mut vips = BTreeSet::new();
-        for running in self.running.values() {
-            let instance = &running.instance;
-            wanted.entry(instance.interface.clone()).or_default().insert(instance.vrid.get());
-            vips.extend(running.settings.held().map(|address| address.ip));
-        }
-        // The owner's virtual address is its own, and the source of its adverts.
-        for own in &self.own {
-            vips.remove(&own.ip);
-        }
-        self.ports.apply(&wanted, &self.host, &mut self.fast);
-        let slots: Vec<Slot> = self.running.keys().copied().collect();
-        for slot in slots {
-            self.reconcile_one(slot, &vips);
-        }
-        self.life.keep_fast_path(self.fast.as_ref());
-        self.watch_interfaces();
-        let there = |name: &&String| self.host.by_name(name).is_some();
-        self.deaf = wanted.keys().filter(there).any(|name| !self.ports.hears(name));
-    }
-
-    fn reconcile_one(&mut self, slot: Slot, vips: &BTreeSet<IpAddr>) {
-        let Some(running) = self.running.get_mut(&slot) else { return };
-        let interface = self.host.by_name(&running.instance.interface);
-        let source = running
-            .instance
-            .source
-            .or_else(|| interface.and_then(|interface| interface.primary_v4(vips)).map(IpAddr::V4));
-        let route = interface.and_then(|interface| {
-            // An interface without a MAC address carries no adverts.
-            Some((interface.ifindex, interface.mac?, source?))
-        });
-        let missing =
-            running.settings.held().any(|address| self.host.by_name(&address.device).is_none());
-        let link = match (interface, route) {
-            (Some(interface), _) if !host::is_up(interface) => Link::Down,
-            (None, _) => Link::Down,
-            (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
-            (Some(_), _) if missing => Link::NoDevice,
-            (Some(_), Some((_, _, source))) => Link::Up(source),
-            (Some(_), None) => Link::NoSource,
-        };
-        let news = route != running.route || running.reroute;
-        // While an interface is down its address may be gone for a moment; the old route does no harm.
-        if news && (route.is_some() || interface.is_none()) {
-            running.reroute = false;
-            let old = std::mem::replace(&mut running.route, route);
-            self.life.note(slot, running, &self.host, &self.own);
-            set_route(slot, running, old, &mut self.fast, &self.orders);
-        }
-        if running.link != Some(link) {
-            running.link = Some(link);
-            self.tell(Input::Link { slot, link });
-        }
-    }
-
     /// Forgets what scripts said that nobody tracks any more: one that comes back has said nothing.
     fn unwatch(&mut self, config: &Config) {
         let tracked: BTreeSet<&str> = script::tracked(config).map(|s| s.name.as_str()).collect();
@@ -244,53 +169,6 @@ impl Service {
         }
     }
 
-    fn watch_interfaces(&mut self) {
-        let now: Vec<(TrackerId, Health)> = self
-            .trackers
-            .interfaces()
-            .map(|(id, name)| {
-                let up = self.host.by_name(name).is_some_and(host::is_up);
-                (id, if up { Health::Good } else { Health::Bad })
-            })
-            .collect();
-        for (id, health) in now {
-            if self.watched.insert(id, health) != Some(health) {
-                self.tell(Input::Track { id, health });
-            }
-        }
-    }
-
-    /// Takes in what happened on the host, all that is known by now at once: one address batch is many
-    /// changes.
-    pub(super) fn host_changed(&mut self, changes: &[Change]) {
-        let mut new_link = false;
-        let mut lost = Vec::new();
-        for change in changes {
-            if let Change::Link(interface) = change {
-                let before = self.host.by_name(&interface.name).map(host::is_up);
-                let now = host::is_up(interface);
-                if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
-                    info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
-                }
-                new_link |= !self.host.interfaces.contains_key(&interface.ifindex);
-            }
-            for (slot, running) in &self.running {
-                lost.extend(host::lost(change, running).map(|address| (*slot, address.clone())));
-            }
-            self.host.follow(change);
-        }
-        // One that is back by now was changed and not removed: a reload with another label, say.
-        lost.retain(|(_, address)| !host::holds(&self.host, address));
-        // First what became of the interfaces: a router that is in Fault by it loses nothing more.
-        self.reconcile();
-        for (slot, address) in lost {
-            self.tell(Input::AddressLost { slot, address });
-        }
-        if new_link {
-            self.ports.recheck(&mut self.fast);
-        }
-    }
-
     /// Takes addresses off that an earlier life left, and learns which are the host's own: of all that
     /// are new in a configuration, before anybody may put them on.
     pub(super) fn clear_leftovers(&mut self, config: &Config) {
@@ -300,6 +178,7 @@ impl Service {
             self.life.resumes(instance)
         });
         self.own.extend(leftover::own(&found));
+        self.index.learn_own(&self.own);
         self.executor.protect(self.own.clone());
         self.take_off(leftovers::removals(&found).collect());
     }
@@ -317,54 +196,9 @@ impl Service {
         let want = self.options.datapath.or(config.global.datapath).unwrap_or_default();
         self.ports.choose(want, &mut self.fast);
     }
-
-    fn concerns(&self, interface: &str) -> bool {
-        self.running.values().any(|running| running.instance.interface == interface)
-            || self.trackers.interfaces().any(|(_, name)| name == interface)
-    }
 }
 
 /// Whether two are one address on one interface, whatever else is said of it.
 fn is_same(one: &VirtualAddress, other: &VirtualAddress) -> bool {
     (one.ip, one.prefix, &one.device) == (other.ip, other.prefix, &other.device)
-}
-
-/// Tells the kernel and the protocol thread how an instance sends and what it listens to.
-fn set_route(
-    slot: Slot,
-    running: &Running,
-    old: Option<(u32, Mac, IpAddr)>,
-    fast: &mut Option<FastPath>,
-    orders: &UnboundedSender<Order>,
-) {
-    let instance = &running.instance;
-    if let (Some(fast), Some((before, _, _))) = (&mut *fast, old)
-        && running.route.is_none_or(|(ifindex, _, _)| ifindex != before)
-    {
-        let key = abi::RouterKey::new(before, instance.family, instance.vrid.get());
-        fast.remove_router(key, slot.0);
-    }
-    let Some((ifindex, mac, source)) = running.route else {
-        let _ = orders.send(Order::Unroute(slot));
-        return;
-    };
-    let route = match plan::route(instance, slot, ifindex, mac, source) {
-        Ok(route) => route,
-        Err(error) => {
-            error!("({}) no advert can be built: {error}", instance.name);
-            return;
-        }
-    };
-    if let Some(fast) = fast {
-        match fast.set_router(route.key, route.rule, &route.addresses) {
-            Ok(()) => {}
-            Err(UpdateError::Full) => info!(
-                "({}) the kernel program has no room for it: its adverts are judged in the daemon \
-                 until a restart",
-                instance.name
-            ),
-            Err(error) => error!("({}) the kernel program was not told: {error}", instance.name),
-        }
-    }
-    let _ = orders.send(Order::Route(slot, Box::new(route)));
 }

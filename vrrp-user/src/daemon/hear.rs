@@ -116,17 +116,16 @@ impl Service {
 
     fn ended(&mut self, slot: Slot) {
         if let Some(running) = self.running.remove(&slot) {
-            if let (Some(fast), Some((ifindex, _, _))) = (&mut self.fast, running.route) {
+            self.index.remove(slot, &running);
+            if let (Some(fast), Some(way)) = (&mut self.fast, &running.way) {
                 let instance = &running.instance;
-                let key = abi::RouterKey::new(ifindex, instance.family, instance.vrid.get());
+                let key = abi::RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
                 fast.remove_router(key, slot.0);
             }
             self.forget(slot);
             self.life.end(slot, clock::now());
             let _ = self.orders.send(Order::Unroute(slot));
-            if !self.stopping {
-                self.reconcile();
-            }
+            self.stale = !self.stopping;
         }
     }
 
@@ -199,7 +198,7 @@ impl Service {
         let mut used: BTreeSet<u8> = self
             .running
             .values()
-            .filter(|running| running.route.is_some_and(|(index, _, _)| index == ifindex))
+            .filter(|running| running.way.as_ref().is_some_and(|way| way.ifindex == ifindex))
             .map(|running| running.instance.vrid.get())
             .collect();
         let fast = self.fast.iter().flat_map(FastPath::strangers);

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use vrrp_proto::VirtualAddress;
 
-use super::service::{Running, Service};
-use crate::net::monitor::Change;
+use super::service::Service;
 use crate::net::{Interface, Snapshot};
 
 /// From an order until its address work is begun, and from a change until the kernel's word of it is read.
@@ -18,34 +17,11 @@ pub(super) fn is_up(interface: &Interface) -> bool {
     interface.admin_up && interface.carrier
 }
 
-/// Says whether a change took this address away. A re-read list is compared as a whole: what happened
-/// while events were lost is not known.
-pub(super) fn takes(change: &Change, address: &VirtualAddress) -> bool {
-    match change {
-        Change::AddressRemoved { name, address: gone, .. } => {
-            *name == address.device && gone.ip == address.ip && gone.prefix == address.prefix
-        }
-        Change::Resync(now) => !holds(now, address),
-        // Another interface may have the name before anybody saw the first one go.
-        Change::Gone { name, .. } => *name == address.device,
-        Change::Link(_) | Change::AddressAdded { .. } => false,
-    }
-}
-
 /// Says whether an address is on its interface.
 pub(super) fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
     host.by_name(&address.device).is_some_and(|interface| {
         interface.addresses.iter().any(|a| a.ip == address.ip && a.prefix == address.prefix)
     })
-}
-
-/// The addresses that an instance lost by a change, if it held them: the engine knows its state, this
-/// thread only hears of it later.
-pub(super) fn lost<'a>(
-    change: &Change,
-    running: &'a Running,
-) -> impl Iterator<Item = &'a VirtualAddress> {
-    running.settings.held().filter(move |address| takes(change, address))
 }
 
 impl Service {

@@ -311,9 +311,7 @@ fn drop_names(keeper: &Keeper, names: &[&str]) {
 fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddress>) -> Body {
     let instance = &running.instance;
     let index = |name: &str| host.by_name(name).map_or(0, |interface| interface.ifindex);
-    let route = running
-        .route
-        .and_then(|(ifindex, mac, source)| plan::route(instance, slot, ifindex, mac, source).ok());
+    let route = running.way.as_ref().and_then(|way| plan::route(instance, slot, way).ok());
     let frames = route.map_or_else(Default::default, |mut route| {
         [ChecksumForm::Message, ChecksumForm::PseudoHeader]
             .map(|form| route.frame.patch(Priority::RELEASE, form).to_vec())
@@ -329,7 +327,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
     Body {
         name: instance.name.clone(),
         interface: instance.interface.clone(),
-        ifindex: running.route.map_or_else(|| index(&instance.interface), |(index, _, _)| index),
+        ifindex: running.way.as_ref().map_or_else(|| index(&instance.interface), |way| way.ifindex),
         family: instance.family as u8,
         vrid: instance.vrid.get(),
         frames,

@@ -1,6 +1,7 @@
 //! From the configuration to what the engine, the kernel and the sender are given.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
@@ -11,6 +12,7 @@ use vrrp_proto::{Settings, Slot, TrackerId};
 use super::protocol::Route;
 use crate::config::model::{Instance, Tracked};
 use crate::ledger::Body;
+use crate::net::Interface;
 use crate::transmit::{AdvertFrame, Mac};
 
 /// What makes an instance the same one after a reload: its place on the wire, not its name.
@@ -79,21 +81,46 @@ pub(crate) enum Watched<'a> {
     Interface(&'a str),
 }
 
+/// How adverts leave: out of which interface, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The interface's index.
+    pub(crate) ifindex: u32,
+    /// Its MAC address.
+    pub(crate) mac: Mac,
+    /// The address that adverts come from.
+    pub(crate) source: IpAddr,
+}
+
+/// The way of an instance's adverts out of its interface; `None` while it has no address to send from,
+/// or no MAC address. `not`: what is no source, the virtual addresses.
+pub(crate) fn way(
+    instance: &Instance,
+    interface: &Interface,
+    not: &BTreeSet<IpAddr>,
+) -> Option<Way> {
+    let primary = || match instance.family {
+        Family::V4 => interface.primary_v4(not).map(IpAddr::V4),
+        Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
+    };
+    let source = instance.source.or_else(primary)?;
+    Some(Way { ifindex: interface.ifindex, mac: interface.mac?, source })
+}
+
+/// Whether two readings of an instance send and hear alike, as far as the engine's settings don't say.
+pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
+    one.source == other.source && one.auth == other.auth && one.destination == other.destination
+}
+
 /// How an instance's adverts leave an interface and what it listens to there.
 ///
 /// # Errors
 /// [`EmitError`] where the addresses don't fit an advert; the configuration has checked that they do.
-pub(crate) fn route(
-    instance: &Instance,
-    slot: Slot,
-    ifindex: u32,
-    mac: Mac,
-    source: IpAddr,
-) -> Result<Route, EmitError> {
+pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route, EmitError> {
     let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
     let interval = instance.interval.field(instance.version).unwrap_or(1);
     let frame = AdvertFrame::new(
-        mac,
+        way.mac,
         &wire::Advert {
             version: instance.version,
             vrid: instance.vrid,
@@ -102,8 +129,8 @@ pub(crate) fn route(
             addresses: &addresses,
             password: instance.password(),
             form: instance.form,
-            source,
-            destination: IpAddr::V4(Ipv4Addr::from_octets(wire::GROUP_V4)),
+            source: way.source,
+            destination: wire::group(instance.family),
         },
     )?;
     let auth_type = if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
@@ -113,11 +140,11 @@ pub(crate) fn route(
         version: instance.version as u8,
         auth_type,
         password: instance.password().unwrap_or_default(),
-        source: wire::octets(source),
+        source: wire::octets(way.source),
         addresses: addresses.len().min(255) as u8,
         flags: 0,
         reserved: [0; 2],
     };
-    let key = RouterKey::new(ifindex, instance.family, instance.vrid.get());
+    let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
     Ok(Route { key, version: instance.version, rule, addresses, frame })
 }

@@ -1,12 +1,13 @@
 //! The interfaces that adverts come from: the kernel program, the group, the slow path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use super::protocol::Order;
-use crate::config::model::Datapath;
+use crate::config::model::{Datapath, Destination, Instance};
 use crate::fastpath::{Attached, FastPath};
 use crate::net::Snapshot;
 use crate::slowpath::{Filter, SlowPath};
@@ -33,8 +34,29 @@ struct Port {
     attached: Attached,
     /// The VRIDs the slow path's filter was made for; `None`: all.
     filtered: Option<BTreeSet<u8>>,
-    /// Held for its effect: the NIC's filter and IGMP snooping let the group through.
-    _group: Option<Membership>,
+    /// Held for their effect: the NIC's filter and IGMP snooping let the groups through.
+    /// `None`: it could not be joined, and is tried again.
+    groups: BTreeMap<IpAddr, Option<Membership>>,
+}
+
+/// What the instances on an interface listen to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Their VRIDs.
+    vrids: BTreeSet<u8>,
+    /// The groups of their adverts.
+    groups: BTreeSet<IpAddr>,
+}
+
+impl Wanted {
+    /// Adds an instance.
+    pub(crate) fn add(&mut self, instance: &Instance) {
+        self.vrids.insert(instance.vrid.get());
+        match instance.destination {
+            Destination::Group(group) => self.groups.insert(group),
+            Destination::Peers(_) => false,
+        };
+    }
 }
 
 impl Ports {
@@ -73,7 +95,7 @@ impl Ports {
     /// them, are listened to where they exist.
     pub(crate) fn apply(
         &mut self,
-        wanted: &BTreeMap<String, BTreeSet<u8>>,
+        wanted: &BTreeMap<String, Wanted>,
         host: &Snapshot,
         fast: &mut Option<FastPath>,
     ) {
@@ -95,15 +117,18 @@ impl Ports {
         self.failed.retain(|ifindex| there.contains_key(ifindex));
         self.resting.retain(|ifindex| there.contains_key(ifindex));
         for (ifindex, name) in there {
-            let vrids = &wanted[name];
+            let wanted = &wanted[name];
             match self.open.get_mut(&ifindex) {
                 None if self.resting.contains(&ifindex) => {}
-                None => self.open_one(ifindex, name, vrids, fast),
-                Some(port) if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) => {
-                    port.filtered = Some(vrids.clone());
-                    refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
+                None => self.open_one(ifindex, name, wanted, fast),
+                Some(port) => {
+                    port.join(ifindex, &wanted.groups);
+                    let vrids = &wanted.vrids;
+                    if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) {
+                        port.filtered = Some(vrids.clone());
+                        refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
+                    }
                 }
-                Some(_) => {}
             }
         }
     }
@@ -163,16 +188,7 @@ impl Ports {
         heard.map(|(_, port)| port).find(|port| port.name == name).map(|port| &port.attached)
     }
 
-    fn open_one(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        vrids: &BTreeSet<u8>,
-        fast: &mut Option<FastPath>,
-    ) {
-        let group = Membership::join(ifindex)
-            .inspect_err(|error| warn!("{name}: can't join 224.0.0.18: {error}"))
-            .ok();
+    fn open_one(&mut self, ifindex: u32, name: &str, wanted: &Wanted, fast: &mut Option<FastPath>) {
         // The socket first, for all VRRP: between the two nothing goes unheard.
         match SlowPath::open(ifindex, &Filter::All) {
             Ok(socket) => {
@@ -192,13 +208,15 @@ impl Ports {
             describe(name, &attached);
         }
         let filtered = match &attached {
-            Attached::Native | Attached::Generic { .. } => Some(vrids.clone()),
+            Attached::Native | Attached::Generic { .. } => Some(wanted.vrids.clone()),
             Attached::Socket { .. } => None,
         };
         if filtered.is_some() {
-            refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
+            refilter(&self.orders, ifindex, Filter::Only(wanted.vrids.clone()));
         }
-        let port = Port { name: name.to_owned(), attached, filtered, _group: group };
+        let groups = BTreeMap::new();
+        let mut port = Port { name: name.to_owned(), attached, filtered, groups };
+        port.join(ifindex, &wanted.groups);
         self.open.insert(ifindex, port);
     }
 
@@ -213,6 +231,27 @@ impl Ports {
         }
         // The protocol thread ends after this one, or both do.
         let _ = self.orders.send(Order::Unlisten(ifindex));
+    }
+}
+
+impl Port {
+    /// Is in exactly these groups from now on.
+    fn join(&mut self, ifindex: u32, groups: &BTreeSet<IpAddr>) {
+        self.groups.retain(|group, _| groups.contains(group));
+        for group in groups {
+            let failed = match self.groups.get(group) {
+                Some(Some(_)) => continue,
+                Some(None) => true,
+                None => false,
+            };
+            let joined = Membership::join(ifindex, *group);
+            if let Err(error) = &joined
+                && !failed
+            {
+                warn!("{}: can't join {group}: {error}", self.name);
+            }
+            self.groups.insert(*group, joined.ok());
+        }
     }
 }
 

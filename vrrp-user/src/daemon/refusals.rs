@@ -239,7 +239,11 @@ mod tests {
     /// What is said of a peer's advert after `spoil` had it.
     fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
         let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        let route = |last| plan::route(ours, Slot(0), 7, [2, 0, 0, 0, 0, last], address(last));
+        let route = |last| {
+            let mac = [2, 0, 0, 0, 0, last];
+            let way = plan::Way { ifindex: 7, mac, source: address(last) };
+            plan::route(ours, Slot(0), &way)
+        };
         let mut theirs = route(12).expect("a route").frame;
         let form = ChecksumForm::PseudoHeader;
         let mut frame = theirs.patch(Priority::new(100), form).to_vec();

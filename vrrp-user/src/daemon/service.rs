@@ -18,8 +18,9 @@ use vrrp_proto::{Health, Input, Link, Settings, Slot, StateName, TrackerId};
 
 use super::apply::host_work;
 use super::budget::Budget;
+use super::index::Index;
 use super::life::Life;
-use super::plan::Watched;
+use super::plan::{Watched, Way};
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
@@ -41,7 +42,7 @@ use crate::run_dir::RunDir;
 use crate::sys::readiness::watch;
 use crate::sys::{clock, memory};
 use crate::track::{Policy, ScriptReport, Scripts};
-use crate::transmit::{Mac, Sender};
+use crate::transmit::Sender;
 
 /// How long the protocol thread and the address work get at the end. With the notify commands' share
 /// the daemon is gone within a second.
@@ -70,10 +71,28 @@ pub(super) struct Running {
     /// The engine was told to end it.
     pub(super) ending: bool,
     /// What the protocol thread and the kernel were told.
-    pub(super) route: Option<(u32, Mac, IpAddr)>,
+    pub(super) way: Option<Way>,
     /// The instance changed, so the route must be told again.
     pub(super) reroute: bool,
     pub(super) link: Option<Link>,
+}
+
+impl Running {
+    /// One that nobody has been told of yet.
+    pub(super) const fn new(instance: Instance, settings: Settings) -> Self {
+        Self {
+            instance,
+            settings,
+            state: StateName::Initialize,
+            last_refused: None,
+            takeover: None,
+            timing: None,
+            ending: false,
+            way: None,
+            reroute: false,
+            link: None,
+        }
+    }
 }
 
 /// The last refused advert of an instance.
@@ -91,6 +110,8 @@ pub(super) struct Service {
     pub(super) config: Config,
     pub(super) started: Instant,
     pub(super) running: BTreeMap<Slot, Running>,
+    /// The same by what they depend on.
+    pub(super) index: Index,
     pub(super) host: Snapshot,
     pub(super) ports: Ports,
     pub(super) fast: Option<FastPath>,
@@ -111,6 +132,8 @@ pub(super) struct Service {
     pub(super) watched: BTreeMap<TrackerId, Health>,
     /// An interface could not be listened to: it is tried again.
     pub(super) deaf: bool,
+    /// An instance has ended: [`Service::reconcile`] is due once no more end with it.
+    pub(super) stale: bool,
     pub(super) next_slot: u32,
     /// Everything ends, in its own time.
     pub(super) stopping: bool,
@@ -174,6 +197,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         life,
         started: clock::now(),
         running: BTreeMap::new(),
+        index: Index::default(),
         host,
         ports: Ports::new(want, orders.clone()),
         fast: None,
@@ -189,6 +213,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
         deaf: false,
+        stale: false,
         next_slot: 0,
         stopping: false,
         config: config.clone(),
@@ -352,6 +377,9 @@ impl Service {
                     };
                     if let Some(end) = self.noticed(notice).await {
                         return end;
+                    }
+                    if self.stale && ears.notices.is_empty() {
+                        self.reconcile();
                     }
                 }
                 _ = retry.tick(), if self.deaf => {

@@ -8,6 +8,8 @@ use super::body::{MOST_UNITS, UNIT};
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     taken: BTreeMap<u32, u32>,
+    /// The units of all that is taken.
+    live: u32,
     from: u32,
 }
 
@@ -17,7 +19,7 @@ const END: u32 = 1 << 24;
 impl Pool {
     /// Marks what is in use.
     pub(super) fn take(&mut self, (at, units): (u32, u32)) {
-        self.taken.insert(at, units);
+        self.occupy(at, units);
         self.from = self.from.max(at + units);
     }
 
@@ -26,17 +28,21 @@ impl Pool {
         let units =
             u32::try_from(bytes.div_ceil(UNIT)).ok().filter(|units| *units <= MOST_UNITS)?;
         // Behind the last one only while the room is not much larger than what is in it.
-        let live: u32 = self.taken.values().sum();
-        let limit = live.saturating_mul(2).saturating_add(MOST_UNITS).min(END);
+        let limit = self.live.saturating_mul(2).saturating_add(MOST_UNITS).min(END);
         let at = self.gap(self.from, units, limit).or_else(|| self.gap(0, units, END))?;
-        self.taken.insert(at, units);
+        self.occupy(at, units);
         self.from = at + units;
         Some((at, units))
     }
 
     /// Takes room back.
     pub(super) fn free(&mut self, at: u32) {
-        self.taken.remove(&at);
+        self.live -= self.taken.remove(&at).unwrap_or(0);
+    }
+
+    fn occupy(&mut self, at: u32, units: u32) {
+        self.live += units;
+        self.live -= self.taken.insert(at, units).unwrap_or(0);
     }
 
     /// The first gap of that size at `from` or behind it that ends at `limit` or before.
@@ -85,6 +91,7 @@ mod tests {
                 held.push((at, units));
                 most = most.max(held.iter().map(|(_, len)| len).sum::<u32>());
                 prop_assert!(at + units <= 4 * most + 2 * MOST_UNITS);
+                prop_assert_eq!(pool.live, held.iter().map(|(_, len)| len).sum::<u32>());
             }
         }
     }

@@ -1,0 +1,239 @@
+//! Bringing what the kernel, the sockets and the engine know in line with the host as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, info};
+use vrrp_common::abi;
+use vrrp_proto::{Health, Input, Link, Slot, TrackerId, VirtualAddress};
+
+use super::plan::{self, Way};
+use super::ports::Wanted;
+use super::protocol::Order;
+use super::service::{Running, Service};
+use super::{host, index};
+use crate::fastpath::{FastPath, UpdateError};
+use crate::net::monitor::Change;
+
+/// What changes on the host concern.
+#[derive(Debug, Default)]
+struct Touched {
+    /// Interfaces that came, went or changed.
+    links: BTreeSet<String>,
+    /// Those with another address of the host's own.
+    addresses: BTreeSet<String>,
+    /// Everything may have changed.
+    all: bool,
+    /// A link is new.
+    new_link: bool,
+}
+
+impl Service {
+    /// Looks at everything: the one route for start, reload, and whatever may concern all instances.
+    pub(super) fn reconcile(&mut self) {
+        self.stale = false;
+        self.open_ports();
+        let slots: Vec<Slot> = self.running.keys().copied().collect();
+        for slot in slots {
+            self.reconcile_one(slot);
+        }
+        self.watch_interfaces();
+    }
+
+    /// Has exactly the interfaces listened to that instances use.
+    fn open_ports(&mut self) {
+        let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
+        for running in self.running.values() {
+            let wanted = wanted.entry(running.instance.interface.clone()).or_default();
+            wanted.add(&running.instance);
+        }
+        self.ports.apply(&wanted, &self.host, &mut self.fast);
+        self.life.keep_fast_path(self.fast.as_ref());
+        let there = |name: &&String| self.host.by_name(name).is_some();
+        self.deaf = wanted.keys().filter(there).any(|name| !self.ports.hears(name));
+    }
+
+    fn reconcile_one(&mut self, slot: Slot) {
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let interface = self.host.by_name(&running.instance.interface);
+        let way = interface.and_then(|interface| {
+            plan::way(&running.instance, interface, self.index.virtual_ones())
+        });
+        let missing =
+            running.settings.held().any(|address| self.host.by_name(&address.device).is_none());
+        let link = match (interface, &way) {
+            (Some(interface), _) if !host::is_up(interface) => Link::Down,
+            (None, _) => Link::Down,
+            (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
+            (Some(_), _) if missing => Link::NoDevice,
+            (Some(_), Some(way)) => Link::Up(way.source),
+            (Some(_), None) => Link::NoSource,
+        };
+        let news = way != running.way || running.reroute;
+        // While an interface is down its address may be gone for a moment; the old route does no harm.
+        if news && (way.is_some() || interface.is_none()) {
+            running.reroute = false;
+            let old = std::mem::replace(&mut running.way, way);
+            self.life.note(slot, running, &self.host, &self.own);
+            set_route(slot, running, old.as_ref(), &mut self.fast, &self.orders);
+        }
+        if running.link != Some(link) {
+            running.link = Some(link);
+            self.tell(Input::Link { slot, link });
+        }
+    }
+
+    fn watch_interfaces(&mut self) {
+        let now: Vec<(TrackerId, Health)> = self
+            .trackers
+            .interfaces()
+            .map(|(id, name)| {
+                let up = self.host.by_name(name).is_some_and(host::is_up);
+                (id, if up { Health::Good } else { Health::Bad })
+            })
+            .collect();
+        for (id, health) in now {
+            if self.watched.insert(id, health) != Some(health) {
+                self.tell(Input::Track { id, health });
+            }
+        }
+    }
+
+    /// Takes in what happened on the host, all that is known by now at once: one address batch is many
+    /// changes.
+    pub(super) fn host_changed(&mut self, changes: &[Change]) {
+        let mut touched = Touched::default();
+        let mut lost = Vec::new();
+        for change in changes {
+            self.note_touched(change, &mut touched);
+            lost.extend(self.lost(change));
+            self.host.follow(change);
+        }
+        // One that is back by now was changed and not removed: a reload with another label, say.
+        lost.retain(|(_, address)| !host::holds(&self.host, address));
+        // First what became of the interfaces: a router that is in Fault by it loses nothing more.
+        if touched.all {
+            self.reconcile();
+        } else {
+            self.reconcile_touched(&touched);
+        }
+        for (slot, address) in lost {
+            self.tell(Input::AddressLost { slot, address });
+        }
+        if touched.new_link {
+            self.ports.recheck(&mut self.fast);
+        }
+    }
+
+    /// Notes what a change concerns, before the host is known as it is after it.
+    fn note_touched(&self, change: &Change, touched: &mut Touched) {
+        match change {
+            Change::Link(interface) => {
+                let before = self.host.by_name(&interface.name).map(host::is_up);
+                let now = host::is_up(interface);
+                if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
+                    info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
+                }
+                touched.new_link |= !self.host.interfaces.contains_key(&interface.ifindex);
+                touched.links.insert(interface.name.clone());
+            }
+            Change::Gone { name, .. } => {
+                touched.links.insert(name.clone());
+            }
+            Change::AddressAdded { name, address, .. }
+            | Change::AddressRemoved { name, address, .. } => {
+                // A virtual address is no source: where it is matters to nobody's route.
+                if !self.index.is_virtual(address.ip) {
+                    touched.addresses.insert(name.clone());
+                }
+            }
+            Change::Resync(_) => touched.all = true,
+        }
+    }
+
+    /// As [`Service::reconcile`] for what is concerned.
+    fn reconcile_touched(&mut self, touched: &Touched) {
+        if touched.links.iter().any(|name| self.index.uses(name)) {
+            self.open_ports();
+        }
+        let names = touched.links.union(&touched.addresses);
+        let slots: BTreeSet<Slot> = names.flat_map(|name| self.index.on(name)).collect();
+        for slot in slots {
+            self.reconcile_one(slot);
+        }
+        if !touched.links.is_empty() {
+            self.watch_interfaces();
+        }
+    }
+
+    /// The addresses that instances lost by a change, if they held them: the engine knows their state,
+    /// this thread only hears of it later.
+    fn lost(&self, change: &Change) -> Vec<(Slot, VirtualAddress)> {
+        let of = |slot: Slot, gone: &dyn Fn(&VirtualAddress) -> bool| {
+            let held = self.running.get(&slot).into_iter().flat_map(|r| r.settings.held());
+            held.filter(|address| gone(address)).map(|a| (slot, a.clone())).collect::<Vec<_>>()
+        };
+        match change {
+            Change::AddressRemoved { name, address, .. } => {
+                let (ip, prefix) = (address.ip, address.prefix);
+                let gone = |held: &VirtualAddress| index::is(held, name, ip, prefix);
+                self.index.with(ip, prefix).flat_map(|slot| of(slot, &gone)).collect()
+            }
+            // Another interface may have the name before anybody saw the first one go.
+            Change::Gone { name, .. } => {
+                let gone = |held: &VirtualAddress| held.device == *name;
+                self.index.with_addresses_on(name).flat_map(|slot| of(slot, &gone)).collect()
+            }
+            // A re-read list is compared as a whole: what happened while events were lost is not known.
+            Change::Resync(now) => {
+                let gone = |held: &VirtualAddress| !host::holds(now, held);
+                self.running.keys().flat_map(|slot| of(*slot, &gone)).collect()
+            }
+            Change::Link(_) | Change::AddressAdded { .. } => Vec::new(),
+        }
+    }
+
+    fn concerns(&self, interface: &str) -> bool {
+        self.index.uses(interface) || self.trackers.interfaces().any(|(_, name)| name == interface)
+    }
+}
+
+/// Tells the kernel and the protocol thread how an instance sends and what it listens to.
+fn set_route(
+    slot: Slot,
+    running: &Running,
+    old: Option<&Way>,
+    fast: &mut Option<FastPath>,
+    orders: &UnboundedSender<Order>,
+) {
+    let instance = &running.instance;
+    if let (Some(fast), Some(old)) = (&mut *fast, old)
+        && running.way.as_ref().is_none_or(|way| way.ifindex != old.ifindex)
+    {
+        let key = abi::RouterKey::new(old.ifindex, instance.family, instance.vrid.get());
+        fast.remove_router(key, slot.0);
+    }
+    let Some(way) = &running.way else {
+        let _ = orders.send(Order::Unroute(slot));
+        return;
+    };
+    let route = match plan::route(instance, slot, way) {
+        Ok(route) => route,
+        Err(error) => {
+            error!("({}) no advert can be built: {error}", instance.name);
+            return;
+        }
+    };
+    if let Some(fast) = fast {
+        match fast.set_router(route.key, route.rule, &route.addresses) {
+            Ok(()) => {}
+            Err(UpdateError::Full) => info!(
+                "({}) the kernel program has no room for it: its adverts are judged in the daemon \
+                 until a restart",
+                instance.name
+            ),
+            Err(error) => error!("({}) the kernel program was not told: {error}", instance.name),
+        }
+    }
+    let _ = orders.send(Order::Route(slot, Box::new(route)));
+}
