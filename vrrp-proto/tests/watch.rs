@@ -198,6 +198,23 @@ proptest! {
     }
 }
 
+/// Found by the property: one advert of a router that has come to outrank us ends `preempt_delay`.
+#[test]
+fn a_delay_ends_whether_watched_or_not() {
+    let from_12 = Step::Adverts { from: 12, priority: 110, interval: 10, apart: 3, count: 1 };
+    let steps = [
+        Step::Delay(700),
+        Step::Track(Health::Good),
+        from_12.clone(),
+        Step::Track(Health::Bad),
+        from_12,
+        Step::Adverts { from: 13, priority: 90, interval: 1000, apart: 3, count: 1 },
+    ];
+    let (heard, _) = play(false, false, &steps);
+    assert_eq!(heard.iter().filter(|(_, what)| what.contains("PreemptDelayed")).count(), 2);
+    assert_eq!(play(true, false, &steps).0, heard);
+}
+
 /// 10 s of adverts every 10 ms.
 #[test]
 fn a_master_that_repeats_itself_wakes_nobody() {

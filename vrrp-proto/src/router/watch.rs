@@ -61,8 +61,10 @@ impl Router {
             return None;
         };
         let following = backup.following.filter(|f| f.agreement == Agreement::Exact)?;
+        // The next advert of a router that has come to outrank us ends the wait for `preempt_delay`.
         let unsettled = backup.outranked.is_some()
             || backup.released.is_some()
+            || backup.preempt_at.is_some()
             || self.preempts(following.priority);
         let interval = following.interval;
         let down = time::master_down(self.settings.version, self.priority, interval);
