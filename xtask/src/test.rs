@@ -47,7 +47,8 @@ pub(crate) fn test(args: &Args) -> Result<()> {
     if all || args.unit {
         steps.step("unit tests", || run(&mut cargo(["test", "--no-fail-fast"])));
         if root().join("fuzz/Cargo.toml").is_file() {
-            let manifest = ["test", "--manifest-path", "fuzz/Cargo.toml"];
+            // Another workspace: a change of ours must not leave its lock file behind.
+            let manifest = ["test", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
             steps.step("fuzz corpus", || run(&mut cargo(manifest)));
             // The corpus is replayed through the library; nothing else compiles the targets.
             let check = ["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"];
