@@ -56,7 +56,9 @@ fn native_on_veth_and_gone_when_dropped() -> Result<()> {
     let pair = Pair::new("an")?;
     let mut fast = FastPath::load(1)?;
     for want in [Datapath::Auto, Datapath::Xdp] {
+        let before = fast.once();
         ensure!(pair.attach(&mut fast, want)? == Attached::Native);
+        ensure!(fast.once() > before, "the time it took is not known");
         let id = id(&mut fast)?;
         ensure!(pair.shown()? == Some(("xdp".to_owned(), id)), "{:?}", pair.shown());
         // Once more changes nothing.
@@ -229,6 +231,7 @@ fn what_can_not_be_taken_over_is_in_nobodys_way() -> Result<()> {
     ensure!(pair.attach(&mut after, Datapath::Auto)? == Attached::Native);
     let mut next = FastPath::adopt(kept(&after)?)?;
     ensure!(pair.attach(&mut next, Datapath::Auto)? == Attached::Native);
+    ensure!(next.once().is_zero(), "taken over, and yet it took {:?}", next.once());
     ensure!(pair.shown()?.map(|(_, shown)| shown) == Some(id(&mut after)?), "not taken over");
     FastPath::discard(kept(&next)?);
     ensure!(pair.shown()?.is_none(), "it stays: {:?}", pair.shown());

@@ -269,10 +269,10 @@ impl Life {
         }
     }
 
-    /// Says that all is started, and how long it took to load what a later life takes over.
-    pub(super) fn running(&self, load: Duration) {
+    /// Says that all is started, and how much of the time was for what a later life takes over.
+    pub(super) fn running(&self, once: Duration) {
         self.set_phase(Phase::Running);
-        self.say(&format!("running {}", load.as_micros()));
+        self.say(&format!("running {}", once.as_micros()));
     }
 
     /// Says that from here on all is being given up.

@@ -220,7 +220,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         options,
     };
     service.clear_leftovers(&config);
-    let load = service.take_fast_path(want);
+    service.take_fast_path(want);
     if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
         tokio::spawn(forward(messages));
     }
@@ -234,7 +234,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     }
     let mut ears = Ears { notices, changes, timings, reports, asked, signals };
     service.wait_for_protocol(&mut ears.notices).await?;
-    service.life.running(load);
+    service.life.running(service.fast.as_ref().map(FastPath::once).unwrap_or_default());
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
 }
@@ -310,13 +310,12 @@ fn load_fast_path(want: Datapath, slots: u32) -> Result<FastPath, String> {
 }
 
 impl Service {
-    /// Takes the kernel program over from an earlier worker, or loads it and says how long that took.
-    fn take_fast_path(&mut self, want: Datapath) -> Duration {
+    /// Takes the kernel program over from an earlier worker, or loads it.
+    fn take_fast_path(&mut self, want: Datapath) {
         self.fast = self.life.adopt_fast_path(want != Datapath::Socket);
         if self.fast.is_some() {
-            return Duration::ZERO;
+            return;
         }
-        let begin = clock::now();
         // Twice as many as there are, for reloads: the maps can't grow.
         let wanted = 2 * self.config.instances.len() as u32;
         let slots = wanted.max(self.life.reserved_up_to()).next_power_of_two().max(LEAST_SLOTS);
@@ -324,7 +323,6 @@ impl Service {
             Ok(fast) => self.fast = Some(fast),
             Err(why) => self.ports.without_program(why),
         }
-        clock::now().since(begin)
     }
 
     fn start_protocol(

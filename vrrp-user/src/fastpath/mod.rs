@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::Xdp;
@@ -87,6 +88,8 @@ pub struct FastPath {
     strangers: HashMap<MapData, StrangerKey, Stranger>,
     ring: Option<Ring>,
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
+    /// See [`FastPath::once`].
+    once: Duration,
 }
 
 /// The program in the kernel.
@@ -106,6 +109,13 @@ impl FastPath {
     /// # Errors
     /// [`LoadError`] says whether the build, the permissions or the kernel stand in the way.
     pub fn load(slots: u32) -> Result<Self, LoadError> {
+        let begin = clock::now();
+        let mut fast = Self::load_best(slots)?;
+        fast.once = clock::now().since(begin);
+        Ok(fast)
+    }
+
+    fn load_best(slots: u32) -> Result<Self, LoadError> {
         match Self::load_object(object::EMBEDDED, slots, None) {
             Err(LoadError::Kernel(why)) => {
                 debug!("no kernel timers: {why}");
@@ -188,6 +198,7 @@ impl FastPath {
             ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut maps, "EVENTS")?)),
             attached: BTreeMap::new(),
             found: BTreeMap::new(),
+            once: Duration::ZERO,
             program,
             handles,
         })
@@ -218,11 +229,20 @@ impl FastPath {
         {
             return found.clone();
         }
+        let begin = clock::now();
+        let attached = self.attach_anew(ifindex, &modes);
+        if self.attached.contains_key(&ifindex) {
+            self.once += clock::now().since(begin);
+        }
+        attached
+    }
+
+    fn attach_anew(&mut self, ifindex: u32, modes: &[(sys::Mode, &str)]) -> Attached {
         let Some(program) = self.program_fd() else {
             return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
         };
         let mut refusals = Vec::new();
-        for (mode, called) in modes {
+        for &(mode, called) in modes {
             match sys::attach(program, ifindex, mode) {
                 Ok(attachment) => {
                     let attached = match mode {
@@ -243,6 +263,12 @@ impl FastPath {
             }
         }
         Attached::Socket { why: refusals.join("; ") }
+    }
+
+    /// How long it took to load the program and to attach it where it is, which a process that takes it
+    /// over need not do. Some NICs take seconds to be attached to.
+    pub const fn once(&self) -> Duration {
+        self.once
     }
 
     /// Looks again at an interface that a link has come to: takes the program off where a VLAN's tags
