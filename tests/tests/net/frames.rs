@@ -152,16 +152,22 @@ fn sending_fails_by_name_where_it_can_not_succeed() -> Result<()> {
 fn the_group_is_joined_without_any_address() -> Result<()> {
     let cable = Cable::new()?;
     cable.here.ip("addr flush dev eth0")?;
-    let joined = |cable: &Cable| -> Result<bool> {
-        Ok(cable.here.ip("maddr show dev eth0")?.contains("224.0.0.18"))
-    };
-    assert!(!joined(&cable)?);
-    let membership = cable.here.enter(|| Ok(Membership::join(if_nametoindex("eth0")?)?))?;
-    assert!(joined(&cable)?);
-    let filter = cable.here.ip("maddr show dev eth0")?;
-    assert!(filter.contains("01:00:5e:00:00:12"), "{filter}");
-    drop(membership);
-    assert!(!joined(&cable)?);
-    assert!(cable.here.enter(|| Ok(Membership::join(9999)?)).is_err());
+    for (group, mac) in [("224.0.0.18", "01:00:5e:00:00:12"), ("ff02::12", "33:33:00:00:00:12")] {
+        let address: IpAddr = group.parse()?;
+        let joined = |cable: &Cable| -> Result<bool> {
+            let list = cable.here.ip("maddr show dev eth0")?;
+            Ok(list.split_whitespace().any(|word| word == group))
+        };
+        assert!(!joined(&cable)?, "{group}");
+        let join = |index| move || Ok(Membership::join(index, address)?);
+        let index = cable.here.enter(|| Ok(if_nametoindex("eth0")?))?;
+        let membership = cable.here.enter(join(index))?;
+        assert!(joined(&cable)?, "{group}");
+        let filter = cable.here.ip("maddr show dev eth0")?;
+        assert!(filter.contains(mac), "{filter}");
+        drop(membership);
+        assert!(!joined(&cable)?, "{group}");
+        assert!(cable.here.enter(join(9999)).is_err());
+    }
     Ok(())
 }
