@@ -10,7 +10,8 @@ use vrrp_proto::{Effect, Health, Input, Settings, Slot, TrackerId, VirtualAddres
 
 use super::leftovers;
 use super::plan::{self, Place};
-use super::service::{Running, Service};
+use super::running::Running;
+use super::service::Service;
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
 use crate::fastpath::FastPath;

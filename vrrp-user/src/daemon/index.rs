@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use vrrp_proto::{Slot, VirtualAddress};
 
-use super::service::Running;
+use super::running::Running;
 use crate::net::leftover::OwnAddress;
 
 /// The running instances by what they depend on.

@@ -13,7 +13,7 @@ use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Slot, VirtualAddress};
 
 use super::plan::{self, Place};
-use super::service::Running;
+use super::running::Running;
 use crate::config::model::{Config, Instance};
 use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::Keeper;

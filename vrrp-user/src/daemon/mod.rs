@@ -18,6 +18,7 @@ mod reconcile;
 mod refusals;
 mod repeats;
 mod report;
+mod running;
 mod service;
 mod trackers;
 mod words;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,20 +13,20 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vrrp_common::{Instant, Reject};
-use vrrp_proto::{Health, Input, Link, Settings, Slot, StateName, TrackerId};
+use vrrp_proto::{Health, Input, Slot, StateName, TrackerId};
 
 use super::apply::host_work;
-use super::budget::Budget;
 use super::index::Index;
 use super::life::Life;
-use super::plan::{Watched, Way};
+use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
+use super::running::Running;
 use super::trackers::Trackers;
 use super::{Options, RunError, leftovers};
 use crate::config::diag::Severity;
-use crate::config::model::{Config, Datapath, Instance};
+use crate::config::model::{Config, Datapath};
 use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
@@ -56,53 +55,6 @@ const STOP_IN_ALL: Duration = Duration::from_millis(850);
 const LEAST_SLOTS: u32 = 64;
 /// How soon an interface that could not be listened to is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// One instance at work.
-#[derive(Debug)]
-pub(super) struct Running {
-    pub(super) instance: Instance,
-    pub(super) settings: Settings,
-    pub(super) state: StateName,
-    pub(super) last_refused: Option<LastRefused>,
-    /// Its last takeover.
-    pub(super) takeover: Option<Budget>,
-    /// When its addresses came to serve, where the takeover that this is of is not known yet.
-    pub(super) timing: Option<Timing>,
-    /// The engine was told to end it.
-    pub(super) ending: bool,
-    /// What the protocol thread and the kernel were told.
-    pub(super) way: Option<Way>,
-    /// The instance changed, so the route must be told again.
-    pub(super) reroute: bool,
-    pub(super) link: Option<Link>,
-}
-
-impl Running {
-    /// One that nobody has been told of yet.
-    pub(super) const fn new(instance: Instance, settings: Settings) -> Self {
-        Self {
-            instance,
-            settings,
-            state: StateName::Initialize,
-            last_refused: None,
-            takeover: None,
-            timing: None,
-            ending: false,
-            way: None,
-            reroute: false,
-            link: None,
-        }
-    }
-}
-
-/// The last refused advert of an instance.
-#[derive(Clone, Debug)]
-pub(super) struct LastRefused {
-    pub(super) at: Instant,
-    pub(super) reason: Reject,
-    pub(super) source: IpAddr,
-    pub(super) detail: String,
-}
 
 pub(super) struct Service {
     pub(super) life: Life,

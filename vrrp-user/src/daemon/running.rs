@@ -1,0 +1,58 @@
+//! What the service thread knows of one instance.
+
+use std::net::IpAddr;
+
+use vrrp_common::{Instant, Reject};
+use vrrp_proto::{Link, Settings, StateName};
+
+use super::budget::Budget;
+use super::plan::Way;
+use crate::config::model::Instance;
+use crate::net::executor::Timing;
+
+/// One instance at work.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) instance: Instance,
+    pub(super) settings: Settings,
+    pub(super) state: StateName,
+    pub(super) last_refused: Option<LastRefused>,
+    /// Its last takeover.
+    pub(super) takeover: Option<Budget>,
+    /// When its addresses came to serve, where the takeover that this is of is not known yet.
+    pub(super) timing: Option<Timing>,
+    /// The engine was told to end it.
+    pub(super) ending: bool,
+    /// What the protocol thread and the kernel were told.
+    pub(super) way: Option<Way>,
+    /// The instance changed, so the route must be told again.
+    pub(super) reroute: bool,
+    pub(super) link: Option<Link>,
+}
+
+impl Running {
+    /// One that nobody has been told of yet.
+    pub(super) const fn new(instance: Instance, settings: Settings) -> Self {
+        Self {
+            instance,
+            settings,
+            state: StateName::Initialize,
+            last_refused: None,
+            takeover: None,
+            timing: None,
+            ending: false,
+            way: None,
+            reroute: false,
+            link: None,
+        }
+    }
+}
+
+/// The last refused advert of an instance.
+#[derive(Clone, Debug)]
+pub(super) struct LastRefused {
+    pub(super) at: Instant,
+    pub(super) reason: Reject,
+    pub(super) source: IpAddr,
+    pub(super) detail: String,
+}
