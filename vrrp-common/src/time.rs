@@ -128,11 +128,21 @@ pub fn skew(version: Version, priority: Priority, interval: Interval) -> Duratio
     Duration::from_nanos((parts * base).div_ceil(256))
 }
 
-/// Master_Down_Interval (Active_Down_Interval in RFC 9568 §6.1): three intervals and the skew.
+/// Intervals without an advert after which a Backup takes over, where nothing else is configured
+/// (RFC 3768 §6.1, RFC 9568 §6.1).
+pub const DOWN_ADVERTS: u8 = 3;
+
+/// Master_Down_Interval (Active_Down_Interval in RFC 9568 §6.1): so many intervals and the skew.
 ///
-/// `interval` is the configured one in VRRPv2 and the Active Router's in VRRPv3.
-pub fn master_down(version: Version, priority: Priority, interval: Interval) -> Duration {
-    interval.get() * 3 + skew(version, priority, interval)
+/// `interval` is the configured one in VRRPv2 and the Active Router's in VRRPv3; `adverts` is
+/// [`DOWN_ADVERTS`] in both.
+pub fn master_down(
+    version: Version,
+    priority: Priority,
+    interval: Interval,
+    adverts: u8,
+) -> Duration {
+    interval.get() * u32::from(adverts) + skew(version, priority, interval)
 }
 
 #[cfg(test)]
@@ -158,8 +168,16 @@ mod tests {
         #[case] nanos: u64,
     ) {
         let interval = Interval::new(Duration::from_millis(ms)).unwrap();
-        let down = master_down(version, Priority::new(priority), interval);
+        let down = master_down(version, Priority::new(priority), interval, DOWN_ADVERTS);
         assert_eq!(down, Duration::from_nanos(nanos));
+    }
+
+    /// The longest that can be configured stays far from the end of the clock.
+    #[test]
+    fn a_hundred_intervals_of_the_longest_kind() {
+        let longest = Interval::new(Interval::LONGEST).unwrap();
+        let down = master_down(Version::V2, Priority::new(1), longest, 100);
+        assert_eq!(down, Duration::from_nanos(25_500_996_093_750));
     }
 
     #[test]

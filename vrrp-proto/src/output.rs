@@ -141,6 +141,17 @@ pub enum Why {
         /// The priority.
         priority: Priority,
     },
+    /// Another owner of the addresses, with a lower address, went on for longer than it takes to hear
+    /// and obey us.
+    SecondOwner {
+        /// The other one.
+        from: IpAddr,
+    },
+    /// It was Active and sent nothing for so long that a peer has taken over (`late_peer`).
+    Overslept {
+        /// Since its last advert.
+        silence: Duration,
+    },
     /// The router's interface is down or gone.
     LinkDown,
     /// The router's interface has no address to send from.
@@ -221,6 +232,22 @@ pub enum Event {
         theirs: Priority,
         /// Ours.
         ours: Priority,
+    },
+    /// An owner of the addresses heard another one (RFC 9568 §8.3.2).
+    SecondOwner {
+        /// The router.
+        slot: Slot,
+        /// The other one.
+        from: IpAddr,
+    },
+    /// An owner of the addresses discarded an advert unheard (`deaf_as_owner`).
+    Ignored {
+        /// The router.
+        slot: Slot,
+        /// The sender.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
     },
     /// A Backup hears another Active router than before, or one with another interval.
     Following {

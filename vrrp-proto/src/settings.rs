@@ -39,6 +39,15 @@ pub struct Settings {
     pub answer_lower: bool,
     /// Whether one last advert goes out before the router yields to a higher one.
     pub advert_on_yield: bool,
+    /// Intervals without an advert until a Backup takes over, 1 at least; 3 in the RFCs (§6.1). All
+    /// routers of a virtual router need the same.
+    pub down_adverts: u8,
+    /// Whether the owner of the addresses discards the adverts of others (RFC 3768 §7.1, RFC 9568 §7.1
+    /// before erratum 8298) instead of finding one winner with them.
+    pub deaf_as_owner: bool,
+    /// A router without Preempt_Mode that wakes so late as Active that a peer of this priority has taken
+    /// over meanwhile leaves that one in place.
+    pub late_peer: Option<Priority>,
 }
 
 /// An address that follows the Active router, and how it is put on its interface.

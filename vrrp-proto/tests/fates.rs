@@ -87,13 +87,14 @@ fn host() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// A LAN of two to five hosts, all of one version, with what is watched doing well.
-fn lan(all: &[Settings], version: Version, latency: u64) -> Lan {
+/// A LAN of two to five hosts, all of one version and patience, with what is watched doing well.
+fn lan(all: &[Settings], version: Version, adverts: u8, latency: u64) -> Lan {
     let mut lan = Lan::of([]);
     lan.latency = us(latency);
     for settings in all {
         let mut settings = settings.clone();
         settings.version = version;
+        settings.down_adverts = adverts;
         if version == Version::V2 {
             settings.interval = every(ms(1000));
         }
@@ -212,10 +213,11 @@ proptest! {
     fn a_whole_lan_has_one_active_router(
         all in proptest::collection::vec(host(), 2..=5),
         version in prop_oneof![1 => Just(Version::V2), 3 => Just(Version::V3)],
+        adverts in prop_oneof![3 => Just(3u8), 1 => 2u8..=6],
         latency in 1u64..20_000,
         fates in fates(),
     ) {
-        let mut lan = lan(&all, version, latency);
+        let mut lan = lan(&all, version, adverts, latency);
         // A Backup may still wait by an interval that was in use before.
         let mut slowest = longest(&lan);
         for fate in &fates {
@@ -225,9 +227,10 @@ proptest! {
         make_whole(&mut lan);
         // One Master_Down_Interval until somebody speaks, one more until it is replaced, and the delay
         // that may begin between them.
-        lan.run_for(10 * slowest + ms(3000) + 8 * lan.latency);
+        let rounds = 3 * u32::from(adverts) + 1;
+        lan.run_for(rounds * slowest + ms(3000) + 8 * lan.latency);
         let before = changes(&lan);
-        lan.run_for(5 * slowest);
+        lan.run_for(u32::from(adverts + 2) * slowest);
         prop_assert_eq!(changes(&lan), before, "the LAN is restless");
 
         let fit: Vec<usize> = (0..lan.hosts.len()).filter(|n| lan.hosts[*n].is_fit()).collect();
@@ -255,7 +258,7 @@ proptest! {
         fates in fates(),
     ) {
         let run = || {
-            let mut lan = lan(&all, Version::V3, 100);
+            let mut lan = lan(&all, Version::V3, 3, 100);
             fates.iter().for_each(|fate| suffer(&mut lan, fate));
             let told = lan.hosts.iter().map(|host| (host.sent.clone(), host.events.clone()));
             (told.collect::<Vec<_>>(), lan.now)

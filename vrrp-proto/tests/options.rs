@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use rstest::rstest;
 use support::{Lan, SLOT, advert, at, every, ms, settings, tracker, vip};
 use vrrp_common::Priority;
 use vrrp_proto::{Event, Health, Input, Link, Slot, StateName, TrackerId, Why};
@@ -240,6 +241,110 @@ fn the_reason_of_a_fault_follows_what_is_in_the_way() {
     let link = Link::Up(lan.hosts[0].address);
     lan.tell(0, Input::Link { slot: SLOT, link });
     assert_eq!(why(&lan), Why::Tracker(TrackerId(1)));
+}
+
+/// `down_timer_adverts`.
+#[rstest]
+#[case::one(1, 1_609_375_000)]
+#[case::ten(10, 10_609_375_000)]
+#[case::most(100, 100_609_375_000)]
+fn a_backup_misses_as_many_adverts_as_it_may(#[case] adverts: u8, #[case] nanos: u64) {
+    let mut own = settings(100);
+    own.down_adverts = adverts;
+    let mut lan = Lan::of([own]);
+    lan.run_for(ms(500));
+    lan.hear(0, advert(12, 200, ms(1000)));
+    let due = lan.now + Duration::from_nanos(nanos);
+    lan.run_for(Duration::from_secs(200));
+    assert_eq!(lan.hosts[0].last().0, due);
+}
+
+/// A reload moves the wait that is running, unless it is the one behind a release.
+#[test]
+fn a_reload_moves_the_wait_by_the_adverts_that_may_be_missed() {
+    let mut lan = Lan::of([settings(100)]);
+    lan.hear(0, advert(12, 200, ms(100)));
+    lan.run_for(ms(50));
+    lan.hosts[0].settings.down_adverts = 7;
+    lan.reload(0);
+    lan.run_for(ms(2000));
+    assert_eq!(lan.hosts[0].last().0, at(Duration::from_nanos(760_937_500)));
+
+    let mut lan = Lan::of([settings(100)]);
+    lan.hear(0, advert(12, 200, ms(1000)));
+    lan.hear(0, advert(12, 0, ms(1000)));
+    lan.hosts[0].settings.down_adverts = 100;
+    lan.reload(0);
+    lan.run_for(ms(610));
+    assert!(lan.hosts[0].is_active());
+}
+
+/// A router that `late_peer` would have replaced, frozen for so long after its last advert.
+fn frozen(change: impl FnOnce(&mut vrrp_proto::Settings), time: Duration) -> Lan {
+    let mut lan = active_with(|own| {
+        own.preempt = false;
+        own.late_peer = Some(Priority::new(254));
+        change(own);
+    });
+    let last = lan.hosts[0].engine.poll_timeout().expect("an advert is due");
+    lan.run_until(last);
+    lan.hosts[0].sent.clear();
+    lan.now = last + time;
+    lan
+}
+
+/// `timer_expired_backup`: 3 s and the skew of priority 254 behind the last advert.
+#[test]
+fn one_that_wakes_late_leaves_its_peer_in_place() {
+    let mut lan = frozen(|_| {}, ms(3007));
+    lan.run_for(ms(0));
+    assert!(lan.hosts[0].is_active(), "nobody has taken over yet");
+    assert_eq!(lan.hosts[0].sent.len(), 1);
+
+    let mut lan = frozen(|_| {}, ms(3008));
+    lan.run_for(ms(0));
+    let host = &lan.hosts[0];
+    assert_eq!(host.last().2, Why::Overslept { silence: ms(3008) });
+    assert!(host.sent.is_empty(), "not even a release");
+    assert!(host.held.is_empty());
+    // It listens like any other: where nobody took over, it comes back.
+    lan.run_for(ms(3700));
+    assert!(lan.hosts[0].is_active());
+}
+
+/// What arrived meanwhile is heard first, and follows the peer that took over.
+#[test]
+fn one_that_wakes_late_hears_its_peer_as_a_backup() {
+    let mut lan = frozen(|_| {}, ms(9000));
+    let woke = lan.now;
+    for before in (0..5).rev() {
+        let advert = advert(12, 90, ms(1000));
+        let stamp = woke - ms(1000 * before);
+        lan.hosts[0].engine.handle(stamp, Input::Advert { slot: SLOT, advert });
+    }
+    lan.run_for(ms(3000));
+    let host = &lan.hosts[0];
+    assert!(host.sent.is_empty());
+    assert_eq!(host.state(), StateName::Backup);
+    let following = host.engine.view(SLOT).unwrap().following.unwrap();
+    assert_eq!((following.priority, following.heard), (Priority::new(90), woke));
+}
+
+/// Where Preempt_Mode is on, or nothing is configured, it stays and its peer yields.
+#[rstest]
+#[case::preempts(true, Some(254))]
+#[case::not_asked_for(false, None)]
+fn one_that_wakes_late_stays_active(#[case] preempt: bool, #[case] peer: Option<u8>) {
+    let mut lan = frozen(
+        |own| {
+            own.preempt = preempt;
+            own.late_peer = peer.map(Priority::new);
+        },
+        ms(9000),
+    );
+    lan.run_for(ms(0));
+    assert!(lan.hosts[0].is_active());
+    assert_eq!(lan.hosts[0].sent.len(), 1);
 }
 
 /// The link still works, so the peers are told.

@@ -122,12 +122,23 @@ enum Step {
     Delay(u64),
     Interval(u64),
     Cable(bool),
+    /// Whether it owns the addresses, and is deaf where it does.
+    Own(bool, bool),
+    /// Adverts that may be missed.
+    Miss(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Few, so that they come back: by number, sender, priority and interval.
-    let kinds = [(12, 200, 10), (12, 110, 1000), (12, 110, 10), (13, 90, 1000), (13, 0, 100)];
-    let kind = prop_oneof![3 => 0usize..3, 1 => 3usize..5];
+    let kinds = [
+        (12, 200, 10),
+        (12, 110, 1000),
+        (12, 110, 10),
+        (13, 90, 1000),
+        (13, 0, 100),
+        (14, 255, 1000),
+    ];
+    let kind = prop_oneof![3 => 0usize..3, 1 => 3usize..6];
     let apart = prop_oneof![Just(3u64), Just(30), Just(400)];
     let adverts = (kind, apart, 1u32..12).prop_map(move |(kind, apart, count)| {
         let (from, priority, interval) = kinds[kind];
@@ -142,6 +153,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => prop_oneof![Just(0u64), Just(700)].prop_map(Step::Delay),
         1 => interval.prop_map(Step::Interval),
         1 => any::<bool>().prop_map(Step::Cable),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(owner, deaf)| Step::Own(owner, deaf)),
+        1 => (1u8..=5).prop_map(Step::Miss),
     ];
     proptest::collection::vec(step, 1..40)
 }
@@ -176,6 +189,11 @@ fn play(watches: bool, timers: bool, steps: &[Step]) -> (Vec<(Instant, String)>,
                 side.handle(now, Input::Link { slot: SLOT, link });
                 continue;
             }
+            Step::Own(owner, deaf) => {
+                ours.priority = Priority::new(if *owner { 255 } else { 100 });
+                ours.deaf_as_owner = *deaf;
+            }
+            Step::Miss(adverts) => ours.down_adverts = *adverts,
             Step::Preempt(preempt) => ours.preempt = *preempt,
             Step::Delay(delay) => ours.preempt_delay = ms(*delay),
             Step::Interval(interval) => {

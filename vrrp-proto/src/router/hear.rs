@@ -19,6 +19,13 @@ impl Router {
         if advert.priority == Priority::RELEASE {
             self.stats.zero_received += 1;
         }
+        if self.is_deaf() {
+            let (from, theirs) = (advert.source, advert.priority);
+            lanes.events.push_back(Event::Ignored { slot: self.slot, from, theirs });
+            return;
+        }
+        // One that slept while a peer took over hears that peer as a Backup.
+        self.overslept(now, lanes);
         match &self.state {
             State::Initialize | State::Fault { .. } => {}
             State::Backup(_) => {
@@ -34,6 +41,7 @@ impl Router {
 
     fn backup_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
         let preempts = self.preempts(advert.priority);
+        let wait = self.down_interval(advert.interval);
         let State::Backup(backup) = &mut self.state else {
             return;
         };
@@ -70,7 +78,6 @@ impl Router {
             backup.preempt_at = None;
             backup.outranked = None;
         }
-        let wait = time::master_down(self.settings.version, self.priority, advert.interval);
         if now + wait < backup.down_at && backup.is_contested(&heard) {
             return;
         }
@@ -104,16 +111,25 @@ impl Router {
                 self.yield_to(now, advert, why, lanes);
             }
             Contest::LostByAddress => {
+                self.meet_owner(advert, lanes);
                 let why = Why::HigherAddress { from, priority: ours };
                 self.yield_to(now, advert, why, lanes);
             }
+            Contest::Won if self.meet_rival(now, advert, lanes) => {
+                self.yield_to(now, advert, Why::SecondOwner { from }, lanes);
+            }
             Contest::Won => {
+                let State::Active(active) = &mut self.state else {
+                    return;
+                };
                 if self.settings.answer_lower {
                     active.answer(now, self.settings.interval);
                 }
                 let repeat = active.announcements.lower_advert(now, &self.settings.announce);
-                let slot = self.slot;
-                lanes.events.push_back(Event::LowerAdvert { slot, from, theirs, ours });
+                if !ours.is_owner() || !theirs.is_owner() {
+                    let slot = self.slot;
+                    lanes.events.push_back(Event::LowerAdvert { slot, from, theirs, ours });
+                }
                 self.announce(repeat, lanes);
             }
         }
@@ -178,16 +194,23 @@ impl Backup {
     }
 
     /// Why Master_Down_Timer ran out.
-    pub(super) fn why_active(&self, now: Instant, since: Instant, ours: Priority) -> Why {
+    pub(super) fn why_active(
+        &self,
+        now: Instant,
+        since: Instant,
+        ours: Priority,
+        settings: &Settings,
+    ) -> Why {
         if let Some((from, _)) = self.released {
             return Why::Released { from };
         }
         let last = self.following.map_or(since, |following| following.heard);
         let from = self.following.map(|following| following.source);
+        let patience = |lower: Following| lower.interval.get() * u32::from(settings.down_adverts);
         match self.outranked {
             // Still there a moment ago: it is replaced. Silent for as long as a Backup of its own would
             // wait: it is gone.
-            Some(lower) if now.since(lower.heard) < lower.interval.get() * 3 => {
+            Some(lower) if now.since(lower.heard) < patience(lower) => {
                 Why::Preempting { from: lower.source, theirs: lower.priority, ours }
             }
             Some(lower) if lower.heard >= last => {

@@ -3,6 +3,8 @@
 //! Every input is matched against every state, so that what is ignored is ignored in writing.
 
 mod hear;
+mod link;
+mod owner;
 mod reload;
 mod track;
 mod view;
@@ -16,9 +18,9 @@ use std::time::Duration;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority, time};
 
+use self::owner::Rival;
 pub use self::view::{Following, Stats, View};
 use self::watch::{BACKSTOP, Watched};
-use crate::election::Bearing;
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Outcome, Slot};
 use crate::output::{Effect, Event, StateName, Transmit, Waited, Why};
@@ -96,6 +98,10 @@ struct Active {
     announcements: Announcements,
     /// When a losing advert was last answered.
     answered: Option<Instant>,
+    /// When the last advert left, and when `late_peer` takes over unless another one follows.
+    sent: Option<(Instant, Instant)>,
+    /// Another owner of the addresses that goes on although it loses against us.
+    rival: Option<Rival>,
 }
 
 impl Router {
@@ -151,6 +157,9 @@ impl Router {
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant, lanes: &mut Lanes) {
+        if self.overslept(now, lanes) {
+            return;
+        }
         match &mut self.state {
             State::Initialize => {
                 // Marks the hold as served, whatever else may still be missing.
@@ -165,7 +174,7 @@ impl Router {
                 if backup.down_at <= now {
                     let due = backup.down_at;
                     let heard = backup.last_heard();
-                    let why = backup.why_active(now, self.since, self.priority);
+                    let why = backup.why_active(now, self.since, self.priority, &self.settings);
                     self.become_active(now, why, (Waited::Silence { heard }, due), lanes);
                 }
             }
@@ -177,7 +186,7 @@ impl Router {
                     let next = active.advert_at + self.settings.interval.get();
                     active.advert_at =
                         if next > now { next } else { now + self.settings.interval.get() };
-                    self.transmit(self.priority, lanes);
+                    self.speak(now, lanes);
                 }
                 self.announce(repeat, lanes);
             }
@@ -201,7 +210,7 @@ impl Router {
             && active.advert_at <= until
         {
             active.advert_at = now + self.settings.interval.get();
-            self.transmit(self.priority, lanes);
+            self.speak(now, lanes);
         }
     }
 
@@ -222,17 +231,6 @@ impl Router {
             }
             State::Fault { .. } | State::Backup(_) | State::Active(_) => {}
         }
-    }
-
-    pub(crate) fn on_link(&mut self, now: Instant, link: Link, lanes: &mut Lanes) {
-        self.link = Some(link);
-        match link {
-            Link::Up(source) => self.source = Some(source),
-            Link::NoSource => self.source = None,
-            Link::NoDevice | Link::Deaf | Link::Down => {}
-        }
-        self.forgive();
-        self.review(now, lanes);
     }
 
     pub(crate) fn on_address_lost(&mut self, address: &VirtualAddress, lanes: &mut Lanes) {
@@ -334,8 +332,7 @@ impl Router {
     ) {
         let mut backup =
             Backup { down_at: now, following, outranked: None, released: None, preempt_at: None };
-        let interval = backup.interval(&self.settings);
-        backup.down_at = now + time::master_down(self.settings.version, self.priority, interval);
+        backup.down_at = now + self.down_interval(backup.interval(&self.settings));
         self.enter(now, State::Backup(backup), why, lanes);
     }
 
@@ -349,14 +346,10 @@ impl Router {
     ) {
         let announcements = Announcements::started(now, &self.settings.announce);
         let advert_at = now + self.settings.interval.get();
-        self.enter(
-            now,
-            State::Active(Active { advert_at, announcements, answered: None }),
-            why,
-            lanes,
-        );
+        let active = Active { advert_at, announcements, answered: None, sent: None, rival: None };
+        self.enter(now, State::Active(active), why, lanes);
         self.stats.became_active += 1;
-        self.transmit(self.priority, lanes);
+        self.speak(now, lanes);
         let addresses: Arc<[_]> = self.settings.held().cloned().collect();
         if !addresses.is_empty() {
             lanes.effects.push_back(Effect::AddAddresses { slot: self.slot, addresses });
@@ -398,6 +391,17 @@ impl Router {
         lanes.events.push_back(Event::Transition { slot: self.slot, from, to, why, priority });
     }
 
+    /// Sends an Active router's advert.
+    fn speak(&mut self, now: Instant, lanes: &mut Lanes) {
+        let peer = self.settings.late_peer.filter(|_| !self.preempts_any());
+        let Settings { version, interval, down_adverts, .. } = self.settings;
+        if let State::Active(active) = &mut self.state {
+            active.sent = peer
+                .map(|peer| (now, now + time::master_down(version, peer, interval, down_adverts)));
+        }
+        self.transmit(self.priority, lanes);
+    }
+
     fn transmit(&mut self, priority: Priority, lanes: &mut Lanes) {
         self.stats.sent += 1;
         if priority == Priority::RELEASE {
@@ -423,36 +427,20 @@ impl Router {
         }
     }
 
-    /// What keeps the router from taking part, if anything does.
-    fn fault(&self) -> Option<Why> {
-        match self.link {
-            Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
-                return Some(Why::LinkDown);
-            }
-            Some(Link::NoSource) => return Some(Why::NoSource),
-            Some(Link::NoDevice) => return Some(Why::NoDevice),
-            Some(Link::Deaf) => return Some(Why::Deaf),
-            Some(Link::Up(_) | Link::Down) | None => {}
-        }
-        let failed = self.settings.trackers.iter().zip(self.bearings());
-        failed
-            .filter(|(_, bearing)| *bearing == Bearing::Fault)
-            .map(|(tracker, _)| Why::Tracker(tracker.id))
-            .next()
-    }
-
-    /// Ends the wait after a refused address: what the kernel refused may be right now.
-    fn forgive(&mut self) {
-        self.refusals = 0;
-        if let State::Fault { retry } = &mut self.state {
-            *retry = None;
-        }
-    }
-
-    /// Says whether an Active router of this priority is to be replaced. The owner always does that
-    /// (RFC 9568 §6.1, Preempt_Mode).
+    /// Says whether an Active router of this priority is to be replaced.
     fn preempts(&self, theirs: Priority) -> bool {
-        (self.settings.preempt || self.priority.is_owner()) && theirs < self.priority
+        self.preempts_any() && theirs < self.priority
+    }
+
+    /// Says whether Preempt_Mode is on. The owner always preempts (RFC 9568 §6.1).
+    fn preempts_any(&self) -> bool {
+        self.settings.preempt || self.priority.is_owner()
+    }
+
+    /// Master_Down_Interval behind an advert that names this interval.
+    fn down_interval(&self, interval: Interval) -> Duration {
+        let Settings { version, down_adverts, .. } = self.settings;
+        time::master_down(version, self.priority, interval, down_adverts)
     }
 
     fn held_back(&self, now: Instant) -> bool {

@@ -46,6 +46,7 @@ impl Router {
         }
         self.read_health(health);
         self.reprioritize(now, lanes);
+        self.recount(now, before.down_adverts);
         if before.form != self.settings.form {
             self.form = self.settings.form;
         }
@@ -55,8 +56,8 @@ impl Router {
                 let unheard = backup.following.is_none() && backup.released.is_none();
                 if unheard && before.interval != self.settings.interval {
                     // Nobody was heard, so the wait since listening began is by our own interval.
-                    let (version, interval) = (self.settings.version, self.settings.interval);
-                    let wait = time::master_down(version, self.priority, interval);
+                    let Settings { version, interval, down_adverts, .. } = self.settings;
+                    let wait = time::master_down(version, self.priority, interval, down_adverts);
                     backup.down_at = (self.since + wait).max(now);
                 }
                 if before.preempt_delay != self.settings.preempt_delay {
@@ -73,6 +74,19 @@ impl Router {
             }
         }
         self.review(now, lanes);
+    }
+
+    /// Moves Master_Down_Timer where another number of adverts may be missed than before.
+    fn recount(&mut self, now: Instant, before: u8) {
+        let State::Backup(backup) = &mut self.state else {
+            return;
+        };
+        // Behind a release only the skew is waited for.
+        if backup.released.is_none() {
+            let interval = backup.interval(&self.settings).get();
+            let [was, is] = [before, self.settings.down_adverts].map(|n| interval * u32::from(n));
+            backup.down_at = (backup.down_at + is - was).max(now);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use vrrp_common::Instant;
 use vrrp_common::check::Agreement;
-use vrrp_common::{Instant, time};
 
 use super::{Router, State};
 use crate::engine::Lanes;
@@ -65,9 +65,9 @@ impl Router {
         let unsettled = backup.outranked.is_some()
             || backup.released.is_some()
             || backup.preempt_at.is_some()
-            || self.preempts(following.priority);
-        let interval = following.interval;
-        let down = time::master_down(self.settings.version, self.priority, interval);
+            || self.preempts(following.priority)
+            || self.is_deaf();
+        let down = self.down_interval(following.interval);
         (!unsettled).then(|| (following.advert(), down, following.heard))
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::rules::{Listener, Pairs};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid};
+use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid, time};
 use vrrp_proto::settings::{Announce, Broadcast, Tracker};
 use vrrp_proto::{
     Advert, Effect, Engine, Event, Health, Input, Link, Outcome, Settings, Slot, StateName,
@@ -68,6 +68,9 @@ pub(crate) fn settings(priority: u8) -> Settings {
         form: ChecksumForm::PseudoHeader,
         answer_lower: true,
         advert_on_yield: false,
+        down_adverts: time::DOWN_ADVERTS,
+        deaf_as_owner: false,
+        late_peer: None,
     }
 }
 

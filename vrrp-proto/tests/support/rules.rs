@@ -84,7 +84,8 @@ impl Listener {
 
     fn earliest(&self, priority: Priority, settings: &Settings) -> Option<Instant> {
         let interval = self.interval.unwrap_or(settings.interval);
-        let down = self.since? + time::master_down(settings.version, priority, interval);
+        let intervals = interval.get() * u32::from(settings.down_adverts);
+        let down = self.since? + intervals + time::skew(settings.version, priority, interval);
         let skew = |interval| time::skew(settings.version, priority, interval);
         let released = self.released.map(|(at, interval)| at + skew(interval));
         Some(released.map_or(down, |at| at.min(down)))

@@ -39,7 +39,7 @@ pub(crate) fn work(instance: &Instance) -> String {
     let becomes = if priority.is_owner() {
         "MASTER from the start: priority 255 owns the addresses".to_owned()
     } else {
-        let down = time::master_down(*version, *priority, *interval);
+        let down = time::master_down(*version, *priority, *interval, instance.down_timer_adverts);
         format!("a silent MASTER is replaced after {}", span(down))
     };
     format!(

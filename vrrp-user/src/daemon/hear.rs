@@ -64,6 +64,12 @@ impl Service {
             Event::LowerAdvert { slot, from, theirs, .. } => {
                 self.chat(now, *slot, event, &format!("lower {from} {theirs}"));
             }
+            Event::SecondOwner { slot, from } => {
+                self.chat(now, *slot, event, &format!("owner {from}"));
+            }
+            Event::Ignored { slot, from, theirs } => {
+                self.chat(now, *slot, event, &format!("ignored {from} {theirs}"));
+            }
             Event::AddressRestored { slot, address } => {
                 self.chat(now, *slot, event, &format!("restored {}", address.ip));
             }

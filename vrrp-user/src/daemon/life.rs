@@ -10,7 +10,7 @@ use nix::net::if_::if_nametoindex;
 use tracing::{debug, info, warn};
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
-use vrrp_proto::{Slot, VirtualAddress};
+use vrrp_proto::{Settings, Slot, VirtualAddress};
 
 use super::plan::{self, Place};
 use super::running::Running;
@@ -251,8 +251,8 @@ impl Life {
     ) {
         let Some(ledger) = &mut self.ledger else { return };
         let body = body(slot, running, host, own);
-        let interval = running.settings.interval.get();
-        match ledger.note(slot, body, interval, clock::now()) {
+        let Settings { interval, down_adverts, .. } = running.settings;
+        match ledger.note(slot, body, interval.get(), down_adverts, clock::now()) {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {
                 self.failing = true;

@@ -71,6 +71,9 @@ pub(crate) fn settings(
         form: instance.form,
         answer_lower: !instance.lower_prio_no_advert,
         advert_on_yield: instance.higher_prio_send_advert,
+        down_adverts: instance.down_timer_adverts,
+        deaf_as_owner: instance.owner_ignore_adverts,
+        late_peer: instance.timer_expired_backup,
     }
 }
 

@@ -66,7 +66,8 @@ impl Service {
     ) -> status::Instance {
         let instance = &running.instance;
         let interval = view.following.map_or(instance.interval, |f| f.interval);
-        let down = time::master_down(instance.version, view.priority, interval);
+        let adverts = instance.down_timer_adverts;
+        let down = time::master_down(instance.version, view.priority, interval, adverts);
         let peer = view.following.map(|following| status::Peer {
             address: following.source.to_string(),
             priority: following.priority.get(),

@@ -35,6 +35,12 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         Why::HigherAddress { from, priority } => {
             format!("advert from {from} with the same priority {priority} and a higher address")
         }
+        Why::SecondOwner { from } => {
+            format!("{from} has priority 255 too and goes on although our address is higher")
+        }
+        Why::Overslept { silence } => {
+            format!("nothing was sent for {}, so a peer has taken over", span(*silence))
+        }
         Why::LinkDown => "the interface is down or not there".to_owned(),
         Why::NoSource => "the interface has no address to send from".to_owned(),
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
@@ -64,6 +70,12 @@ pub(crate) fn lines(
         }
         Event::LowerAdvert { from, theirs, ours, .. } => vec![format!(
             "({name}) Received advert from {from} with lower priority {theirs}, ours {ours}, forcing new election"
+        )],
+        Event::SecondOwner { from, .. } => vec![format!(
+            "({name}) CONFIGURATION ERROR: {from} has priority 255 too; only one router owns the addresses"
+        )],
+        Event::Ignored { from, theirs, .. } => vec![format!(
+            "({name}) Dropping advert from {from} with priority {theirs}: owner_ignore_adverts, and we are address owner"
         )],
         Event::Following { from, priority, interval, .. } => vec![format!(
             "({name}) following MASTER {from}, priority {priority}, one advert each {}",
@@ -108,6 +120,8 @@ fn transition(
         | Why::Owner
         | Why::Released { .. }
         | Why::Preempting { .. }
+        | Why::SecondOwner { .. }
+        | Why::Overslept { .. }
         | Why::LinkDown
         | Why::NoSource
         | Why::NoDevice

@@ -104,6 +104,7 @@ mod tests {
             priority: 100,
             form: ChecksumForm::Message,
             interval: millis(interval),
+            adverts: 3,
             sent: at(sent),
             left: Instant::default(),
         }

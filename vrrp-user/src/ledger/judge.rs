@@ -13,10 +13,10 @@ const SETTLE: Duration = Duration::from_secs(5);
 const SKEW: Duration = Duration::from_secs(1);
 
 /// How long the peers of an Active router wait for its next advert, as far as it is certain: three
-/// intervals. Their Skew_Time is by their own priority, which nobody here knows, and can be nearly
+/// intervals, or as many as are configured for all of them. Their Skew_Time is by their own priority, which nobody here knows, and can be nearly
 /// nothing.
 pub(crate) fn peers_wait(entry: &Entry) -> Instant {
-    entry.sent + 3 * entry.interval
+    entry.sent + u32::from(entry.adverts) * entry.interval
 }
 
 /// Says whether a router may go on as Active at `then`: nobody has taken over yet.
@@ -27,7 +27,7 @@ pub(crate) fn goes_on(entry: &Entry, then: Instant) -> bool {
 /// Says whether priority 0 still tells somebody something: later the peers have helped themselves, and
 /// it would only make them start anew.
 pub(crate) fn is_missed(entry: &Entry, now: Instant) -> bool {
-    entry.state == State::Active && now < entry.sent + 4 * entry.interval + SKEW
+    entry.state == State::Active && now < peers_wait(entry) + entry.interval + SKEW
 }
 
 /// Says whether something let go at `left` may still be there, of a process that was last alive at
@@ -66,6 +66,7 @@ mod tests {
             priority: 100,
             form: ChecksumForm::Message,
             interval: Duration::from_millis(interval_ms),
+            adverts: 3,
             sent: at(100),
             left: Instant::default(),
         }
@@ -77,6 +78,15 @@ mod tests {
         assert!(goes_on(&active, at(102)) && !goes_on(&active, at(103)));
         assert!(!goes_on(&entry(State::Backup, 1000), at(100)));
         assert!(!goes_on(&entry(State::Released, 1000), at(100)));
+    }
+
+    #[test]
+    fn as_many_intervals_as_are_configured() {
+        let hasty = Entry { adverts: 1, ..entry(State::Active, 1000) };
+        assert!(goes_on(&hasty, at(100)) && !goes_on(&hasty, at(101)));
+        assert!(is_missed(&hasty, at(102)) && !is_missed(&hasty, at(103)));
+        let patient = Entry { adverts: 10, ..hasty };
+        assert!(goes_on(&patient, at(109)) && !goes_on(&patient, at(110)));
     }
 
     #[test]

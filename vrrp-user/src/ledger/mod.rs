@@ -129,6 +129,7 @@ impl Ledger {
         slot: Slot,
         mut body: Body,
         interval: Duration,
+        adverts: u8,
         now: Instant,
     ) -> io::Result<()> {
         let before = self.table.body(slot.0).map(|before| before.addresses).unwrap_or_default();
@@ -145,7 +146,7 @@ impl Ledger {
             self.pool.free(at);
             return Err(error);
         }
-        self.table.publish(slot.0, place, interval);
+        self.table.publish(slot.0, place, interval, adverts);
         if let Some(old) = self.places.insert(slot.0, place) {
             self.pool.free(body::place_of(old).0);
         }

@@ -229,7 +229,7 @@ impl World {
         self.act()?;
         let running = &self.process.running[&slot];
         let body = body(running.vrid, &running.addresses);
-        self.ledger.note(slot, body, INTERVAL, self.now).unwrap();
+        self.ledger.note(slot, body, INTERVAL, 3, self.now).unwrap();
         Ok(())
     }
 

@@ -14,7 +14,7 @@
 //! | word of a slot | |
 //! | --- | --- |
 //! | 0 | where its body is; 0: nowhere |
-//! | 1 | interval (ns) |
+//! | 1 | interval (ns) in 7 bytes, then for how many intervals its peers wait; 0: three |
 //! | 2 | state, priority, checksum form: one byte each |
 //! | 3 | when the last advert left |
 //! | 4 | when it last ceased to be Active; 0: never was |
@@ -29,7 +29,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use vrrp_common::abi::MAX_SLOTS;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Priority};
+use vrrp_common::{Instant, Priority, time};
 
 use super::body::{self, Body, UNIT};
 use crate::sys::mapped::Mapped;
@@ -99,6 +99,8 @@ pub(crate) struct Entry {
     /// The checksum form of its last advert.
     pub(crate) form: ChecksumForm,
     pub(crate) interval: Duration,
+    /// For how many intervals its peers wait for an advert.
+    pub(crate) adverts: u8,
     /// When its last advert left.
     pub(crate) sent: Instant,
     /// When it last ceased to be Active; zero: never.
@@ -226,12 +228,14 @@ impl Table {
             return None;
         }
         let [state, priority, form, ..] = read(&words[SLOT_STATUS]).to_le_bytes();
+        let (interval, adverts) = rhythm_of(read(&words[SLOT_INTERVAL]));
         Some(Entry {
             slot,
             state: state_of(state),
             priority,
             form: ChecksumForm::from_index(form),
-            interval: Duration::from_nanos(read(&words[SLOT_INTERVAL])),
+            interval,
+            adverts,
             sent: Instant::from_nanos(read(&words[SLOT_SENT])),
             left: Instant::from_nanos(read(&words[SLOT_LEFT])),
         })
@@ -280,11 +284,10 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn publish(&self, slot: u32, place: u64, interval: Duration) {
+    pub(super) fn publish(&self, slot: u32, place: u64, interval: Duration, adverts: u8) {
         let used = self.used();
         if let Some(words) = self.slot_anyway(slot) {
-            let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-            words[SLOT_INTERVAL].store(interval, Ordering::Release);
+            words[SLOT_INTERVAL].store(rhythm(interval, adverts), Ordering::Release);
             words[SLOT_PLACE].store(place, Ordering::Release);
         }
         self.store(WORD_USED, used.max(slot.saturating_add(1)).into());
@@ -366,6 +369,21 @@ fn read(word: &AtomicU64) -> u64 {
 
 fn status(state: State, priority: u8, form: ChecksumForm) -> u64 {
     u64::from_le_bytes([state as u8, priority, form as u8, 0, 0, 0, 0, 0])
+}
+
+/// An interval, 255 s at most, and a count in one word: they change together.
+fn rhythm(interval: Duration, adverts: u8) -> u64 {
+    let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    nanos.min(u64::MAX >> 8) | u64::from(adverts) << 56
+}
+
+fn rhythm_of(word: u64) -> (Duration, u8) {
+    let adverts = match (word >> 56) as u8 {
+        // Of a worker before there was a choice.
+        0 => time::DOWN_ADVERTS,
+        adverts => adverts,
+    };
+    (Duration::from_nanos(word & (u64::MAX >> 8)), adverts)
 }
 
 fn state_of(byte: u8) -> State {

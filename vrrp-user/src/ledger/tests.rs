@@ -37,7 +37,7 @@ fn another_process_finds_what_one_wrote() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
     ledger.begin(Slot(4), false);
-    ledger.note(Slot(4), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(4), body("VI_1", &["192.0.2.250"]), INTERVAL, 7, at(1)).unwrap();
     let pulse = ledger.pulse();
     pulse.sending(Slot(4), Priority::new(150), ChecksumForm::Message, at(100));
     pulse.heartbeat(at(101), Some(at(1100)));
@@ -49,8 +49,8 @@ fn another_process_finds_what_one_wrote() {
     let entry = entries[0];
     assert_eq!((entry.slot, entry.state, entry.priority), (4, State::Active, 150));
     assert_eq!(
-        (entry.sent, entry.interval, entry.form),
-        (at(100), INTERVAL, ChecksumForm::Message)
+        (entry.sent, entry.interval, entry.adverts, entry.form),
+        (at(100), INTERVAL, 7, ChecksumForm::Message)
     );
     assert_eq!((again.table().back(), again.table().alive()), (Some(at(1100)), at(101)));
     assert_eq!(again.table().body(4), Some(body("VI_1", &["192.0.2.250"])));
@@ -60,7 +60,7 @@ fn another_process_finds_what_one_wrote() {
 fn a_router_that_released_is_not_active_any_more() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
-    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
     let pulse = ledger.pulse();
     let entry = || ledger.table().entry(0).unwrap();
     assert_eq!(entry().state, State::Empty);
@@ -80,7 +80,7 @@ fn a_router_that_released_is_not_active_any_more() {
 fn a_body_is_there_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
-    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, 3, at(1)).unwrap();
     let bytes = body("VI_2", &["192.0.2.251"]).encode(0);
     let (room, _) = ledger.pool.room(bytes.len()).unwrap();
     ledger.table.file().write_all_at(&bytes, body::offset(room)).unwrap();
@@ -88,7 +88,7 @@ fn a_body_is_there_whole_or_not_at_all() {
     drop(ledger);
     let mut again = Ledger::open(dir.path()).unwrap();
     assert_eq!(again.table().body(0).unwrap().name, "VI_1");
-    again.note(Slot(0), body("VI_3", &["192.0.2.250"]), INTERVAL, at(2)).unwrap();
+    again.note(Slot(0), body("VI_3", &["192.0.2.250"]), INTERVAL, 3, at(2)).unwrap();
     assert_eq!(again.table().body(0).unwrap().name, "VI_3");
 }
 
@@ -98,9 +98,9 @@ fn what_was_dropped_stays_known_and_other_routers_keep_theirs() {
     let mut ledger = Ledger::open(dir.path()).unwrap();
     for slot in 0..300 {
         let name = format!("VI_{slot}");
-        ledger.note(Slot(slot), body(&name, &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+        ledger.note(Slot(slot), body(&name, &["192.0.2.250"]), INTERVAL, 3, at(1)).unwrap();
     }
-    ledger.note(Slot(7), body("VI_7", &["192.0.2.251"]), INTERVAL, at(2)).unwrap();
+    ledger.note(Slot(7), body("VI_7", &["192.0.2.251"]), INTERVAL, 3, at(2)).unwrap();
     let seven = ledger.table().body(7).unwrap();
     let dropped: Vec<_> = seven.addresses.iter().filter(|held| held.dropped.is_some()).collect();
     assert_eq!((seven.addresses.len(), dropped.len()), (2, 1));
@@ -118,7 +118,7 @@ fn what_was_dropped_stays_known_and_other_routers_keep_theirs() {
 fn the_next_router_of_a_slot_does_not_hide_what_the_last_one_left() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
-    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(0), body("VI_1", &["192.0.2.250"]), INTERVAL, 3, at(1)).unwrap();
     ledger.pulse().sending(Slot(0), Priority::new(150), ChecksumForm::Message, at(10));
     ledger.pulse().sending(Slot(0), Priority::RELEASE, ChecksumForm::Message, at(20));
     ledger.end(Slot(0), at(20));
@@ -129,7 +129,7 @@ fn the_next_router_of_a_slot_does_not_hide_what_the_last_one_left() {
     };
     ledger.begin(Slot(0), false);
     assert!(holds(&ledger, at(20)), "begun");
-    ledger.note(Slot(0), body("VI_2", &[]), INTERVAL, at(21)).unwrap();
+    ledger.note(Slot(0), body("VI_2", &[]), INTERVAL, 3, at(21)).unwrap();
     assert!(holds(&ledger, at(22)), "noted");
     assert!(!holds(&ledger, at(6000)), "long ago");
     assert!(!judge::is_missed(&ledger.table().entry(0).unwrap(), at(22)), "it never spoke");
@@ -142,7 +142,7 @@ fn of_two_slots_of_one_place_the_active_one_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(dir.path()).unwrap();
         for slot in [0, 1] {
-            ledger.note(Slot(slot), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+            ledger.note(Slot(slot), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
         }
         let pulse = ledger.pulse();
         pulse.sending(Slot(active), Priority::new(150), ChecksumForm::Message, at(10));
@@ -157,7 +157,7 @@ fn of_two_slots_of_one_place_the_active_one_goes_on() {
 fn a_released_router_is_marked_once_and_not_over_a_new_life() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
-    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
     let pulse = ledger.pulse();
     pulse.sending(Slot(0), Priority::new(100), ChecksumForm::Message, at(10));
     let entry = ledger.table().entry(0).unwrap();
@@ -174,7 +174,7 @@ fn a_ledger_of_something_else_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(path(dir.path()), vec![7; 1 << 20]).unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
-    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
     assert_eq!(Ledger::open(dir.path()).unwrap().table().entries().count(), 1);
     // From another start of the host.
     ledger.table.file().write_all_at(&[1; 8], 16).unwrap();
@@ -186,8 +186,8 @@ fn a_slot_that_there_is_not_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();
     let last = vrrp_common::abi::MAX_SLOTS;
-    ledger.note(Slot(last), body("VI_1", &[]), INTERVAL, at(1)).unwrap_err();
-    ledger.note(Slot(last - 1), body("VI_1", &[]), INTERVAL, at(1)).unwrap();
+    ledger.note(Slot(last), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap_err();
+    ledger.note(Slot(last - 1), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
     assert_eq!(ledger.table().entries().count(), 1);
     ledger.pulse().sending(Slot(last), Priority::new(1), ChecksumForm::Message, at(1));
 }

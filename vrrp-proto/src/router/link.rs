@@ -1,0 +1,48 @@
+//! The router's own interface, and what else may keep it from taking part.
+
+use vrrp_common::Instant;
+
+use super::{Router, State};
+use crate::election::Bearing;
+use crate::engine::Lanes;
+use crate::input::Link;
+use crate::output::Why;
+
+impl Router {
+    pub(crate) fn on_link(&mut self, now: Instant, link: Link, lanes: &mut Lanes) {
+        self.link = Some(link);
+        match link {
+            Link::Up(source) => self.source = Some(source),
+            Link::NoSource => self.source = None,
+            Link::NoDevice | Link::Deaf | Link::Down => {}
+        }
+        self.forgive();
+        self.review(now, lanes);
+    }
+
+    /// What keeps the router from taking part, if anything does.
+    pub(super) fn fault(&self) -> Option<Why> {
+        match self.link {
+            Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
+                return Some(Why::LinkDown);
+            }
+            Some(Link::NoSource) => return Some(Why::NoSource),
+            Some(Link::NoDevice) => return Some(Why::NoDevice),
+            Some(Link::Deaf) => return Some(Why::Deaf),
+            Some(Link::Up(_) | Link::Down) | None => {}
+        }
+        let failed = self.settings.trackers.iter().zip(self.bearings());
+        failed
+            .filter(|(_, bearing)| *bearing == Bearing::Fault)
+            .map(|(tracker, _)| Why::Tracker(tracker.id))
+            .next()
+    }
+
+    /// Ends the wait after a refused address: what the kernel refused may be right now.
+    pub(super) fn forgive(&mut self) {
+        self.refusals = 0;
+        if let State::Fault { retry } = &mut self.state {
+            *retry = None;
+        }
+    }
+}
