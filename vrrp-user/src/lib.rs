@@ -5,6 +5,7 @@
 //! by [`net`], watches scripts by [`track`], tells others by [`notify`] and [`control`]. What it decides
 //! it has from `vrrp-proto`.
 
+pub mod ah;
 pub mod cli;
 pub mod config;
 pub mod control;
