@@ -59,6 +59,8 @@ pub struct Global {
     pub datapath: Option<Datapath>,
     /// `vrrp_address_lease`, a keyword of ours: how long addresses outlive the daemon.
     pub address_lease: Option<Duration>,
+    /// `vmac_addr_prefix`: the beginning of the names of interfaces that `use_vmac_addr` makes.
+    pub vmac_addr_prefix: String,
     /// How the threads that hear, send and move addresses are scheduled.
     pub scheduling: Scheduling,
     /// What is kept for mail.
@@ -316,8 +318,11 @@ pub struct Unicast {
     pub peers: Vec<Peer>,
     /// `unicast_ttl`: TTL or hop limit, 0 to 255.
     pub ttl: u8,
-    /// `check_unicast_src`: adverts of others than the peers are refused.
+    /// `check_unicast_src`, or a peer with TTL bounds: adverts of others than the peers are refused.
     pub check_source: bool,
+    /// `unicast_fault_no_peer`: a fault while there is no peer. Without it the instance takes the
+    /// addresses and sends nothing.
+    pub fault_no_peer: bool,
 }
 
 /// One of `unicast_peer`.

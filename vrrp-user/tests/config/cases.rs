@@ -1,4 +1,5 @@
-//! The handed configurations, each with its stated outcome.
+//! The handed configurations, each with its stated outcome. Those of the whole protocol are in
+//! `src/config/lower/tests`, where the model is seen of what is not run yet.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use vrrp_common::{Family, Priority, Version};
 use vrrp_proto::settings::{Announce, Broadcast};
 use xvrrp::config::Unstartable;
 
-use crate::common::{addresses, config, faults, handed, hints, refused, run, script, snapshot};
+use crate::common::{addresses, config, faults, handed, refused, run, script, snapshot};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -183,15 +184,6 @@ fn c20_no_authentication_in_version_3() {
 }
 
 #[test]
-fn c21_ipv6_is_refused_by_name() {
-    let loaded = handed("C21-ipv6-good.conf");
-    assert_eq!(faults(&loaded), ["8:9 error not-served"]);
-    assert_eq!(refused(&loaded, "V6"), "line 8: IPv6 is not served yet");
-    assert_eq!(loaded.exit_code(), 4);
-    snapshot("C21", &loaded);
-}
-
-#[test]
 fn c23_what_stands_behind_an_address() {
     let loaded = handed("C23-vip-attributes.conf");
     assert_eq!(loaded.diags, []);
@@ -228,15 +220,6 @@ fn c25_dual_master() {
 }
 
 #[test]
-fn c29_unicast_is_refused_not_multicast() {
-    let loaded = handed("C29-unicast.conf");
-    assert_eq!(faults(&loaded), ["11:5 error not-served", "12:5 error not-served"]);
-    assert!(refused(&loaded, "VI_U").contains("unicast_src_ip"));
-    assert_eq!(loaded.exit_code(), 4);
-    snapshot("C29", &loaded);
-}
-
-#[test]
 fn c31_and_c33_what_is_not_read_is_said() {
     let loaded = handed("C31-conditional.conf");
     assert_eq!(faults(&loaded)[0], "1:1 error not-read");
@@ -260,27 +243,6 @@ fn c35_lvs_beside() {
     assert_eq!(one("VI_2"), (129, 90, vec!["192.0.2.251/24".to_owned()]));
     assert_eq!(loaded.exit_code(), 0);
     snapshot("C35", &loaded);
-}
-
-#[test]
-fn c36_strict_is_refused_loudly() {
-    let loaded = handed("C36-packaged-default.conf");
-    // Nothing about `vrrp_garp_interval 0` and `vrrp_gna_interval 0`: no delay.
-    assert_eq!(faults(&loaded), ["11:4 error not-served"]);
-    assert!(refused(&loaded, "VI_1").contains("vrrp_strict"));
-    assert_eq!(config(&loaded).global.garp_interval, Duration::ZERO);
-    assert!(hints(&loaded)[0].contains("take it out"));
-    assert_eq!(loaded.exit_code(), 4);
-    assert!(matches!(loaded.startable(), Err(Unstartable::NothingToRun(_))));
-    snapshot("C36", &loaded);
-}
-
-#[test]
-fn c40_virtual_mac_is_refused() {
-    let loaded = handed("C40-vmac.conf");
-    assert_eq!(faults(&loaded), ["7:5 error not-served"]);
-    assert!(refused(&loaded, "lan-10").contains("use_vmac"));
-    snapshot("C40", &loaded);
 }
 
 #[test]

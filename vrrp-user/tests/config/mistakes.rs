@@ -50,16 +50,11 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
     "`PASS`"
 )]
 #[case::empty("authentication {\nauth_type PASS\nauth_pass \"\"\n}", "7:11 error bad-value", "")]
-#[case::ah("authentication {\nauth_type AH\nauth_pass x\n}", "6:11 error not-served", "")]
 #[case::script("track_script {\nchk_nginx\n}", "6:1 error unknown-name", "no `vrrp_script` at all")]
 #[case::weight("track_interface {\neth1 weight -20%\n}", "6:13 error bad-value", "`-20`")]
 #[case::weight_much("track_interface {\neth1 weight 254\n}", "6:13 error bad-value", "")]
 #[case::weight_word("track_interface {\neth1 wieght 2\n}", "6:6 error bad-value", "`weight W`")]
 #[case::peers("unicast_peers {\n192.0.2.1\n}", "5:1 error unknown-word", "`unicast_peer`")]
-#[case::accept("no_accept", "5:1 error not-served", "")]
-#[case::group("mcast_dst_ip 224.0.0.19", "5:1 error not-served", "")]
-#[case::adverts("down_timer_adverts 5", "5:1 error not-served", "")]
-#[case::strict("strict_mode on", "5:1 error not-served", "take it out")]
 #[case::file("track_file {\nload\n}", "5:1 error not-served", "vrrp_script")]
 #[case::routes("virtual_routes {\ndefault via 192.0.2.1\n}", "5:1 error not-served", "notify")]
 #[case::source_v6("mcast_src_ip fe80::1", "5:1 error conflict", "")]
@@ -128,7 +123,7 @@ fn leaves_the_instance(#[case] lines: &str, #[case] fault: &str, #[case] exit: u
 #[rstest]
 #[case("native_ipv6\ndebug 4\naccept\nskip_check_adv_addr off\nlinkbeat_use_polling")]
 #[case("smtp_alert off\nno_accept_\n#\nstrict_mode off")]
-#[case("down_timer_adverts 3\nmcast_dst_ip 224.0.0.18\npromote_secondaries\nvmac_xmit_base")]
+#[case("down_timer_adverts 3\nmcast_dst_ip 224.0.0.18\npromote_secondaries")]
 fn says_nothing_about_what_changes_nothing(#[case] lines: &str) {
     let loaded = instance(&lines.replace("no_accept_", "accept"));
     assert_eq!(loaded.diags, []);

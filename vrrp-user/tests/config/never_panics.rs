@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use vrrp_common::{Family, Version};
+use xvrrp::config::model::Destination;
 use xvrrp::config::{Loaded, parse_str};
 
 use crate::common::folder;
@@ -28,7 +29,28 @@ fn holds(loaded: &Loaded) {
             assert!(!instance.interface.is_empty() && instance.interface.len() < 16);
             assert!((1..=255).contains(&instance.addresses.len()), "{instance:?}");
             assert!(instance.priority.get() > 0);
-            assert!(instance.family == Family::V4, "IPv6 is not served yet");
+            let first = instance.addresses[0].ip;
+            assert_eq!(first.is_ipv4(), instance.family == Family::V4);
+            assert!(instance.addresses.iter().all(|one| one.ip.is_ipv4() == first.is_ipv4()));
+            assert!(instance.family == Family::V4 || instance.version == Version::V3);
+            match &instance.destination {
+                Destination::Group(ip) => {
+                    assert!(ip.is_multicast() && ip.is_ipv4() == first.is_ipv4());
+                }
+                Destination::Peers(unicast) => {
+                    for peer in &unicast.peers {
+                        assert!(
+                            peer.min_ttl <= peer.max_ttl && Some(peer.address) != instance.source
+                        );
+                        assert!(peer.address.is_ipv4() == first.is_ipv4());
+                    }
+                }
+            }
+            if let Some(link) = &instance.own_link {
+                assert!(!link.name.is_empty() && link.name.len() < 16, "{link:?}");
+                assert!(link.name != instance.interface);
+            }
+            assert!((1..=100).contains(&instance.down_timer_adverts));
             assert!(instance.password().is_none() || instance.version == Version::V2);
             let field = instance.interval.field(instance.version);
             assert!(field.is_some_and(|field| field > 0), "{:?}", instance.interval);
@@ -107,6 +129,23 @@ const PIECES: &[&str] = &[
     "dev",
     "label",
     "PASS",
+    "unicast_peer",
+    "min_ttl",
+    "unicast_src_ip 192.0.2.1",
+    "use_vmac",
+    "use_ipvlan",
+    "use_vmac_addr",
+    "vmac_xmit_base",
+    "02:00:00:00:01",
+    "strict_mode",
+    "vrrp_strict",
+    "no_accept",
+    "mcast_dst_ip 224.0.0.19",
+    "down_timer_adverts",
+    "timer_expired_backup",
+    "vip_mismatch",
+    "track_src_ip",
+    "AH",
     "virtual_server",
     "vrrp_sync_group",
     "group",

@@ -1,7 +1,9 @@
 //! What no block shows alone: two of a kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+use vrrp_common::Family;
 
 use super::super::diag::{Code, Diag};
 use super::super::model::Span;
@@ -9,8 +11,13 @@ use super::super::suggest::shown;
 use super::Ctx;
 use super::instance::Lowered;
 
+/// The longest name of an interface, in bytes.
+const INTERFACE_NAME: usize = 15;
+
 /// Compares the instances with each other. Of two that can't both be, the second is not run.
-pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered]) {
+/// `prefix` is what the names of interfaces begin with where none is written.
+pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefix: &str) {
+    name_own_links(lowered, prefix);
     let mut seen = Seen::default();
     for one in lowered {
         let lost = format!("the second {} is not run", shown(&one.name));
@@ -19,14 +26,47 @@ pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered]) {
         let lost = format!("{} is not run", shown(&one.name));
         faults.extend(seen.router(one).map(|diag| diag.now(&*lost)));
         faults.extend(seen.addresses(one).into_iter().map(|diag| diag.now(&*lost)));
+        faults.extend(seen.own_link(one).map(|diag| diag.now(&*lost)));
         let refusals = faults.into_iter().map(|diag| ctx.lose(diag));
         one.refusals.extend(refusals);
+    }
+}
+
+/// Names the interfaces that instances make for themselves, where none is written: `vrrp.VRID` and
+/// `vrrp6.VRID`, and of several with one VRID the others `vrrp1.VRID` and so on, as in keepalived.
+fn name_own_links(lowered: &mut [Lowered], prefix: &str) {
+    let instances = |lowered: &[Lowered]| -> BTreeSet<String> {
+        let instances = lowered.iter().filter_map(|one| one.instance.as_ref());
+        let names = instances
+            .flat_map(|one| [Some(&one.interface), one.own_link.as_ref().map(|link| &link.name)]);
+        names.flatten().cloned().collect()
+    };
+    let mut taken = instances(lowered);
+    for instance in lowered.iter_mut().filter_map(|one| one.instance.as_mut()) {
+        let (family, vrid) = (instance.family, instance.vrid);
+        let Some(link) = instance.own_link.as_mut().filter(|link| link.name.is_empty()) else {
+            continue;
+        };
+        let first = if family == Family::V6 { "6" } else { "" };
+        let numbers = (1..).filter(|number| *number != 6).map(|number: u32| number.to_string());
+        let mut names = std::iter::once(first.to_owned()).chain(numbers).map(|number| {
+            let end = format!("{number}.{vrid}");
+            let room = INTERFACE_NAME - end.len().min(INTERFACE_NAME);
+            let fits = prefix.char_indices().map(|(at, c)| at + c.len_utf8());
+            let cut = fits.take_while(|end| *end <= room).last().unwrap_or(0);
+            format!("{}{end}", &prefix[..cut])
+        });
+        if let Some(name) = names.find(|name| !taken.contains(name)) {
+            taken.insert(name.clone());
+            link.name = name;
+        }
     }
 }
 
 /// The first of each kind.
 #[derive(Default)]
 struct Seen {
+    own_links: BTreeMap<String, (String, Span)>,
     names: BTreeMap<String, Span>,
     routers: BTreeMap<(String, u8, u8), (String, Span)>,
     addresses: BTreeMap<(IpAddr, String), (String, Span)>,
@@ -60,6 +100,20 @@ impl Seen {
             return Some(diag.hint(hint).also(first.clone(), "the first one"));
         }
         self.routers.insert(key, (one.name.clone(), one.span.clone()));
+        None
+    }
+
+    /// Two instances don't share an interface that one of them makes and removes.
+    fn own_link(&mut self, one: &Lowered) -> Option<Diag> {
+        let link = one.instance.as_ref()?.own_link.as_ref()?;
+        if let Some((name, first)) = self.own_links.get(&link.name) {
+            let message =
+                format!("{} makes an interface `{}` already", shown(name), shown(&link.name));
+            let diag = Diag::error(Code::Twice, one.span.clone(), message);
+            let hint = "give it another name behind `use_vmac` or `use_ipvlan`, or none";
+            return Some(diag.hint(hint).also(first.clone(), "the first one"));
+        }
+        self.own_links.insert(link.name.clone(), (one.name.clone(), one.span.clone()));
         None
     }
 

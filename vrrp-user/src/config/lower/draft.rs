@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Priority, Version, Vrid};
 
 use super::super::ast::Word;
@@ -11,9 +10,11 @@ use super::super::diag::{Code, Diag};
 use super::super::model::{Notify, Span};
 use super::super::suggest::shown;
 use super::super::value::{Bad, integer, interface, seconds};
-use super::global::{Defaults, Garp, checksum_form, flag, version};
+use super::global::{Garp, version};
 use super::items::{Item, bad_value, first, set};
-use super::{Ctx, Refusal, address, command};
+use super::options::Options;
+use super::strict::Places;
+use super::{Ctx, Refusal, address, command, unicast};
 
 /// What the kernel calls the loopback interface of every network namespace.
 const LOOPBACK: &str = "lo";
@@ -31,24 +32,33 @@ pub(super) struct Draft<'a> {
     pub(super) version: Said<Version>,
     pub(super) nopreempt: Option<Span>,
     pub(super) preempt_delay: Said<Duration>,
+    /// `mcast_src_ip` or `unicast_src_ip`, the last of which counts.
     pub(super) source: Said<IpAddr>,
+    pub(super) group: Said<IpAddr>,
+    pub(super) peers: Vec<Item<'a>>,
+    pub(super) unicast_ttl: Said<u8>,
+    pub(super) fault_no_peer: bool,
+    pub(super) vmac: Said<Item<'a>>,
+    pub(super) ipvlan: Said<Item<'a>>,
+    /// `accept` or `no_accept`, the last of which counts.
+    pub(super) accept: Option<bool>,
+    pub(super) timer_expired: Said<Priority>,
     pub(super) authentication: Said<Item<'a>>,
     pub(super) addresses: Vec<Item<'a>>,
     pub(super) excluded: Vec<Item<'a>>,
     pub(super) track_scripts: Vec<Item<'a>>,
     pub(super) track_interfaces: Vec<Item<'a>>,
     pub(super) garp: Garp,
-    pub(super) dont_track_primary: bool,
-    pub(super) form: ChecksumForm,
-    pub(super) lower_prio_no_advert: bool,
-    pub(super) higher_prio_send_advert: bool,
+    pub(super) options: Options,
     pub(super) notify: Notify,
+    /// Where each of its keywords is written first.
+    pub(super) places: Places,
     pub(super) refusals: Vec<Refusal>,
 }
 
 impl<'a> Draft<'a> {
     /// An empty block.
-    pub(super) fn new(defaults: &Defaults) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             master: None,
             interface: None,
@@ -59,27 +69,39 @@ impl<'a> Draft<'a> {
             nopreempt: None,
             preempt_delay: None,
             source: None,
+            group: None,
+            peers: Vec::new(),
+            unicast_ttl: None,
+            fault_no_peer: false,
+            vmac: None,
+            ipvlan: None,
+            accept: None,
+            timer_expired: None,
             authentication: None,
             addresses: Vec::new(),
             excluded: Vec::new(),
             track_scripts: Vec::new(),
             track_interfaces: Vec::new(),
             garp: Garp::default(),
-            dont_track_primary: false,
-            form: defaults.form,
-            lower_prio_no_advert: defaults.lower_prio_no_advert,
-            higher_prio_send_advert: defaults.higher_prio_send_advert,
+            options: Options::default(),
             notify: Notify::default(),
+            places: Places::new(),
             refusals: Vec::new(),
         }
     }
 
     /// Takes one statement.
     pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'a>, lost: &str) {
+        self.places.entry(item.known.name).or_insert_with(|| item.head());
         if self.garp.take(ctx, item) || self.notify(ctx, item) || self.block(ctx, item) {
             return;
         }
-        if let Err(bad) = self.identity(ctx, item) {
+        let taken = match self.options.take(ctx, item) {
+            Ok(true) => return,
+            Ok(false) => self.identity(ctx, item).and_then(|()| self.way(ctx, item)),
+            Err(bad) => Err(bad),
+        };
+        if let Err(bad) = taken {
             self.refusals.push(ctx.lose(bad_value(item, bad).now(lost)));
         }
     }
@@ -99,17 +121,45 @@ impl<'a> Draft<'a> {
             "priority" => set(ctx, &mut self.priority, priority(integer(word, 0..=255)?)?, item),
             "version" => set(ctx, &mut self.version, version(item)?, item),
             "preempt_delay" => set(ctx, &mut self.preempt_delay, seconds(word, 1000)?, item),
-            "mcast_src_ip" => set(ctx, &mut self.source, address::ip(&word.text)?, item),
             "advert_int" => set(ctx, &mut self.advert_int, *item, item),
             "nopreempt" => self.nopreempt = Some(item.head()),
             "preempt" => self.nopreempt = None,
-            "dont_track_primary" => self.dont_track_primary = true,
-            "lower_prio_no_advert" => flag(ctx, &mut self.lower_prio_no_advert, item),
-            "higher_prio_send_advert" => flag(ctx, &mut self.higher_prio_send_advert, item),
-            "v3_checksum_as_v2" => checksum_form(ctx, &mut self.form, item),
+            "accept" => self.accept = Some(true),
+            "no_accept" => self.accept = Some(false),
+            "timer_expired_backup" | "thread_timer_expired" => self.timer_expired(ctx, item),
             _ => {}
         }
         Ok(())
+    }
+
+    /// The way of its adverts: from where, to where, by which interface.
+    fn way(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> Result<(), Bad> {
+        let word = first(item);
+        match item.known.name {
+            "mcast_src_ip" | "unicast_src_ip" => {
+                set(ctx, &mut self.source, address::ip(&word.text)?, item);
+            }
+            "mcast_dst_ip" => set(ctx, &mut self.group, unicast::group(word)?, item),
+            "unicast_ttl" => set(ctx, &mut self.unicast_ttl, unicast::ttl(word)?, item),
+            "unicast_fault_no_peer" => self.fault_no_peer = true,
+            "use_vmac" => set(ctx, &mut self.vmac, *item, item),
+            "use_ipvlan" => set(ctx, &mut self.ipvlan, *item, item),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn timer_expired(&mut self, ctx: &mut Ctx, item: &Item<'a>) {
+        const ASSUMED: u8 = 254;
+        let number =
+            item.args.first().map_or(Ok(i64::from(ASSUMED)), |word| integer(word, 1..=254));
+        match number.map(u8::try_from) {
+            Ok(number) => {
+                let priority = Priority::new(number.unwrap_or(ASSUMED));
+                set(ctx, &mut self.timer_expired, priority, item);
+            }
+            Err(bad) => ctx.push(bad_value(item, bad).now("the line is ignored")),
+        }
     }
 
     /// `state`: the first one counts, and what is not MASTER is BACKUP, both as in keepalived.
@@ -144,6 +194,7 @@ impl<'a> Draft<'a> {
             "authentication" => set(ctx, &mut self.authentication, *item, item),
             "virtual_ipaddress" => self.addresses.push(*item),
             "virtual_ipaddress_excluded" => self.excluded.push(*item),
+            "unicast_peer" => self.peers.push(*item),
             "track_script" => self.track_scripts.push(*item),
             "track_interface" => self.track_interfaces.push(*item),
             _ => return false,

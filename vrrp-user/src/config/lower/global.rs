@@ -1,20 +1,24 @@
 //! `global_defs`.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use vrrp_common::Version;
-use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Family, Version, wire};
 use vrrp_proto::settings::Announce;
 
 use super::super::ast::Statement;
 use super::super::model::{Datapath, Global, Mail, Scheduling};
 use super::super::suggest::{nearest, shown};
-use super::super::value::{Bad, integer, said, seconds, switch};
-use super::super::words::Place;
+use super::super::value::{Bad, integer, interface, said, seconds, switch};
+use super::super::words::{self, Place};
 use super::items::{Item, bad_value, first, items};
-use super::{Ctx, Refusal, command, schedule};
+use super::options::Options;
+use super::strict::Places;
+use super::{Ctx, Refusal, command, schedule, unicast};
 
+/// `vmac_prefix` where it is not set.
+const VMAC_PREFIX: &str = "vrrp";
 /// The longest time keepalived takes, in seconds.
 const LONGEST: u64 = 4294;
 /// The shortest and the longest life of an address without the daemon, in seconds. The kernel counts
@@ -25,12 +29,16 @@ const LEASES: RangeInclusive<i64> = 2..=86_400;
 pub(super) struct Defaults {
     /// The GARP keywords.
     pub(super) garp: Garp,
-    /// `vrrp_lower_prio_no_advert`.
-    pub(super) lower_prio_no_advert: bool,
-    /// `vrrp_higher_prio_send_advert`.
-    pub(super) higher_prio_send_advert: bool,
-    /// `v3_checksum_as_v2`.
-    pub(super) form: ChecksumForm,
+    /// The keywords that an instance has too.
+    pub(super) options: Options,
+    /// `vrrp_mcast_group4`.
+    pub(super) group_v4: IpAddr,
+    /// `vrrp_mcast_group6`.
+    pub(super) group_v6: IpAddr,
+    /// `vmac_prefix`.
+    pub(super) vmac_prefix: String,
+    /// Where each keyword is written first.
+    pub(super) places: Places,
     /// What costs every instance that does not say it for itself.
     pub(super) lost: Vec<Refusal>,
 }
@@ -100,6 +108,9 @@ pub(super) fn lower(ctx: &mut Ctx, blocks: &[&Statement]) -> (Global, Defaults) 
         garp.repeat = garp.repeat.or(Some(1));
         garp.delay = garp.delay.or(Some(Duration::ZERO));
     }
+    if draft.global.vmac_addr_prefix.is_empty() {
+        draft.global.vmac_addr_prefix.clone_from(&draft.defaults.vmac_prefix);
+    }
     (draft.global, draft.defaults)
 }
 
@@ -121,22 +132,31 @@ impl Draft {
             gna_interval: Duration::ZERO,
             datapath: None,
             address_lease: None,
+            vmac_addr_prefix: String::new(),
             scheduling: Scheduling::default(),
             mail: Mail::default(),
         };
         let defaults = Defaults {
             garp: Garp::default(),
-            lower_prio_no_advert: false,
-            higher_prio_send_advert: false,
-            form: ChecksumForm::PseudoHeader,
+            options: Options::default(),
+            group_v4: wire::group(Family::V4),
+            group_v6: wire::group(Family::V6),
+            vmac_prefix: VMAC_PREFIX.to_owned(),
+            places: Places::new(),
             lost: Vec::new(),
         };
         Self { global, defaults, min_garp: false }
     }
 
     fn take(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
+        self.defaults.places.entry(item.known.name).or_insert_with(|| item.head());
         if self.defaults.garp.take(ctx, item) || self.mail(ctx, item) {
             return;
+        }
+        match self.defaults.options.take(ctx, item) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(bad) => return self.lose(ctx, item, bad),
         }
         let global = &mut self.global;
         match item.known.name {
@@ -148,11 +168,9 @@ impl Draft {
             "vrrp_garp_interval" => plain_time(ctx, &mut global.garp_interval, item),
             "vrrp_gna_interval" => plain_time(ctx, &mut global.gna_interval, item),
             "vrrp_min_garp" => flag(ctx, &mut self.min_garp, item),
-            "vrrp_lower_prio_no_advert" => flag(ctx, &mut self.defaults.lower_prio_no_advert, item),
-            "vrrp_higher_prio_send_advert" => {
-                flag(ctx, &mut self.defaults.higher_prio_send_advert, item);
-            }
-            "v3_checksum_as_v2" => checksum_form(ctx, &mut self.defaults.form, item),
+            "vrrp_mcast_group4" => self.group(ctx, item, Family::V4),
+            "vrrp_mcast_group6" => self.group(ctx, item, Family::V6),
+            "vmac_prefix" | "vmac_addr_prefix" => self.prefix(ctx, item),
             "vrrp_datapath" => self.datapath(ctx, item),
             "vrrp_address_lease" => lease(ctx, &mut global.address_lease, item),
             _ => schedule::take(ctx, &mut global.scheduling, item),
@@ -162,12 +180,42 @@ impl Draft {
     fn version(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
         match version(item) {
             Ok(version) => self.global.version = version,
-            Err(bad) => {
-                let now = "only instances with a `version` of their own are run";
-                let mut refusal = ctx.lose(bad_value(item, bad).now(now));
-                refusal.word = item.known.name;
-                self.defaults.lost.push(refusal);
-            }
+            Err(bad) => self.lose(ctx, item, bad),
+        }
+    }
+
+    /// A bad value costs the instances that don't say it for themselves.
+    fn lose(&mut self, ctx: &mut Ctx, item: &Item<'_>, bad: Bad) {
+        let name = item.known.name;
+        let now = words::own(name).map_or_else(
+            || "no instance is run".to_owned(),
+            |own| format!("only instances with a `{own}` of their own are run"),
+        );
+        let mut refusal = ctx.lose(bad_value(item, bad).now(now));
+        if words::own(name).is_some() {
+            refusal.word = name;
+        }
+        self.defaults.lost.push(refusal);
+    }
+
+    fn group(&mut self, ctx: &mut Ctx, item: &Item<'_>, family: Family) {
+        let group = unicast::group(first(item)).and_then(|ip| {
+            let other = Bad::new(format!("{ip} is of the other family"));
+            if ip.is_ipv4() == (family == Family::V4) { Ok(ip) } else { Err(other) }
+        });
+        match (group, family) {
+            (Ok(ip), Family::V4) => self.defaults.group_v4 = ip,
+            (Ok(ip), Family::V6) => self.defaults.group_v6 = ip,
+            (Err(bad), _) => self.lose(ctx, item, bad),
+        }
+    }
+
+    /// `vmac_prefix` and `vmac_addr_prefix`: the beginning of interfaces' names.
+    fn prefix(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
+        match interface(first(item)) {
+            Ok(prefix) if item.known.name == "vmac_prefix" => self.defaults.vmac_prefix = prefix,
+            Ok(prefix) => self.global.vmac_addr_prefix = prefix,
+            Err(bad) => self.lose(ctx, item, bad),
         }
     }
 
@@ -233,13 +281,6 @@ pub(super) fn flag(ctx: &mut Ctx, slot: &mut bool, item: &Item<'_>) {
             ctx.push(bad_value(item, bad).now(now));
         }
     }
-}
-
-/// `v3_checksum_as_v2`: a checksum over the message alone.
-pub(super) fn checksum_form(ctx: &mut Ctx, slot: &mut ChecksumForm, item: &Item<'_>) {
-    let mut message_only = *slot == ChecksumForm::Message;
-    flag(ctx, &mut message_only, item);
-    *slot = if message_only { ChecksumForm::Message } else { ChecksumForm::PseudoHeader };
 }
 
 fn lease(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {

@@ -118,13 +118,13 @@ fn sift<'a>(
     let fault = match known.class {
         Class::Ignored => return Sifted::Nothing,
         Class::Later(effect) => {
-            if !is_neutral(&item) {
+            if !is_off(&item) {
                 let message = format!("`{}` is not served yet", known.name);
                 ctx.push(Diag::notice(Code::NotServed, item.head(), message).now(effect));
             }
             return Sifted::Nothing;
         }
-        Class::Refused(what) if !is_neutral(&item) => {
+        Class::Refused(what) if !is_off(&item) => {
             let message = format!("`{}` is not served yet ({what})", known.name);
             Some(
                 Diag::error(Code::NotServed, item.head(), message)
@@ -150,11 +150,9 @@ fn sift<'a>(
     }
 }
 
-/// A word that is not served, with the value that says the same as leaving it out.
-fn is_neutral(item: &Item<'_>) -> bool {
-    let value = item.args.first().map(|word| word.text.as_str());
-    let off = item.known.takes == Takes::Bool && value::switch(item.args.first()) == Ok(false);
-    off || (value.is_some() && value == item.known.neutral)
+/// A switch that is not served, and is off.
+fn is_off(item: &Item<'_>) -> bool {
+    item.known.takes == Takes::Bool && value::switch(item.args.first()) == Ok(false)
 }
 
 /// Checks the number of words and the block. The text of the fault is returned.

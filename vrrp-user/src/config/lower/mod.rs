@@ -9,23 +9,31 @@ mod auth;
 mod command;
 mod cross;
 mod draft;
+mod election;
 mod global;
+mod held;
 mod instance;
 mod items;
+mod options;
+mod own_link;
+mod pending;
 mod schedule;
 mod script;
+mod strict;
 mod track;
+mod unicast;
 mod unknown;
 
 use std::collections::BTreeMap;
 
 use super::ast::{Statement, Word, span_of};
 use super::diag::{Code, Diag, Lines};
-use super::model::{Config, Span};
+use super::model::{Config, Global, Span};
 use super::suggest::{nearest, shown};
 use super::words::{self, Class, Place};
 use instance::Lowered;
 use items::Item;
+use script::Scripts;
 
 /// What all lowering needs: a place for messages, and the lines of the file.
 pub(super) struct Ctx {
@@ -72,35 +80,49 @@ pub(super) struct Lowering {
 
 /// Lowers a file.
 pub(super) fn lower(mut ctx: Ctx, statements: &[Statement]) -> Lowering {
+    let Blocks { global, scripts, instances } = blocks(&mut ctx, statements);
+    let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
+    let mut config =
+        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: Vec::new() };
+    for one in instances {
+        one.settle(&mut config);
+    }
+    Lowering { config, diags: ctx.diags }
+}
+
+/// The blocks of a file, read.
+struct Blocks {
+    global: Global,
+    scripts: Scripts,
+    /// Those under a misspelled keyword first.
+    instances: Vec<Lowered>,
+}
+
+fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     let mut root = Root::default();
-    root.sort(&mut ctx, statements);
-    let (global, defaults) = global::lower(&mut ctx, &root.globals);
+    root.sort(ctx, statements);
+    let (global, defaults) = global::lower(ctx, &root.globals);
     root.lost.extend(defaults.lost.iter().cloned());
-    let scripts = script::lower(&mut ctx, &root.scripts);
-    let groups = sync_members(&mut ctx, &root.groups);
+    let scripts = script::lower(ctx, &root.scripts);
+    let groups = sync_members(ctx, &root.groups);
     let mut lowered: Vec<Lowered> = Vec::new();
     for statement in &root.instances {
-        let mut one = instance::lower(&mut ctx, statement, &global, &defaults, &scripts);
+        let mut one = instance::lower(ctx, statement, &global, &defaults, &scripts);
         one.refuse_for_file(&root.lost);
         one.refusals.extend(groups.get(&one.name).cloned());
         lowered.push(one);
     }
-    cross::check(&mut ctx, &mut lowered);
-    let mut misspelled = Vec::new();
+    cross::check(ctx, &mut lowered, &defaults.vmac_prefix);
+    let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
     let mut aside = Ctx::new(ctx.lines.clone());
     for (item, refusal) in &root.misspelled {
         let mut one = instance::lower(&mut aside, item, &global, &defaults, &scripts);
         one.refusals = vec![refusal.clone()];
-        misspelled.push(one);
+        instances.push(one);
     }
-    let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
-    let mut config =
-        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: Vec::new() };
-    for one in misspelled.into_iter().chain(lowered) {
-        one.settle(&mut config);
-    }
-    Lowering { config, diags: ctx.diags }
+    instances.extend(lowered);
+    Blocks { global, scripts, instances }
 }
 
 /// The statements outside all blocks, by kind.
@@ -226,36 +248,4 @@ fn extra_words(extra: &[Word], now: &str) -> Diag {
 }
 
 #[cfg(test)]
-mod tests {
-    use vrrp_common::{Family, Version};
-
-    use super::*;
-    use crate::config::{lexer, parser};
-
-    /// C21: IPv6 instances are not run yet, but read as they will be.
-    #[test]
-    fn ipv6_is_read_whole() {
-        let text = include_str!("../../../tests/config/C21-ipv6-good.conf");
-        let tree = parser::parse(text, &lexer::tokens(text).tokens);
-        let mut ctx = Ctx::new(Lines::new(text));
-        let mut root = Root::default();
-        root.sort(&mut ctx, &tree.items);
-        let (global, defaults) = global::lower(&mut ctx, &root.globals);
-        let scripts = script::Scripts::new();
-        let one = instance::lower(&mut ctx, &root.instances[0], &global, &defaults, &scripts);
-        let instance = one.instance.expect("an instance");
-        assert_eq!((instance.version, instance.family), (Version::V3, Family::V6));
-        let list = |list: &[vrrp_proto::settings::VirtualAddress]| {
-            let one = |a: &vrrp_proto::settings::VirtualAddress| {
-                format!("{}/{} {}", a.ip, a.prefix, a.deprecated)
-            };
-            list.iter().map(one).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            list(&instance.addresses),
-            ["fe80::5e00:250/64 false", "2001:db8::250/64 false", "2001:db8::251/128 true"]
-        );
-        assert_eq!(list(&instance.excluded), ["192.0.2.250/24 false"]);
-        assert_eq!(one.refusals.len(), 1);
-    }
-}
+mod tests;

@@ -80,8 +80,6 @@ pub(super) struct Known {
     pub(super) takes: Takes,
     /// What an instance sends, holds or gives up depends on it: lost, the instance is not run.
     pub(super) vital: bool,
-    /// The value that says the same as leaving the word out.
-    pub(super) neutral: Option<&'static str>,
 }
 
 /// The word in this place.
@@ -116,12 +114,13 @@ pub(super) fn alias(place: Place, name: &str) -> Option<&'static Known> {
 }
 
 /// Keywords of `global_defs`, and the instance's own that takes their place.
-pub(super) const OWN_WORDS: [(&str, &str); 5] = [
+pub(super) const OWN_WORDS: [(&str, &str); 6] = [
     ("vrrp_strict", "strict_mode"),
     ("vrrp_version", "version"),
     ("vrrp_down_timer_adverts", "down_timer_adverts"),
     ("vrrp_owner_ignore_adverts", "owner_ignore_adverts"),
     ("vrrp_mcast_group4", "mcast_dst_ip"),
+    ("vrrp_mcast_group6", "mcast_dst_ip"),
 ];
 
 /// The instance's own keyword for one of `global_defs`.
@@ -132,15 +131,6 @@ pub(super) fn own(global: &str) -> Option<&'static str> {
 /// What to write instead of a word that is not served.
 pub(super) fn instead(name: &str) -> Option<&'static str> {
     Some(match name {
-        "vrrp_strict" | "strict_mode" => {
-            "without it the addresses answer ping, and authentication counts: take it out on all routers"
-        }
-        "use_vmac" | "use_vmac_addr" | "use_ipvlan" => {
-            "without it the addresses answer with the interface's own MAC address"
-        }
-        "unicast_peer" | "unicast_src_ip" => {
-            "without `unicast_peer` and `unicast_src_ip`, on all routers, adverts are multicast"
-        }
         "track_file" | "track_process" | "track_bfd" => "a `vrrp_script` can watch the same",
         "virtual_routes" | "virtual_rules" => "a `notify` command can set them",
         _ => return None,

@@ -21,16 +21,12 @@ pub(super) static ALL: &[&[Known]] = &[
 const ONE: Takes = Values(1, 1);
 
 const fn known(place: Place, name: &'static str, class: Class, takes: Takes) -> Known {
-    Known { name, place, class, takes, vital: false, neutral: None }
+    Known { name, place, class, takes, vital: false }
 }
 
 impl Known {
     const fn vital(self) -> Self {
         Self { vital: true, ..self }
-    }
-
-    const fn unless(self, neutral: &'static str) -> Self {
-        Self { neutral: Some(neutral), ..self }
     }
 }
 
@@ -126,15 +122,16 @@ const GLOBAL: &[Known] = &[
     global("notification_email_from", Served, ONE),
     global("smtp_server", Served, Values(1, 2)),
     global("smtp_connect_timeout", Served, ONE),
-    global("vrrp_strict", Refused("strict mode"), Bool).vital(),
-    global("vrrp_mcast_group4", Refused("another multicast group"), ONE)
-        .vital()
-        .unless("224.0.0.18"),
-    global("vrrp_mcast_group6", Later("IPv6 is not served yet"), ONE).unless("ff02::12"),
-    global("vrrp_down_timer_adverts", Refused("another number of missed adverts"), ONE)
-        .vital()
-        .unless("3"),
-    global("vrrp_owner_ignore_adverts", Refused("an owner that ignores adverts"), Bool).vital(),
+    global("vrrp_strict", Served, Bool).vital(),
+    global("vrrp_mcast_group4", Served, ONE).vital(),
+    global("vrrp_mcast_group6", Served, ONE).vital(),
+    global("vrrp_down_timer_adverts", Served, ONE).vital(),
+    global("vrrp_owner_ignore_adverts", Served, Bool).vital(),
+    global("vrrp_check_unicast_src", Served, Bool),
+    global("vrrp_skip_check_adv_addr", Served, Bool),
+    global("vrrp_vip_mismatch", Served, ONE),
+    global("vmac_prefix", Served, ONE).vital(),
+    global("vmac_addr_prefix", Served, ONE).vital(),
     global("net_namespace", Refused("running in another network namespace"), ONE).vital(),
 ];
 
@@ -242,9 +239,6 @@ const GLOBAL_IGNORED: &[Known] = &{
         "snmp_vs_stats_update_interval",
         "tmp_config_directory",
         "use_pid_dir",
-        "vmac_addr_prefix",
-        "vmac_prefix",
-        "vrrp_check_unicast_src",
         "vrrp_ipsets",
         "vrrp_iptables",
         "vrrp_netlink_cmd_rcv_bufs",
@@ -254,7 +248,6 @@ const GLOBAL_IGNORED: &[Known] = &{
         "vrrp_process_name",
         "vrrp_rx_bufs_multiplier",
         "vrrp_rx_bufs_policy",
-        "vrrp_skip_check_adv_addr",
         "vrrp_vmac_garp_intvl",
     ];
     let mut all = [global("", Ignored, Anything); NAMES.len()];
@@ -291,6 +284,27 @@ const INSTANCE: &[Known] = &[
     served("virtual_ipaddress", Block).vital(),
     served("virtual_ipaddress_excluded", Block).vital(),
     served("mcast_src_ip", ONE).vital(),
+    served("unicast_src_ip", ONE).vital(),
+    served("track_src_ip", Flag).vital(),
+    served("mcast_dst_ip", ONE).vital(),
+    served("unicast_peer", Block).vital(),
+    served("unicast_ttl", ONE).vital(),
+    served("check_unicast_src", Bool),
+    served("unicast_fault_no_peer", Flag).vital(),
+    served("use_vmac", Values(0, usize::MAX)).vital(),
+    served("use_vmac_addr", Flag).vital(),
+    served("vmac_xmit_base", Flag).vital(),
+    served("use_ipvlan", Values(0, usize::MAX)).vital(),
+    served("accept", Flag),
+    served("no_accept", Flag).vital(),
+    served("strict_mode", Bool).vital(),
+    served("vip_mismatch", ONE),
+    served("skip_check_adv_addr", Bool),
+    served("owner_ignore_adverts", Bool).vital(),
+    served("down_timer_adverts", ONE).vital(),
+    served("timer_expired_backup", Values(0, 1)),
+    served("thread_timer_expired", Values(0, 1)),
+    served("promote_secondaries", Flag),
     served("garp_master_delay", ONE),
     served("garp_master_repeat", ONE),
     served("garp_master_refresh", ONE),
@@ -311,23 +325,14 @@ const INSTANCE: &[Known] = &[
 ];
 
 const MAIL: &str = "no mail is sent";
-const VMAC: &str = "a virtual MAC address";
-const UNICAST: &str = "unicast";
 
 const INSTANCE_LATER: &[Known] = &[
-    ignored("accept", Flag),
     ignored("native_ipv6", Flag),
     ignored("debug", Anything),
     ignored("linkbeat_use_polling", Anything),
     ignored("lvs_sync_daemon_interface", Anything),
     ignored("lvs_sync_daemon_inteface", Anything),
-    ignored("skip_check_adv_addr", Anything),
-    ignored("check_unicast_src", Anything),
     ignored("kernel_rx_buf_size", Anything),
-    ignored("promote_secondaries", Anything),
-    ignored("vmac_xmit_base", Flag),
-    ignored("unicast_ttl", ONE),
-    ignored("unicast_fault_no_peer", Flag),
     ignored("old_unicast_checksum", Anything),
     later("smtp_alert", Bool, MAIL),
     later("garp_extra_if", Anything, "announcements leave on each address's own link"),
@@ -335,21 +340,8 @@ const INSTANCE_LATER: &[Known] = &[
     later("notify_deleted", Anything, "an instance that a reload removes reports STOP"),
     later("notify_master_rx_lower_pri", Anything, "the command is not run"),
     later("notify_priority_changes", Bool, FIFO),
-    later("timer_expired_backup", Anything, "a late wake-up always listens first"),
-    later("thread_timer_expired", Anything, "a late wake-up always listens first"),
     later("proxy_arp", Anything, "the interface is left as it is"),
     later("proxy_arp_pvlan", Anything, "the interface is left as it is"),
-    refused("unicast_src_ip", ONE, UNICAST),
-    refused("unicast_peer", Anything, UNICAST),
-    refused("use_vmac", Anything, VMAC),
-    refused("use_vmac_addr", Flag, VMAC),
-    refused("use_ipvlan", Anything, "an interface of its own"),
-    refused("strict_mode", Bool, "strict mode"),
-    refused("no_accept", Flag, "refusing traffic to the addresses"),
-    refused("owner_ignore_adverts", Bool, "an owner that ignores adverts"),
-    refused("down_timer_adverts", ONE, "another number of missed adverts").unless("3"),
-    refused("mcast_dst_ip", ONE, "another multicast group").unless("224.0.0.18"),
-    refused("track_src_ip", Flag, "tracking the source address"),
     refused("vrf", ONE, "a VRF"),
     refused("track_file", Anything, "tracking a file"),
     refused("track_process", Anything, "tracking a process"),

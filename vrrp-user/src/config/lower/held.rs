@@ -1,0 +1,128 @@
+//! The addresses of an instance, and what they have to be like.
+
+use std::net::IpAddr;
+
+use vrrp_common::{Family, Priority};
+
+use super::super::diag::{Code, Diag};
+use super::super::model::Span;
+use super::super::suggest::shown;
+use super::address::{self, Written};
+use super::draft::Draft;
+use super::instance::Maker;
+use super::items::Item;
+
+/// The most addresses an advert can count.
+const MOST: usize = 255;
+
+impl Maker<'_> {
+    pub(super) fn addresses(
+        &mut self,
+        draft: &mut Draft<'_>,
+        device: &str,
+    ) -> (Vec<Written>, Vec<Written>) {
+        let before = draft.refusals.len();
+        let mut lists = [Vec::new(), Vec::new()];
+        let blocks = [std::mem::take(&mut draft.addresses), std::mem::take(&mut draft.excluded)];
+        for (list, blocks) in lists.iter_mut().zip(&blocks) {
+            for block in blocks {
+                let (written, lost) = address::block(self.ctx, block, device, &self.lost);
+                list.extend(written);
+                draft.refusals.extend(lost);
+            }
+        }
+        let [addresses, excluded] = lists;
+        let empty = addresses.is_empty() && draft.refusals.len() == before;
+        if let Some(block) = blocks[0].first().filter(|_| empty) {
+            let span = block.head();
+            let message = format!("the `virtual_ipaddress` of {} is empty", shown(&self.name));
+            let diag = Diag::error(Code::Missing, span, message);
+            self.lose(draft, diag.hint("write an address into it, `192.0.2.1/24` say"));
+        }
+        let all = addresses.into_iter().chain(excluded).collect();
+        let inside: Vec<Span> = blocks[0].iter().map(block_span).collect();
+        let (all, lost) = address::without_twins(self.ctx, all, &self.lost);
+        draft.refusals.extend(lost);
+        let inside = |one: &Written| inside.iter().any(|span| span.contains(&one.span.start));
+        let (mut addresses, mut excluded): (Vec<_>, Vec<_>) = all.into_iter().partition(inside);
+        if addresses.len() > MOST {
+            let rest = addresses.split_off(MOST);
+            let message =
+                format!("an advert holds {MOST} addresses, and here are {}", MOST + rest.len());
+            let diag = Diag::warning(Code::TooMany, rest[0].span.clone(), message);
+            let now =
+                "from here on they are held like `virtual_ipaddress_excluded`, as in keepalived";
+            self.ctx.push(diag.now(now).hint("move them there, or into a second instance"));
+            excluded.splice(0..0, rest);
+        }
+        (addresses, excluded)
+    }
+
+    pub(super) fn check_family(
+        &mut self,
+        draft: &mut Draft<'_>,
+        family: Family,
+        addresses: &[Written],
+    ) {
+        let is = |ip: IpAddr| if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let Some(first) = addresses.first() else { return };
+        if let Some(other) = addresses.iter().find(|one| is(one.address.ip) != family) {
+            let message = "IPv4 and IPv6 addresses in one advert";
+            let diag = Diag::error(Code::Conflict, other.span.clone(), message)
+                .hint("an advert carries one family: move it to `virtual_ipaddress_excluded` or to an instance of its own")
+                .also(first.span.clone(), "the first one sets the family");
+            self.lose(draft, diag);
+        }
+        if let Some((source, span)) = draft.source.clone().filter(|(ip, _)| is(*ip) != family) {
+            let word = source_word(draft);
+            let message = format!("`{word} {source}` is not of the addresses' family");
+            let diag = Diag::error(Code::Conflict, span, message);
+            self.lose(draft, diag.also(first.span.clone(), "the first address"));
+        }
+        if let (IpAddr::V6(ip), false) = (first.address.ip, self.strict())
+            && draft.peers.is_empty()
+            && !ip.is_unicast_link_local()
+        {
+            let message = format!("the first IPv6 address, {ip}, is not link-local");
+            let diag = Diag::warning(Code::Address, first.span.clone(), message);
+            let now = "it is sent as it is; routers that follow RFC 9568 may refuse its adverts";
+            let hint = "write the virtual router's link-local address first, `fe80::1/64` say";
+            self.ctx.push(diag.now(now).hint(hint));
+        }
+    }
+
+    /// A virtual address is the MASTER's: a BACKUP that sends from it is not told from the MASTER.
+    pub(super) fn check_source<'w>(
+        &mut self,
+        draft: &mut Draft<'_>,
+        priority: Priority,
+        mut held: impl Iterator<Item = &'w Written>,
+    ) {
+        let Some((source, span)) = draft.source.clone().filter(|_| !priority.is_owner()) else {
+            return;
+        };
+        if let Some(virtual_one) = held.find(|one| one.address.ip == source) {
+            let word = source_word(draft);
+            let message = format!("`{word} {source}` is one of its virtual addresses");
+            let diag = Diag::error(Code::Conflict, span, message)
+                .hint("write an address that is this host's alone, or leave it out")
+                .also(virtual_one.span.clone(), "the virtual address");
+            self.lose(draft, diag);
+        }
+    }
+}
+
+/// The keyword that the source address is behind.
+fn source_word(draft: &Draft<'_>) -> &'static str {
+    let is = |word: &&str| {
+        let said = draft.source.as_ref().map(|(_, span)| span);
+        draft.places.get(*word).is_some_and(|place| Some(place) == said)
+    };
+    ["unicast_src_ip"].into_iter().find(is).unwrap_or("mcast_src_ip")
+}
+
+/// From a block's keyword to its end.
+fn block_span(item: &Item<'_>) -> Span {
+    let last = item.statements().last().map_or(item.key.span.end, |line| line.head().end);
+    item.key.span.start..last
+}

@@ -1,0 +1,113 @@
+//! What is read but not done yet.
+//!
+//! An instance that would send or hold something else than was written is not run. Each such thing is
+//! one line here, which goes when it is done.
+
+use super::super::diag::{Code, Diag};
+use super::super::model::{Auth, Destination, Instance, Span};
+use vrrp_common::{Family, wire};
+
+/// Something that is not done yet.
+pub(super) struct Pending {
+    /// What, in words.
+    pub(super) what: &'static str,
+    /// The keywords that ask for it: the message names the one that is written. Without any it is
+    /// about the addresses.
+    words: &'static [&'static str],
+    /// What happens all the same; without it the instance is not run.
+    effect: Option<&'static str>,
+    /// What to write instead.
+    hint: Option<&'static str>,
+    /// Says whether an instance needs it.
+    needed: fn(&Instance) -> bool,
+}
+
+impl Pending {
+    const fn refuse(
+        what: &'static str,
+        words: &'static [&'static str],
+        needed: fn(&Instance) -> bool,
+    ) -> Self {
+        Self { what, words, effect: None, hint: None, needed }
+    }
+
+    const fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+}
+
+const STRICT: &[&str] = &["strict_mode", "vrrp_strict"];
+
+/// All of it. Whoever makes one work deletes its line.
+pub(super) const PENDING: &[Pending] = &[
+    Pending::refuse("IPv6", &[], |one| one.family == Family::V6),
+    Pending::refuse("unicast", &["unicast_peer", "unicast_fault_no_peer"], |one| {
+        matches!(one.destination, Destination::Peers(_))
+    })
+    .hint("without it, on all routers, adverts are multicast"),
+    Pending::refuse(
+        "another multicast group",
+        GROUPS,
+        |one| matches!(one.destination, Destination::Group(group) if group != wire::group(one.family)),
+    ),
+    Pending::refuse("IPsec's authentication header", &["auth_type AH"], |one| {
+        matches!(one.auth, Some(Auth::Ah(_)))
+    })
+    .hint("write `auth_type PASS` on all routers"),
+    Pending::refuse("an interface of its own", &["use_vmac", "use_ipvlan"], |one| {
+        one.own_link.is_some()
+    })
+    .hint("without it the addresses answer with the interface's own MAC address"),
+    Pending::refuse("refusing traffic to the addresses", NO_ACCEPT, |one| {
+        !one.accept && !one.priority.is_owner()
+    })
+    .hint("without it the addresses answer ping: take it out on all routers"),
+    Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
+    Pending::refuse("an owner that ignores adverts", OWNER, |one| one.owner_ignore_adverts),
+    Pending::refuse("another number of missed adverts", DOWN_TIMER, |one| {
+        one.down_timer_adverts != super::instance::DOWN_TIMER_ADVERTS
+    }),
+    Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
+    Pending {
+        effect: Some("a late wake-up always listens first"),
+        ..Pending::refuse(
+            "a late wake-up",
+            &["timer_expired_backup", "thread_timer_expired"],
+            |one| one.timer_expired_backup.is_some(),
+        )
+    },
+];
+
+const GROUPS: &[&str] = &["mcast_dst_ip", "vrrp_mcast_group4", "vrrp_mcast_group6"];
+const NO_ACCEPT: &[&str] = &["no_accept", STRICT[0], STRICT[1]];
+const MISMATCH: &[&str] = &["vip_mismatch", "vrrp_vip_mismatch", STRICT[0], STRICT[1]];
+const OWNER: &[&str] = &["owner_ignore_adverts", "vrrp_owner_ignore_adverts"];
+const DOWN_TIMER: &[&str] = &["down_timer_adverts", "vrrp_down_timer_adverts"];
+
+/// What an instance needs and is not done yet: the messages, of which an error costs the
+/// instance.
+///
+/// `written` knows where a keyword is written, `addresses` is where the first address is.
+pub(super) fn pending(
+    instance: &Instance,
+    addresses: &Span,
+    written: impl Fn(&str) -> Option<Span>,
+) -> Vec<Diag> {
+    let mut diags: Vec<Diag> = Vec::new();
+    for pending in PENDING.iter().filter(|pending| (pending.needed)(instance)) {
+        let word = pending.words.iter().find_map(|word| Some((*word, written(word)?)));
+        let (span, message) = match word {
+            Some((word, span)) => (span, format!("`{word}` is not served yet ({})", pending.what)),
+            None => (addresses.clone(), format!("{} is not served yet", pending.what)),
+        };
+        // Strict mode needs several things, and is said once.
+        if diags.iter().any(|diag| diag.span == span) {
+            continue;
+        }
+        diags.push(match pending.effect {
+            Some(effect) => Diag::notice(Code::NotServed, span, message).now(effect),
+            None => Diag::error(Code::NotServed, span, message).hint_if(pending.hint),
+        });
+    }
+    diags
+}
