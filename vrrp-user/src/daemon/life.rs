@@ -109,6 +109,10 @@ impl Life {
         let found = release::found(ledger.table(), now, place, there);
         self.earlier = found.earlier;
         for (slot, body) in found.on {
+            // Before this process counts as the one that lives.
+            if let Err(error) = ledger.linger_on(slot, self.alive, now) {
+                warn!("The ledger can't be written: {error}");
+            }
             let ours = body.addresses.into_iter().filter(|held| !held.own);
             self.put_on.extend(ours.map(|held| (held.device, held.ip)));
             self.resumed.insert(slot);

@@ -116,6 +116,13 @@ impl Body {
         }
     }
 
+    /// Takes those that were dropped shortly before `alive` for dropped `now`; says whether there are any.
+    pub(super) fn linger_on(&mut self, alive: Instant, now: Instant) -> bool {
+        let dropped = self.addresses.iter_mut().filter_map(|held| held.dropped.as_mut());
+        let linger = dropped.filter(|dropped| judge::lingers(**dropped, alive));
+        linger.map(|dropped| *dropped = now).count() > 0
+    }
+
     /// As bytes in the file.
     pub(super) fn encode(&self, slot: u32) -> Vec<u8> {
         let name = self.name.as_bytes();

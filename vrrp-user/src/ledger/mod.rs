@@ -134,6 +134,30 @@ impl Ledger {
     ) -> io::Result<()> {
         let before = self.table.body(slot.0).map(|before| before.addresses).unwrap_or_default();
         body.keep_dropped(before, now);
+        self.write(slot, &body, (interval, adverts))
+    }
+
+    /// Has addresses that a router going on had dropped in an earlier life, and that may still be there,
+    /// linger from `now` on: nobody has taken them off meanwhile. `alive`: when that life was last known
+    /// to live.
+    ///
+    /// # Errors
+    /// The file system's; what was noted before then stays.
+    pub(crate) fn linger_on(&mut self, slot: Slot, alive: Instant, now: Instant) -> io::Result<()> {
+        let entry = self.table.entry(slot.0).zip(self.table.body(slot.0));
+        let Some((entry, mut body)) = entry else { return Ok(()) };
+        if !body.linger_on(alive, now) {
+            return Ok(());
+        }
+        self.write(slot, &body, (entry.interval, entry.adverts))
+    }
+
+    fn write(
+        &mut self,
+        slot: Slot,
+        body: &Body,
+        (interval, adverts): (Duration, u8),
+    ) -> io::Result<()> {
         let bytes = body.encode(slot.0);
         let (at, units) = self.pool.room(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
         self.generation += 1;

@@ -8,15 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proptest::collection::{btree_map, btree_set, vec};
-use proptest::prelude::*;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Slot, StateName};
 
 use super::*;
 
-const INTERVAL: Duration = Duration::from_secs(1);
+mod kills;
+
 const PRIORITY: Priority = Priority::new(100);
 /// The address that is the host's own, whoever is configured with it.
 const OWN: u8 = 1;
@@ -46,7 +45,7 @@ enum Step {
 /// A process from its start until it is killed, so many acts later.
 #[derive(Clone, Debug)]
 struct Life {
-    /// How many milliseconds after the last one's end.
+    /// How many milliseconds after the last one's end, where an interval is a second.
     after: u64,
     config: Config,
     steps: Vec<Step>,
@@ -96,6 +95,7 @@ struct Process {
 /// What outlives a process, and what is known of it without the ledger.
 struct World {
     dir: tempfile::TempDir,
+    interval: Duration,
     now: Instant,
     /// The addresses on the interface.
     host: BTreeSet<u8>,
@@ -108,11 +108,24 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(interval: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
-        let (host, now) = (BTreeSet::from([OWN]), Instant::from_nanos(1_000_000_000_000));
-        Self { dir, now, host, said: BTreeMap::new(), acts: 0, ledger, process: Process::default() }
+        Self {
+            dir,
+            interval,
+            now: Instant::from_nanos(1_000_000_000_000),
+            host: BTreeSet::from([OWN]),
+            said: BTreeMap::new(),
+            acts: 0,
+            ledger,
+            process: Process::default(),
+        }
+    }
+
+    /// The time from the last life's end to this one's start.
+    fn between(&self, life: &Life) -> Duration {
+        Duration::from_millis(life.after) * self.interval.as_secs() as u32
     }
 
     /// Before each act.
@@ -129,7 +142,7 @@ impl World {
 
     /// As `Life::open_ledger`, `Service::apply` and `Service::reconcile`.
     fn start(&mut self, life: &Life) -> Result<(), Killed> {
-        self.now = self.now + Duration::from_millis(life.after);
+        self.now = self.now + self.between(life);
         self.process = Process::default();
         self.ledger = Ledger::open(self.dir.path()).unwrap();
         let alive = self.ledger.table().alive();
@@ -141,6 +154,10 @@ impl World {
             self.act()?;
             self.ledger.forget(entry.slot);
             self.said.remove(&Slot(entry.slot));
+        }
+        for (slot, _) in &found.on {
+            self.act()?;
+            self.ledger.linger_on(*slot, alive, self.now).unwrap();
         }
         self.act()?;
         self.ledger.table().start(1, self.now);
@@ -229,7 +246,7 @@ impl World {
         self.act()?;
         let running = &self.process.running[&slot];
         let body = body(running.vrid, &running.addresses);
-        self.ledger.note(slot, body, INTERVAL, 3, self.now).unwrap();
+        self.ledger.note(slot, body, self.interval, 3, self.now).unwrap();
         Ok(())
     }
 
@@ -409,8 +426,8 @@ impl World {
 
     /// What a start with this configuration is to leave there.
     fn right(&self, last: &Life) -> BTreeSet<u8> {
-        let now = self.now + Duration::from_millis(last.after);
-        let on = self.said.values().filter(|(_, at)| now < *at + 3 * INTERVAL);
+        let now = self.now + self.between(last);
+        let on = self.said.values().filter(|(_, at)| now < *at + 3 * self.interval);
         let held = on.filter_map(|(vrid, _)| last.config.get(vrid)).flatten();
         held.copied().chain([OWN]).collect()
     }
@@ -449,49 +466,5 @@ fn number(held: &Held) -> u8 {
     match held.ip {
         IpAddr::V4(ip) => ip.octets()[3],
         IpAddr::V6(_) => unreachable!("none is made here"),
-    }
-}
-
-fn configs() -> impl Strategy<Value = Config> {
-    btree_map(1..4_u8, btree_set(OWN..7, 0..4), 0..4)
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => configs().prop_map(Step::Reload),
-        3 => Just(Step::Hear),
-        6 => Just(Step::Obey),
-        4 => any::<usize>().prop_map(Step::Active),
-        2 => any::<(usize, bool)>().prop_map(|(nth, fault)| Step::Yield(nth, fault)),
-        8 => Just(Step::Effect),
-        1 => Just(Step::Pass(10)),
-        1 => Just(Step::Pass(2000)),
-    ]
-}
-
-fn lives() -> impl Strategy<Value = Life> {
-    // At once, within what the peers wait, and beyond it.
-    let after = prop_oneof![Just(0_u64), Just(100), Just(2900), Just(3100), Just(60_000)];
-    (after, configs(), vec(steps(), 0..60), 0..120_usize)
-        .prop_map(|(after, config, steps, acts)| Life { after, config, steps, acts })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn the_next_start_leaves_the_right_addresses(
-        earlier in vec(lives(), 1..4),
-        last in lives(),
-    ) {
-        let mut world = World::new();
-        for life in &earlier {
-            // However it ended: nobody cleans up.
-            let _ = world.live(life);
-        }
-        let right = world.right(&last);
-        world.acts = usize::MAX;
-        world.start(&last).unwrap();
-        world.settle().unwrap();
-        prop_assert_eq!(&world.host, &right);
     }
 }
