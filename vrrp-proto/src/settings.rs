@@ -55,8 +55,10 @@ pub struct Settings {
 pub struct VirtualAddress {
     /// The address.
     pub ip: IpAddr,
-    /// The prefix length: 0 to 32 or 128.
+    /// The prefix length: 0 to 32 or 128. With a `peer`, of that one's network.
     pub prefix: u8,
+    /// The address of the other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
     /// The interface's name.
     pub device: String,
     /// The broadcast address (IPv4).
@@ -69,8 +71,36 @@ pub struct VirtualAddress {
     pub no_prefix_route: bool,
     /// Put back when somebody else removes it; unset by `no_track`.
     pub tracked: bool,
-    /// Preferred lifetime 0: kept, but never chosen as a source. keepalived gives it to /128.
-    pub deprecated: bool,
+    /// For how many seconds it may be chosen as a source; `None`: for ever. keepalived gives 0 to /128.
+    /// Of an IPv4 address the kernel heeds 0 alone, unless the address itself ends.
+    pub preferred: Option<u32>,
+    /// Asked for on the link before it is used (IPv6, RFC 4862 §5.4); set by `-nodad`.
+    pub detect_duplicates: bool,
+    /// A mobile host's home address (IPv6, RFC 6275).
+    pub home: bool,
+    /// The kernel makes temporary addresses of its prefix (IPv6, RFC 8981).
+    pub manage_temporary: bool,
+}
+
+impl VirtualAddress {
+    /// An address about which nothing else was written.
+    pub fn new(ip: IpAddr, prefix: u8, device: impl Into<String>) -> Self {
+        Self {
+            ip,
+            prefix,
+            peer: None,
+            device: device.into(),
+            broadcast: Broadcast::None,
+            scope: 0,
+            label: None,
+            no_prefix_route: false,
+            tracked: true,
+            preferred: None,
+            detect_duplicates: false,
+            home: false,
+            manage_temporary: false,
+        }
+    }
 }
 
 /// Where an address's broadcast address comes from.

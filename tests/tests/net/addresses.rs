@@ -22,6 +22,15 @@ fn remove(cable: &Cable, addresses: &[VirtualAddress]) -> Result<Vec<Result<Remo
     cable.here.enter(|| Ok(Addresses::open()?.remove(addresses, resolve)))
 }
 
+/// Checks what is shown of an address.
+fn expect(cable: &Cable, ip: &str, fields: Value) -> Result<()> {
+    let shown = cable.shown(ip)?.unwrap_or_default();
+    for (name, value) in fields.as_object().cloned().unwrap_or_default() {
+        ensure!(shown[&name] == value, "{ip}: {name} is not {value} in {shown}");
+    }
+    Ok(())
+}
+
 #[test]
 fn everything_written_about_an_address_is_there() -> Result<()> {
     let cable = Cable::new()?;
@@ -34,20 +43,18 @@ fn everything_written_about_an_address_is_there() -> Result<()> {
         VirtualAddress { broadcast: Broadcast::Address([192, 0, 2, 9].into()), ..vip(103) },
         VirtualAddress { label: Some("eth0:vip".to_owned()), scope: 253, ..elsewhere },
         VirtualAddress { no_prefix_route: true, prefix: 28, ..vip(105) },
-        VirtualAddress { deprecated: true, ..vip(106) },
-        VirtualAddress { ip: "2001:db8::100".parse()?, prefix: 64, ..vip(0) },
+        VirtualAddress { preferred: Some(0), ..vip(106) },
+        VirtualAddress {
+            peer: Some([10, 0, 0, 2].into()),
+            prefix: 30,
+            ip: [10, 0, 0, 1].into(),
+            ..vip(0)
+        },
     ];
     let results = add(&cable, &written)?;
     assert_eq!(results, vec![Ok(Added::New); written.len()]);
 
-    let expect = |ip: &str, fields: Value| -> Result<()> {
-        let shown = cable.shown(ip)?.unwrap_or_default();
-        let fields = fields.as_object().cloned().unwrap_or_default();
-        for (name, value) in fields {
-            ensure!(shown[&name] == value, "{ip}: {name} is not {value} in {shown}");
-        }
-        Ok(())
-    };
+    let expect = |ip: &str, fields: Value| expect(&cable, ip, fields);
     expect("192.0.2.100", json!({"prefixlen": 24, "scope": "global", "broadcast": null}))?;
     expect("192.0.2.101", json!({"prefixlen": 32, "label": "eth0"}))?;
     expect("192.0.2.102", json!({"broadcast": "192.0.2.255"}))?;
@@ -55,7 +62,7 @@ fn everything_written_about_an_address_is_there() -> Result<()> {
     expect("198.51.100.104", json!({"label": "eth0:vip", "scope": "link"}))?;
     expect("192.0.2.105", json!({"prefixlen": 28, "noprefixroute": true}))?;
     expect("192.0.2.106", json!({"deprecated": true}))?;
-    expect("2001:db8::100", json!({"prefixlen": 64, "nodad": true, "tentative": null}))?;
+    expect("10.0.0.1", json!({"address": "10.0.0.2", "prefixlen": 30}))?;
     let routes = cable.here.ip("route show table main")?;
     ensure!(!routes.contains("192.0.2.96/28"), "a prefix route: {routes}");
     ensure!(routes.contains("192.0.2.0/24"), "no prefix route: {routes}");
@@ -65,6 +72,41 @@ fn everything_written_about_an_address_is_there() -> Result<()> {
     let left = cable.all_shown()?.into_iter().filter(|a| a["scope"] == "global").count();
     assert_eq!(left, 1, "{:?}", cable.all_shown()?);
     assert_eq!(remove(&cable, &written)?, vec![Ok(Removed::NotThere); written.len()]);
+    Ok(())
+}
+
+#[test]
+fn everything_written_about_an_ipv6_address_is_there() -> Result<()> {
+    let cable = Cable::new()?;
+    let written = [
+        VirtualAddress::new("2001:db8::100".parse()?, 64, "eth0"),
+        VirtualAddress {
+            peer: "2001:db8:1::2".parse().ok(),
+            ..VirtualAddress::new("2001:db8:1::1".parse()?, 64, "eth0")
+        },
+        VirtualAddress {
+            detect_duplicates: true,
+            preferred: Some(3600),
+            home: true,
+            manage_temporary: true,
+            ..VirtualAddress::new("2001:db8:2::1".parse()?, 64, "eth0")
+        },
+    ];
+    assert_eq!(add(&cable, &written)?, vec![Ok(Added::New); written.len()]);
+    let preferred = &cable.shown("2001:db8:2::1")?.unwrap_or_default()["preferred_life_time"];
+    ensure!((3500..=3600).contains(&preferred.as_u64().unwrap_or(0)), "{preferred}");
+    expect(&cable, "2001:db8::100", json!({"prefixlen": 64, "nodad": true, "tentative": null}))?;
+    expect(&cable, "2001:db8:1::1", json!({"address": "2001:db8:1::2", "nodad": true}))?;
+    expect(&cable, "2001:db8:2::1", json!({"nodad": null, "home": true, "mngtmpaddr": true}))?;
+    // What a neighbour asks by (RFC 4291 §2.7.1).
+    let groups = cable.here.ip("maddr show dev eth0")?;
+    ensure!(groups.contains("ff02::1:ff00:100"), "{groups}");
+    assert_eq!(add(&cable, &written)?, vec![Ok(Added::AlreadyThere); written.len()]);
+    assert_eq!(remove(&cable, &written)?, vec![Ok(Removed::Gone); written.len()]);
+    let groups = cable.here.ip("maddr show dev eth0")?;
+    ensure!(!groups.contains("ff02::1:ff00:100"), "{groups}");
+    let left = cable.all_shown()?;
+    ensure!(left.iter().all(|a| a["family"] == "inet" || a["scope"] == "link"), "{left:?}");
     Ok(())
 }
 

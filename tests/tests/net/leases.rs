@@ -45,7 +45,7 @@ fn v6() -> Result<VirtualAddress> {
 fn renewed_they_stay_and_without_the_daemon_they_go() -> Result<()> {
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
-    let both = [vip(250), VirtualAddress { deprecated: true, ..v6()? }];
+    let both = [vip(250), VirtualAddress { preferred: Some(0), ..v6()? }];
     let executor = spawn(&cable, Some(LEASE))?;
     executor.send(add(1, &both));
     executor.send(announce(1, &both, 1));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use vrrp_proto::settings::{Broadcast, VirtualAddress};
+use vrrp_proto::settings::VirtualAddress;
 use vrrp_tests::netns::Netns;
 
 /// Two hosts on one cable: eth0 here is 192.0.2.11/24, eth0 there 192.0.2.12/24.
@@ -53,17 +53,7 @@ impl Cable {
 
 /// 192.0.2.LAST/24 on eth0 with nothing said about it.
 fn vip(last: u8) -> VirtualAddress {
-    VirtualAddress {
-        ip: [192, 0, 2, last].into(),
-        prefix: 24,
-        device: "eth0".to_owned(),
-        broadcast: Broadcast::None,
-        scope: 0,
-        label: None,
-        no_prefix_route: false,
-        tracked: true,
-        deprecated: false,
-    }
+    VirtualAddress::new([192, 0, 2, last].into(), 24, "eth0")
 }
 
 /// As many addresses as asked for, 10.0.x.y/32 on eth0.

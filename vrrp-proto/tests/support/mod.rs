@@ -37,17 +37,7 @@ pub(crate) fn at(time: Duration) -> Instant {
 }
 
 pub(crate) fn vip(last: u8) -> VirtualAddress {
-    VirtualAddress {
-        ip: IpAddr::from([192, 0, 2, last]),
-        prefix: 24,
-        device: "eth0".to_owned(),
-        broadcast: Broadcast::None,
-        scope: 0,
-        label: None,
-        no_prefix_route: false,
-        tracked: true,
-        deprecated: false,
-    }
+    VirtualAddress::new(IpAddr::from([192, 0, 2, last]), 24, "eth0")
 }
 
 /// VRRPv3, an advert a second, one address, preempting.

@@ -323,6 +323,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
     let addresses = running.settings.held().map(|address| Held {
         ip: address.ip,
         prefix: address.prefix,
+        peer: address.peer,
         device: address.device.clone(),
         ifindex: index(&address.device),
         own: own.contains(&OwnAddress::of(address)),

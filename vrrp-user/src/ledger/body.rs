@@ -43,8 +43,11 @@ pub(crate) struct Body {
 pub(crate) struct Held {
     /// The address.
     pub(crate) ip: IpAddr,
-    /// Its prefix length.
+    /// Its prefix length, or that of its peer.
     pub(crate) prefix: u8,
+    /// The address of the other end of a point-to-point link: the kernel takes an address off only by
+    /// it.
+    pub(crate) peer: Option<IpAddr>,
     /// The interface's name.
     pub(crate) device: String,
     /// The interface's index when it was noted; 0 where it was not there.
@@ -80,6 +83,8 @@ struct Head {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct RawAddress {
     ip: [u8; 16],
+    /// Zero: none.
+    peer: [u8; 16],
     device: [u8; DEVICE],
     dropped: u64,
     ifindex: u32,
@@ -90,7 +95,7 @@ struct RawAddress {
 }
 
 const OWN: u8 = 1;
-const _: () = assert!(size_of::<Head>() == 40 && size_of::<RawAddress>() == 48);
+const _: () = assert!(size_of::<Head>() == 40 && size_of::<RawAddress>() == 64);
 
 impl Body {
     /// The priority-0 frame with the checksum form that the router used last.
@@ -149,6 +154,7 @@ impl Body {
         for held in &self.addresses {
             bytes.extend_from_slice(bytemuck::bytes_of(&RawAddress {
                 ip: wire::octets(held.ip),
+                peer: held.peer.map_or([0; 16], wire::octets),
                 device: padded(&held.device),
                 dropped: held.dropped.map_or(0, Instant::as_nanos),
                 ifindex: held.ifindex,
@@ -190,6 +196,7 @@ fn held(raw: &RawAddress) -> Held {
     Held {
         ip: wire::address(family, raw.ip),
         prefix: raw.prefix,
+        peer: (raw.peer != [0; 16]).then(|| wire::address(family, raw.peer)),
         device: text(&raw.device),
         ifindex: raw.ifindex,
         own: raw.flags & OWN != 0,
@@ -238,6 +245,7 @@ mod tests {
         let held = |ip: &str, dropped| Held {
             ip: ip.parse().unwrap(),
             prefix: 24,
+            peer: (ip == "2001:db8::1").then(|| "2001:db8::2".parse().unwrap()),
             device: "eth0.1234567890".to_owned(),
             ifindex: 7,
             own: ip == "192.0.2.1",

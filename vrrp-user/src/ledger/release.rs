@@ -9,7 +9,6 @@ use std::net::IpAddr;
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use vrrp_common::Instant;
-use vrrp_proto::settings::Broadcast;
 use vrrp_proto::{Slot, VirtualAddress};
 
 use super::judge;
@@ -226,15 +225,5 @@ fn names(held: &Held) -> BTreeSet<String> {
 
 /// The address as a removal names it.
 fn named(held: &Held, device: String) -> VirtualAddress {
-    VirtualAddress {
-        ip: held.ip,
-        prefix: held.prefix,
-        device,
-        broadcast: Broadcast::None,
-        scope: 0,
-        label: None,
-        no_prefix_route: false,
-        tracked: false,
-        deprecated: false,
-    }
+    VirtualAddress { peer: held.peer, ..VirtualAddress::new(held.ip, held.prefix, device) }
 }

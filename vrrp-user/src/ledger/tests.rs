@@ -14,6 +14,7 @@ fn body(name: &str, addresses: &[&str]) -> Body {
     let held = |ip: &&str| Held {
         ip: ip.parse().unwrap(),
         prefix: 24,
+        peer: None,
         device: "eth0".to_owned(),
         ifindex: 2,
         own: false,

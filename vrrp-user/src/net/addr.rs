@@ -104,17 +104,7 @@ impl Addresses {
 
     /// Writes a request that nobody gets, and gives its length.
     pub(super) fn rehearse() -> usize {
-        let nobody = VirtualAddress {
-            ip: Ipv4Addr::UNSPECIFIED.into(),
-            prefix: 32,
-            device: String::new(),
-            broadcast: Broadcast::None,
-            scope: 0,
-            label: None,
-            no_prefix_route: false,
-            tracked: false,
-            deprecated: false,
-        };
+        let nobody = VirtualAddress::new(Ipv4Addr::UNSPECIFIED.into(), 32, "");
         Netlink::rehearse(RouteNetlinkMessage::NewAddress(addition(&nobody, 0, None)))
     }
 
@@ -244,8 +234,8 @@ fn identity(address: &VirtualAddress, index: u32) -> AddressMessage {
     };
     message.header.prefix_len = address.prefix;
     message.header.index = index;
-    message.attributes =
-        vec![AddressAttribute::Local(address.ip), AddressAttribute::Address(address.ip)];
+    let far = address.peer.unwrap_or(address.ip);
+    message.attributes = vec![AddressAttribute::Local(address.ip), AddressAttribute::Address(far)];
     message
 }
 
@@ -264,9 +254,13 @@ fn addition(address: &VirtualAddress, index: u32, lease: Option<Duration>) -> Ad
                 attributes.push(AddressAttribute::Label(label.clone()));
             }
         }
-        // The address was in use a moment ago, on the router that let it go: asking for it would only
-        // delay it (keepalived does the same).
-        IpAddr::V6(_) => flags |= AddressFlags::Nodad,
+        IpAddr::V6(_) => {
+            // The address was in use a moment ago, on the router that let it go: asking for it would
+            // only delay it (keepalived does the same).
+            flags.set(AddressFlags::Nodad, !address.detect_duplicates);
+            flags.set(AddressFlags::Homeaddress, address.home);
+            flags.set(AddressFlags::Managetempaddr, address.manage_temporary);
+        }
     }
     if address.no_prefix_route {
         flags |= AddressFlags::Noprefixroute;
@@ -274,22 +268,16 @@ fn addition(address: &VirtualAddress, index: u32, lease: Option<Duration>) -> Ad
     if !flags.is_empty() {
         attributes.push(AddressAttribute::Flags(flags));
     }
-    if let Some(lease) = lease {
-        let seconds = u32::try_from(lease.as_secs()).unwrap_or(FOREVER);
-        attributes.push(lifetimes(seconds, address.deprecated));
-    } else if address.deprecated {
-        attributes.push(lifetimes(FOREVER, true));
+    if lease.is_some() || address.preferred.is_some() {
+        let valid = lease.and_then(|lease| u32::try_from(lease.as_secs()).ok()).unwrap_or(FOREVER);
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_valid = valid;
+        // Each renewal of a lease begins it anew.
+        lifetimes.ifa_preferred = address.preferred.map_or(valid, |preferred| preferred.min(valid));
+        attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }
     attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
     message
-}
-
-/// How long an address is there, and, unless it is deprecated from the beginning, a source.
-fn lifetimes(seconds: u32, deprecated: bool) -> AddressAttribute {
-    let mut lifetimes = CacheInfo::default();
-    lifetimes.ifa_valid = seconds;
-    lifetimes.ifa_preferred = if deprecated { 0 } else { seconds };
-    AddressAttribute::CacheInfo(lifetimes)
 }
 
 /// The broadcast address that `brd` asks for. As with `ip`, `+` and `-` mean nothing from /31 on.

@@ -227,17 +227,7 @@ mod tests {
     const GAP: Duration = Duration::from_millis(10);
 
     fn vip(device: &str, last: u8) -> VirtualAddress {
-        VirtualAddress {
-            ip: IpAddr::from([192, 0, 2, last]),
-            prefix: 24,
-            device: device.to_owned(),
-            broadcast: vrrp_proto::settings::Broadcast::None,
-            scope: 0,
-            label: None,
-            no_prefix_route: false,
-            tracked: true,
-            deprecated: false,
-        }
+        VirtualAddress::new(IpAddr::from([192, 0, 2, last]), 24, device)
     }
 
     fn v6(device: &str) -> VirtualAddress {

@@ -106,23 +106,12 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vrrp_proto::settings::Broadcast;
 
     const ETH0: u32 = 2;
     const ETH1: u32 = 3;
 
     fn vip(device: &str, prefix: u8) -> VirtualAddress {
-        VirtualAddress {
-            ip: IpAddr::from([192, 0, 2, 250]),
-            prefix,
-            device: device.to_owned(),
-            broadcast: Broadcast::None,
-            scope: 0,
-            label: None,
-            no_prefix_route: false,
-            tracked: true,
-            deprecated: false,
-        }
+        VirtualAddress::new(IpAddr::from([192, 0, 2, 250]), prefix, device)
     }
 
     #[test]

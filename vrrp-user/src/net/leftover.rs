@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use vrrp_common::wire::family_of;
-use vrrp_proto::settings::{Broadcast, VirtualAddress};
+use vrrp_proto::settings::VirtualAddress;
 
 use super::addr::PROTOCOL;
 use super::table::{HostAddress, Interface, Snapshot};
@@ -78,15 +78,9 @@ impl Found {
     /// The address as a removal names it.
     pub fn to_virtual(&self) -> VirtualAddress {
         VirtualAddress {
-            ip: self.address.ip,
-            prefix: self.address.prefix,
-            device: self.device.clone(),
-            broadcast: Broadcast::None,
-            scope: self.address.scope,
-            label: self.address.label.clone(),
-            no_prefix_route: false,
+            peer: self.address.peer,
             tracked: false,
-            deprecated: false,
+            ..VirtualAddress::new(self.address.ip, self.address.prefix, self.device.as_str())
         }
     }
 }
@@ -174,11 +168,13 @@ pub fn judge(
     found
 }
 
-/// Says whether the host would be left without an address of that family on the interface.
+/// Says whether the host would be left without an address of that family on the interface. A link-local
+/// address of IPv6 stands for itself: adverts come from one.
 fn stands_alone(interface: &Interface, address: &HostAddress, virtuals: &BTreeSet<IpAddr>) -> bool {
+    let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let other = |a: &HostAddress| {
         family_of(a.ip) == family_of(address.ip)
-            && a.scope < SCOPE_LINK
+            && if link_local(address.ip) { link_local(a.ip) } else { a.scope < SCOPE_LINK }
             && !virtuals.contains(&a.ip)
     };
     // A secondary address has its network's first one beside it.
@@ -194,6 +190,7 @@ mod tests {
         HostAddress {
             ip: ip.parse().unwrap(),
             prefix,
+            peer: None,
             label: None,
             broadcast: None,
             proto,
@@ -204,17 +201,7 @@ mod tests {
     }
 
     fn vip(ip: &str, prefix: u8, device: &str) -> VirtualAddress {
-        VirtualAddress {
-            ip: ip.parse().unwrap(),
-            prefix,
-            device: device.to_owned(),
-            broadcast: Broadcast::None,
-            scope: 0,
-            label: None,
-            no_prefix_route: false,
-            tracked: true,
-            deprecated: false,
-        }
+        VirtualAddress::new(ip.parse().unwrap(), prefix, device)
     }
 
     fn host(interfaces: &[(&str, &[HostAddress])]) -> Snapshot {
@@ -297,6 +284,23 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].is_alarming(), alarming);
         assert!(found[0].to_string().contains(words), "{}", found[0]);
+    }
+
+    /// A link-local VIP is the host's own where the host has no other one to speak from.
+    #[rstest]
+    #[case::left_over(&["fe80::11", "fe80::250"], Origin::Leftover)]
+    #[case::left_over_with_global(&["fe80::11", "2001:db8::11", "fe80::250"], Origin::Leftover)]
+    #[case::alone_but_for_global(&["2001:db8::11", "fe80::250"], Origin::HostOwn)]
+    #[case::only_one(&["fe80::250"], Origin::HostOwn)]
+    fn link_local_addresses(#[case] on_host: &[&str], #[case] origin: Origin) {
+        let scope = |ip: &str| if ip.starts_with("fe80") { SCOPE_LINK } else { 0 };
+        let address =
+            |ip: &&str| HostAddress { scope: scope(ip), ..host_address(ip, 64, 0, false) };
+        let addresses: Vec<_> = on_host.iter().map(address).collect();
+        let host = host(&[("eth0", &addresses)]);
+        let address = vip("fe80::250", 64, "eth0");
+        let found = judge(&host, &[Wanted { address: &address, at_once: false }], BTreeSet::new);
+        assert_eq!(found[0].origin, origin);
     }
 
     #[test]

@@ -128,6 +128,7 @@ mod tests {
         let address = |ip: &str, secondary| HostAddress {
             ip: ip.parse().unwrap(),
             prefix: 24,
+            peer: None,
             label: None,
             broadcast: None,
             proto: 0,

@@ -20,8 +20,10 @@ const KERNEL_LINK_LOCAL: u8 = 3;
 pub struct HostAddress {
     /// The address.
     pub ip: IpAddr,
-    /// Its prefix length.
+    /// Its prefix length, or that of its peer.
     pub prefix: u8,
+    /// The address of the other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
     /// Its label (IPv4).
     pub label: Option<String>,
     /// Its broadcast address (IPv4).
@@ -293,6 +295,7 @@ pub(super) fn read_address(message: &AddressMessage) -> Option<HostAddress> {
     Some(HostAddress {
         ip,
         prefix: message.header.prefix_len,
+        peer: peer.filter(|peer| *peer != ip),
         label,
         broadcast,
         proto,

@@ -102,17 +102,10 @@ impl Reader<'_> {
             }
         };
         self.warn_host_part(&words[0], ip, prefix);
-        let mut address = VirtualAddress {
-            ip,
-            prefix,
-            device: device.to_owned(),
-            broadcast: Broadcast::None,
-            scope: 0,
-            label: None,
-            no_prefix_route: false,
-            tracked: true,
-            deprecated: ip.is_ipv6() && prefix == 128,
-        };
+        let mut address = VirtualAddress::new(ip, prefix, device);
+        // As keepalived: an address with no network is no source, unless it is said to be.
+        let alone = ip.is_ipv6() && prefix == 128 && !words.iter().any(|word| word.text == "peer");
+        address.preferred = alone.then_some(0);
         let mut rest = &words[1..];
         while let [option, after @ ..] = rest {
             if option.text.starts_with("//") {
@@ -166,7 +159,15 @@ impl Reader<'_> {
         match option.text.as_str() {
             "no_track" => address.tracked = false,
             "noprefixroute" => address.no_prefix_route = true,
-            "home" | "-nodad" | "nodad" | "mngtmpaddr" | "autojoin" => {}
+            "-nodad" | "home" | "mngtmpaddr" if address.ip.is_ipv4() => {
+                self.without(option, "for IPv6 only");
+            }
+            "-nodad" => address.detect_duplicates = true,
+            "home" => address.home = true,
+            "mngtmpaddr" => address.manage_temporary = true,
+            // Without the dash it is what every IPv6 address gets.
+            "nodad" => {}
+            "autojoin" => self.without(option, "for multicast addresses only"),
             "dev" | "brd" | "broadcast" | "label" | "scope" | "preferred_lft" | "peer"
             | "track_group" => {
                 let [value, rest @ ..] = after else {
@@ -192,6 +193,34 @@ impl Reader<'_> {
             }
         }
         after
+    }
+
+    /// An option that means nothing for this address.
+    fn without(&mut self, option: &Word, what: &str) {
+        let message = format!("`{}` is {what}", option.text);
+        let diag = Diag::warning(Code::Address, option.span.clone(), message);
+        self.ctx.push(diag.now("the address is set without it"));
+    }
+
+    /// The other end of a point-to-point link, whose network the prefix length is of.
+    fn peer(&mut self, address: &mut VirtualAddress, value: &Word) {
+        let longest = if address.ip.is_ipv4() { 32 } else { 128 };
+        let fault = match parse(&value.text) {
+            Ok((peer, _)) if peer.is_ipv4() != address.ip.is_ipv4() => {
+                Bad::new(format!("`peer`: {peer} is of the other family"))
+            }
+            Ok(_) if address.prefix != longest => {
+                let hint = format!("write it behind the peer: `peer ADDRESS/{}`", address.prefix);
+                Bad::new("`peer`: a prefix length in front of it").hint(hint)
+            }
+            Ok((peer, prefix)) => {
+                (address.peer, address.prefix) = (Some(peer), prefix);
+                return;
+            }
+            Err(bad) => bad,
+        };
+        let diag = Diag::error(Code::Address, value.span.clone(), fault.message);
+        self.lose(diag.hint_if(fault.hint));
     }
 
     fn valued(&mut self, address: &mut VirtualAddress, option: &Word, value: &Word) {
@@ -234,18 +263,16 @@ impl Reader<'_> {
                 }
             },
             "preferred_lft" => match text {
-                "0" => address.deprecated = true,
-                "forever" => address.deprecated = false,
-                _ => {
-                    let message = "a preferred lifetime is not served yet";
-                    let diag = Diag::notice(Code::NotServed, value.span.clone(), message);
-                    self.ctx.push(diag.now("the address is preferred forever"));
-                }
+                "forever" => address.preferred = None,
+                seconds => match seconds.parse() {
+                    Ok(seconds) => address.preferred = Some(seconds),
+                    Err(_) => {
+                        let diag = bad("no number of seconds").hint("write seconds or `forever`");
+                        self.ctx.push(diag.now("the address is set without it"));
+                    }
+                },
             },
-            "peer" => {
-                let message = "`peer`: an address with a peer is not served yet";
-                self.lose(Diag::error(Code::NotServed, option.span.clone(), message));
-            }
+            "peer" => self.peer(address, value),
             _ => {
                 let message = format!("`{}` is not served yet", option.text);
                 let diag = Diag::notice(Code::NotServed, option.span.clone(), message);

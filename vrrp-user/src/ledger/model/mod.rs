@@ -437,6 +437,7 @@ fn body(vrid: u8, addresses: &BTreeSet<u8>) -> Body {
     let held = |number: &u8| Held {
         ip: IpAddr::from([192, 0, 2, *number]),
         prefix: 24,
+        peer: None,
         device: "eth0".to_owned(),
         ifindex: 0,
         own: *number == OWN,

@@ -14,7 +14,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn list(addresses: &[VirtualAddress]) -> Vec<String> {
     let one = |a: &VirtualAddress| {
-        format!("{}/{}{}", a.ip, a.prefix, if a.deprecated { " deprecated" } else { "" })
+        format!("{}/{}{}", a.ip, a.prefix, if a.preferred == Some(0) { " deprecated" } else { "" })
     };
     addresses.iter().map(one).collect()
 }
