@@ -73,7 +73,7 @@ mod tests {
     use vrrp_common::wire::ChecksumForm;
 
     use super::*;
-    use crate::settings::TrackerId;
+    use crate::settings::{Delays, TrackerId};
 
     #[rstest]
     #[case::released(0, "192.0.2.9", Contest::Released)]
@@ -114,7 +114,8 @@ mod tests {
         #[case] health: Health,
         #[case] right: Bearing,
     ) {
-        let tracker = Tracker { id: TrackerId(1), weight, reverse };
+        let delays = Delays::default();
+        let tracker = Tracker { id: TrackerId(1), weight, reverse, delays };
         assert_eq!(bearing(&tracker, health), right);
     }
 }

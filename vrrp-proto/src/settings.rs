@@ -33,6 +33,8 @@ pub struct Settings {
     pub trackers: Vec<Tracker>,
     /// Whether the loss of the router's own link is a fault.
     pub track_link: bool,
+    /// How long the router's own link must be down or up before that counts.
+    pub link_delays: Delays,
     /// The checksum form to send before a peer has shown its own.
     pub form: ChecksumForm,
     /// Whether an advert that loses against ours is answered at once (RFC 9568 §6.4.3).
@@ -158,6 +160,17 @@ pub struct Tracker {
     pub weight: i16,
     /// Swaps good and bad.
     pub reverse: bool,
+    /// How long it must be bad or good before that counts.
+    pub delays: Delays,
+}
+
+/// How long a change must last before it counts; zero: it counts at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// When it goes down or bad. Never longer than a Backup's wait for adverts but one.
+    pub down: Duration,
+    /// When it comes up or good.
+    pub up: Duration,
 }
 
 /// The number of something that is watched: a script or an interface.

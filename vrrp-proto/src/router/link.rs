@@ -10,11 +10,16 @@ use crate::output::Why;
 
 impl Router {
     pub(crate) fn on_link(&mut self, now: Instant, link: Link, lanes: &mut Lanes) {
-        self.link = Some(link);
-        match link {
-            Link::Up(source) => self.source = Some(source),
-            Link::NoSource => self.source = None,
-            Link::NoDevice | Link::Deaf | Link::Down => {}
+        if self.see_link(now, link) {
+            self.link_changed(now, lanes);
+        }
+    }
+
+    pub(super) fn link_changed(&mut self, now: Instant, lanes: &mut Lanes) {
+        match self.link.get() {
+            Some(Link::Up(source)) => self.source = Some(source),
+            Some(Link::NoSource) => self.source = None,
+            Some(Link::NoDevice | Link::Deaf | Link::Down) | None => {}
         }
         self.forgive();
         self.review(now, lanes);
@@ -22,7 +27,7 @@ impl Router {
 
     /// What keeps the router from taking part, if anything does.
     pub(super) fn fault(&self) -> Option<Why> {
-        match self.link {
+        match self.link.get() {
             Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
                 return Some(Why::LinkDown);
             }

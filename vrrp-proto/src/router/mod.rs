@@ -6,6 +6,7 @@ mod hear;
 mod link;
 mod owner;
 mod reload;
+mod settle;
 mod track;
 mod view;
 mod watch;
@@ -19,6 +20,7 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority, time};
 
 use self::owner::Rival;
+use self::settle::Settled;
 pub use self::view::{Following, Stats, View};
 use self::watch::{BACKSTOP, Watched};
 use crate::engine::Lanes;
@@ -41,13 +43,13 @@ pub(crate) struct Router {
     settings: Settings,
     state: State,
     /// The router's interface, once it is known.
-    link: Option<Link>,
+    link: Settled<Option<Link>>,
     /// The address adverts leave with; kept while the link is down.
     source: Option<IpAddr>,
     /// No state but Initialize before this.
     hold_until: Instant,
     /// What each of `settings.trackers` said last, in their order.
-    health: Vec<Health>,
+    health: Vec<Settled<Health>>,
     /// The priority after tracking.
     priority: Priority,
     /// The checksum form to send: the peer's, once one was heard.
@@ -115,7 +117,7 @@ impl Router {
         let mut router = Self {
             slot,
             state: State::Initialize,
-            link: None,
+            link: Settled::new(None),
             source: None,
             hold_until: now + hold,
             health: Vec::new(),
@@ -130,13 +132,17 @@ impl Router {
             stats: Stats::default(),
             settings,
         };
-        router.read_health(health);
+        router.read_health(&[], health);
         router.priority = router.weighted_priority();
         router
     }
 
     /// The one instant at which [`Router::on_timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.acts_at().into_iter().chain(self.settles_at()).min()
+    }
+
+    fn acts_at(&self) -> Option<Instant> {
         match &self.state {
             // Held back: the end of the hold is due once; afterwards an input is awaited.
             State::Initialize => (self.hold_until > self.since).then_some(self.hold_until),
@@ -160,16 +166,19 @@ impl Router {
         if self.overslept(now, lanes) {
             return;
         }
+        self.settle(now, lanes);
         match &mut self.state {
-            State::Initialize => {
+            State::Initialize if self.hold_until <= now => {
                 // Marks the hold as served, whatever else may still be missing.
                 self.hold_until = self.since;
                 self.review(now, lanes);
             }
             State::Fault { retry } => {
-                *retry = None;
-                self.review(now, lanes);
+                if retry.take_if(|at| *at <= now).is_some() {
+                    self.review(now, lanes);
+                }
             }
+            State::Initialize => {}
             State::Backup(backup) => {
                 if backup.down_at <= now {
                     let due = backup.down_at;
@@ -301,7 +310,7 @@ impl Router {
 
     /// Leaves Initialize or Fault (RFC 9568 §6.4.1), unless something is not known yet.
     fn start(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
-        if self.held_back(now) || self.link.is_none() {
+        if self.held_back(now) || self.link.get().is_none() {
             return;
         }
         if let Some(until) = self.resumes.take() {
@@ -373,7 +382,7 @@ impl Router {
             }
             State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) => {
-                if !matches!(self.link, Some(Link::Down) | None) {
+                if !matches!(self.link.get(), Some(Link::Down) | None) {
                     self.transmit(Priority::RELEASE, lanes);
                 }
                 self.remove_addresses(lanes);

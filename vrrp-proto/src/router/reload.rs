@@ -29,7 +29,7 @@ impl Router {
         if identity(&settings) != identity(&self.settings) {
             self.release(lanes);
             self.enter(now, State::Initialize, Why::Shutdown, lanes);
-            let (link, watched) = (self.link, self.watched);
+            let (link, watched) = (self.link.latest(), self.watched);
             *self = Self::new(now, self.slot, settings, Duration::ZERO, health);
             // Still watched, until the lane says otherwise.
             self.watched = watched;
@@ -44,7 +44,7 @@ impl Router {
         if before.priority != self.settings.priority {
             self.earlier = None;
         }
-        self.read_health(health);
+        self.read_health(&before.trackers, health);
         self.reprioritize(now, lanes);
         self.recount(now, before.down_adverts);
         if before.form != self.settings.form {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use vrrp_common::{Instant, Priority, time};
 
+use super::settle::Settled;
 use super::{Router, State};
 use crate::election::{self, Bearing};
 use crate::engine::Lanes;
@@ -20,16 +21,20 @@ impl Router {
         lanes: &mut Lanes,
     ) {
         let mut concerned = false;
-        for (tracker, known) in self.settings.trackers.iter().zip(&mut self.health) {
-            if tracker.id == id {
-                *known = health;
+        for index in 0..self.settings.trackers.len() {
+            if self.settings.trackers[index].id == id {
+                self.see_health(now, index, health);
                 concerned = true;
             }
         }
         if concerned {
-            self.reprioritize(now, lanes);
-            self.review(now, lanes);
+            self.health_changed(now, lanes);
         }
+    }
+
+    pub(super) fn health_changed(&mut self, now: Instant, lanes: &mut Lanes) {
+        self.reprioritize(now, lanes);
+        self.review(now, lanes);
     }
 
     /// Moves the priority to what tracking says, and the Backup's timer with it.
@@ -58,7 +63,8 @@ impl Router {
     pub(super) fn weighted_priority(&mut self) -> Priority {
         if let Some(earlier) = self.earlier {
             let mut pairs = self.settings.trackers.iter().zip(&self.health);
-            if pairs.any(|(tracker, health)| tracker.weight != 0 && *health == Health::Unknown) {
+            if pairs.any(|(tracker, health)| tracker.weight != 0 && health.get() == Health::Unknown)
+            {
                 return earlier;
             }
             self.earlier = None;
@@ -80,11 +86,17 @@ impl Router {
 
     pub(super) fn bearings(&self) -> impl Iterator<Item = Bearing> {
         let pairs = self.settings.trackers.iter().zip(&self.health);
-        pairs.map(|(tracker, health)| election::bearing(tracker, *health))
+        pairs.map(|(tracker, health)| election::bearing(tracker, health.get()))
     }
 
-    pub(super) fn read_health(&mut self, known: &BTreeMap<TrackerId, Health>) {
-        let of = |tracker: &Tracker| known.get(&tracker.id).copied().unwrap_or(Health::Unknown);
+    /// Takes what is known of the trackers. What was waited for with one of `before` goes on.
+    pub(super) fn read_health(&mut self, before: &[Tracker], known: &BTreeMap<TrackerId, Health>) {
+        let of = |tracker: &Tracker| {
+            let same = |old: &Tracker| (old.id, old.delays) == (tracker.id, tracker.delays);
+            let old = before.iter().position(same).and_then(|index| self.health.get(index));
+            let told = || known.get(&tracker.id).copied().unwrap_or(Health::Unknown);
+            old.copied().unwrap_or_else(|| Settled::new(told()))
+        };
         self.health = self.settings.trackers.iter().map(of).collect();
     }
 }

@@ -108,7 +108,7 @@ impl Router {
         };
         let deadline = match &self.state {
             State::Backup(backup) => Some(backup.down_at),
-            State::Initialize | State::Fault { .. } | State::Active(_) => self.deadline(),
+            State::Initialize | State::Fault { .. } | State::Active(_) => self.acts_at(),
         };
         View {
             slot: self.slot,

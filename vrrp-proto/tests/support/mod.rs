@@ -13,7 +13,7 @@ use self::rules::{Listener, Pairs};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid, time};
-use vrrp_proto::settings::{Announce, Broadcast, Tracker};
+use vrrp_proto::settings::{Announce, Broadcast, Delays, Tracker};
 use vrrp_proto::{
     Advert, Effect, Engine, Event, Health, Input, Link, Outcome, Settings, Slot, StateName,
     TrackerId, VirtualAddress, Why,
@@ -24,7 +24,7 @@ pub(crate) const SLOT: Slot = Slot(0);
 /// The interval of [`settings`].
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) fn ms(ms: u64) -> Duration {
+pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
         announce: Announce::default(),
         trackers: Vec::new(),
         track_link: true,
+        link_delays: Delays::default(),
         form: ChecksumForm::PseudoHeader,
         answer_lower: true,
         advert_on_yield: false,
@@ -65,7 +66,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
 }
 
 pub(crate) fn tracker(id: u32, weight: i16) -> Tracker {
-    Tracker { id: TrackerId(id), weight, reverse: false }
+    Tracker { id: TrackerId(id), weight, reverse: false, delays: Delays::default() }
 }
 
 pub(crate) fn every(interval: Duration) -> Interval {
