@@ -298,7 +298,6 @@ fn globals_that_cost_everybody() {
         ("vrrp_version", "version 3", false),
         ("vrrp_strict", "strict_mode off", false),
         ("vrrp_mcast_group4 224.0.0.99", "mcast_dst_ip 224.0.0.18", false),
-        ("vrrp_down_timer_adverts 4", "down_timer_adverts 3", false),
         ("net_namespace x", "accept", true),
         ("priority 150", "priority 100", true),
     ];
@@ -309,9 +308,14 @@ fn globals_that_cost_everybody() {
         let loaded = text(&file(global, own));
         assert_eq!(config(&loaded).instances.is_empty(), always, "{global} {own}");
     }
-    for harmless in
-        ["vrrp_strict off", "vrrp_mcast_group4 224.0.0.18", "router_id x", "vrrp_iptables"]
-    {
+    for harmless in [
+        "vrrp_strict off",
+        "vrrp_mcast_group4 224.0.0.18",
+        "router_id x",
+        "vrrp_iptables",
+        "vrrp_down_timer_adverts 4",
+        "vrrp_owner_ignore_adverts",
+    ] {
         assert_eq!(text(&file(harmless, "")).diags, [], "{harmless}");
     }
 }

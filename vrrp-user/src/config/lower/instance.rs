@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp_common::time::DOWN_ADVERTS;
 use vrrp_common::{Family, Priority};
 
 use super::super::ast::Statement;
@@ -18,9 +19,6 @@ use super::options::Options;
 use super::pending::pending;
 use super::script::Scripts;
 use super::{Ctx, Refusal, auth, block_name, strict, track};
-
-/// Missed adverts until a takeover (RFC 9568 §6.1).
-pub(super) const DOWN_TIMER_ADVERTS: u8 = 3;
 
 /// A block, read: the instance as far as it could be made, and why it is not run.
 pub(super) struct Lowered {
@@ -178,7 +176,7 @@ impl Maker<'_> {
             same_addresses: options.same_addresses.unwrap_or(false),
             skip_check_adv_addr: options.skip_check_adv_addr.unwrap_or(false),
             owner_ignore_adverts: options.owner_ignore_adverts.unwrap_or(false),
-            down_timer_adverts: options.down_timer_adverts.unwrap_or(DOWN_TIMER_ADVERTS),
+            down_timer_adverts: options.down_timer_adverts.unwrap_or(DOWN_ADVERTS),
             timer_expired_backup: self.timer_expired(draft, preempt),
             promote_secondaries: draft.places.contains_key("promote_secondaries"),
             notify: std::mem::take(&mut draft.notify),

@@ -14,8 +14,6 @@ pub(super) struct Pending {
     /// The keywords that ask for it: the message names the one that is written. Without any it is
     /// about the addresses.
     words: &'static [&'static str],
-    /// What happens all the same; without it the instance is not run.
-    effect: Option<&'static str>,
     /// What to write instead.
     hint: Option<&'static str>,
     /// Says whether an instance needs it.
@@ -28,7 +26,7 @@ impl Pending {
         words: &'static [&'static str],
         needed: fn(&Instance) -> bool,
     ) -> Self {
-        Self { what, words, effect: None, hint: None, needed }
+        Self { what, words, hint: None, needed }
     }
 
     const fn hint(self, hint: &'static str) -> Self {
@@ -63,29 +61,14 @@ pub(super) const PENDING: &[Pending] = &[
     })
     .hint("without it the addresses answer ping: take it out on all routers"),
     Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
-    Pending::refuse("an owner that ignores adverts", OWNER, |one| one.owner_ignore_adverts),
-    Pending::refuse("another number of missed adverts", DOWN_TIMER, |one| {
-        one.down_timer_adverts != super::instance::DOWN_TIMER_ADVERTS
-    }),
     Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
-    Pending {
-        effect: Some("a late wake-up always listens first"),
-        ..Pending::refuse(
-            "a late wake-up",
-            &["timer_expired_backup", "thread_timer_expired"],
-            |one| one.timer_expired_backup.is_some(),
-        )
-    },
 ];
 
 const GROUPS: &[&str] = &["mcast_dst_ip", "vrrp_mcast_group4", "vrrp_mcast_group6"];
 const NO_ACCEPT: &[&str] = &["no_accept", STRICT[0], STRICT[1]];
 const MISMATCH: &[&str] = &["vip_mismatch", "vrrp_vip_mismatch", STRICT[0], STRICT[1]];
-const OWNER: &[&str] = &["owner_ignore_adverts", "vrrp_owner_ignore_adverts"];
-const DOWN_TIMER: &[&str] = &["down_timer_adverts", "vrrp_down_timer_adverts"];
 
-/// What an instance needs and is not done yet: the messages, of which an error costs the
-/// instance.
+/// What an instance needs and is not done yet: errors, each of which costs the instance.
 ///
 /// `written` knows where a keyword is written, `addresses` is where the first address is.
 pub(super) fn pending(
@@ -104,10 +87,7 @@ pub(super) fn pending(
         if diags.iter().any(|diag| diag.span == span) {
             continue;
         }
-        diags.push(match pending.effect {
-            Some(effect) => Diag::notice(Code::NotServed, span, message).now(effect),
-            None => Diag::error(Code::NotServed, span, message).hint_if(pending.hint),
-        });
+        diags.push(Diag::error(Code::NotServed, span, message).hint_if(pending.hint));
     }
     diags
 }

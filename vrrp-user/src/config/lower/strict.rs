@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp_common::time::DOWN_ADVERTS;
 use vrrp_common::{Family, Version};
 
 use super::super::diag::{Code, Diag};
 use super::super::model::{Destination, Instance, OwnLink, OwnLinkKind, Span};
 use super::super::suggest::shown;
 use super::super::value::said;
-use super::instance::DOWN_TIMER_ADVERTS;
 use super::options::Options;
 
 /// Where the keywords are written.
@@ -97,10 +97,10 @@ impl Strict<'_> {
             let now = "it takes the addresses back without a delay, as in keepalived".to_owned();
             self.drop("preempt_delay", "strict mode has no such delay", now);
         }
-        if instance.down_timer_adverts != DOWN_TIMER_ADVERTS {
-            instance.down_timer_adverts = DOWN_TIMER_ADVERTS;
-            let now = format!("it waits for {DOWN_TIMER_ADVERTS} adverts");
-            let message = format!("strict mode waits for {DOWN_TIMER_ADVERTS}");
+        if instance.down_timer_adverts != DOWN_ADVERTS {
+            instance.down_timer_adverts = DOWN_ADVERTS;
+            let now = format!("it waits for {DOWN_ADVERTS} adverts");
+            let message = format!("strict mode waits for {DOWN_ADVERTS}");
             self.drop("down_timer_adverts", &message, now);
         }
     }
