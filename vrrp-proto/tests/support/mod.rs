@@ -13,7 +13,7 @@ use self::rules::{Listener, Pairs};
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Instant, Interval, Priority, Version, Vrid, time};
-use vrrp_proto::settings::{Announce, Broadcast, Delays, Tracker};
+use vrrp_proto::settings::{Announce, Delays, Tracker};
 use vrrp_proto::{
     Advert, Effect, Engine, Event, Health, Input, Link, Outcome, Settings, Slot, StateName,
     TrackerId, VirtualAddress, Why,
