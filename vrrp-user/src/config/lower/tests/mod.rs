@@ -1,7 +1,11 @@
 //! What files come to in the model, whether or not all of it is done yet.
 
 mod cases;
+mod options;
+mod own_link;
 mod pending;
+mod strict;
+mod unicast;
 
 use super::super::diag::{Code, Diag, Lines, Severity};
 use super::super::model::Instance;
@@ -40,10 +44,14 @@ impl Read {
         found.instance.as_ref().expect("an instance")
     }
 
+    /// The messages, but for what is not done yet.
+    fn said(&self) -> impl Iterator<Item = &Diag> {
+        self.diags.iter().filter(|diag| diag.code != Code::NotServed)
+    }
+
     /// The messages as `LINE:COLUMN severity code`, but for what is not done yet.
     fn faults(&self) -> Vec<String> {
         let lines = Lines::new(&self.text);
-        let done = self.diags.iter().filter(|diag| diag.code != Code::NotServed);
         let one = |diag: &Diag| {
             let (line, column) = lines.position(&self.text, diag.span.start);
             let severity = match diag.severity {
@@ -53,7 +61,7 @@ impl Read {
             };
             format!("{line}:{column} {severity} {}", diag.code.as_str())
         };
-        done.map(one).collect()
+        self.said().map(one).collect()
     }
 
     /// Why it is not run.

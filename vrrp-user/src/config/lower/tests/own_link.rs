@@ -1,0 +1,138 @@
+//! `use_vmac`, `use_ipvlan` and their kin.
+
+use rstest::rstest;
+
+use super::super::super::model::{IpvlanMode, OwnLink, OwnLinkKind};
+use super::{Read, read, with};
+
+fn link(read: &Read) -> &OwnLink {
+    read.instance("VI_1").own_link.as_ref().expect("an interface of its own")
+}
+
+const OURS: [u8; 6] = [0, 0, 0x5e, 0, 1, 51];
+
+#[rstest]
+#[case::bare("", "vrrp.51", OURS)]
+#[case::name("vmac0", "vmac0", OURS)]
+#[case::named("name vmac0", "vmac0", OURS)]
+#[case::mac("02:00:00:00:00:01", "vrrp.51", [2, 0, 0, 0, 0, 1])]
+#[case::five("vmac0 2:0:a:B:c", "vmac0", [2, 0, 10, 11, 12, 51])]
+#[case::notify("vmac0 netlink_notify_msg", "vmac0", OURS)]
+#[case::comment("vmac0 // comment", "vmac0", OURS)]
+fn vmac(#[case] words: &str, #[case] name: &str, #[case] mac: [u8; 6]) {
+    let read = with("", &format!("use_vmac {words}"));
+    assert_eq!(read.refusals("VI_1").iter().filter(|why| !why.contains("served")).count(), 0);
+    let kind = OwnLinkKind::Macvlan(mac);
+    let (name, send_on_base) = (name.to_owned(), false);
+    assert_eq!(*link(&read), OwnLink { kind, name, send_on_base, for_addresses: false });
+    assert_eq!(read.instance("VI_1").interface, "eth0");
+    assert_eq!(read.instance("VI_1").addresses[0].device, "eth0");
+}
+
+#[rstest]
+#[case::own("use_vmac eth0", "below it")]
+#[case::label("use_vmac eth0:1", "no MAC address")]
+#[case::long("use_vmac a-name-of-16-chr", "15 bytes")]
+#[case::group("use_vmac 01:00:5e:00:00:12", "of a group")]
+#[case::nobody("use_vmac 00:00:00:00:00:00", "no MAC address")]
+#[case::hex("use_vmac 02:00:00:00:00:0g", "no MAC address")]
+#[case::sign("use_vmac 02:00:00:00:00:+1", "no MAC address")]
+#[case::seven("use_vmac 02:00:00:00:00:01:02", "no MAC address")]
+#[case::more("use_vmac vmac0 vmac1", "one word too many")]
+#[case::alone("use_vmac_addr", "without `use_vmac`")]
+#[case::both("use_vmac\nuse_ipvlan 192.0.2.11", "beside `use_vmac`")]
+#[case::no_source("use_ipvlan ipv0", "has no address")]
+#[case::family("use_ipvlan 2001:db8::1", "family")]
+#[case::mode("use_ipvlan ipv0 192.0.2.11 bridged", "one word too many")]
+fn bad_words_cost_the_instance(#[case] lines: &str, #[case] says: &str) {
+    let read = with("", lines);
+    let said = read.refusals("VI_1").iter().any(|why| why.contains(says));
+    assert!(said, "{:?}", read.refusals("VI_1"));
+}
+
+#[test]
+fn where_adverts_leave() {
+    let read = with("", "use_vmac\nvmac_xmit_base\nuse_vmac_addr");
+    assert!(link(&read).send_on_base && link(&read).for_addresses);
+    // Unicast frames are routed: the virtual MAC address is not theirs.
+    let read = with("", "use_vmac\nunicast_peer {\n192.0.2.12\n}");
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert!(link(&read).send_on_base);
+    let read = with("", "vmac_xmit_base");
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert_eq!(read.instance("VI_1").own_link, None);
+}
+
+#[test]
+fn ipvlan() {
+    let read = with("", "use_ipvlan ipv0 192.0.2.11/24 private\nvmac_xmit_base");
+    assert_eq!(read.faults(), ["6:1 warning conflict"]);
+    let source = Some(("192.0.2.11".parse().expect("an address"), 24));
+    let kind = OwnLinkKind::Ipvlan { source, mode: IpvlanMode::Private };
+    assert_eq!((&link(&read).kind, &*link(&read).name), (&kind, "ipv0"));
+    assert!(!link(&read).send_on_base);
+    let modes =
+        [("bridge", IpvlanMode::Bridge), ("vepa", IpvlanMode::Vepa), ("", IpvlanMode::Bridge)];
+    for (word, mode) in modes {
+        let read = with("", &format!("use_ipvlan 192.0.2.11 {word}"));
+        let kind = &link(&read).kind;
+        assert!(matches!(kind, OwnLinkKind::Ipvlan { mode: got, .. } if *got == mode), "{kind:?}");
+        assert_eq!(link(&read).name, "vrrp.51");
+    }
+}
+
+/// Names that nobody wrote: each its own, and the same as long as the instances before stay.
+#[test]
+fn names_are_found() {
+    let file = |globals: &str| {
+        let one = |name: &str, interface: &str, word: &str, address: &str| {
+            format!(
+                "vrrp_instance {name} {{\ninterface {interface}\nvirtual_router_id 7\n{word}\n\
+                 virtual_ipaddress {{ {address} }}\n}}\n"
+            )
+        };
+        [
+            globals.to_owned(),
+            one("A", "eth0", "use_vmac", "192.0.2.1"),
+            one("B", "eth1", "use_vmac", "192.0.2.2"),
+            one("C", "eth0", "use_vmac", "fe80::1"),
+            one("D", "eth2", "use_vmac vrrp2.7", "192.0.2.3"),
+            one("E", "eth3", "use_vmac", "192.0.2.4"),
+            one("F", "eth1", "use_vmac", "fe80::2"),
+        ]
+        .concat()
+    };
+    let names = |read: &Read| {
+        let one = |one: &super::super::instance::Lowered| {
+            let instance = one.instance.as_ref().expect("an instance");
+            instance.own_link.as_ref().expect("its link").name.clone()
+        };
+        read.lowered.iter().map(one).collect::<Vec<_>>()
+    };
+    let expected = ["vrrp.7", "vrrp1.7", "vrrp6.7", "vrrp2.7", "vrrp3.7", "vrrp4.7"];
+    assert_eq!(names(&read(&file(""))), expected);
+    let long = read(&file("global_defs {\nvmac_prefix a-long-prefix\n}\n"));
+    let expected = [
+        "a-long-prefix.7",
+        "a-long-prefi1.7",
+        "a-long-prefi6.7",
+        "vrrp2.7",
+        "a-long-prefi2.7",
+        "a-long-prefi3.7",
+    ];
+    assert_eq!(names(&long), expected);
+    assert_eq!(long.faults(), [] as [String; 0]);
+}
+
+#[test]
+fn two_instances_do_not_share_one() {
+    let one = |name: &str, vrid: u8| {
+        format!(
+            "vrrp_instance {name} {{\ninterface eth0\nvirtual_router_id {vrid}\nuse_vmac vmac0\n\
+             virtual_ipaddress {{ 192.0.2.{vrid} }}\n}}\n"
+        )
+    };
+    let read = read(&(one("A", 1) + &one("B", 2)));
+    assert_eq!(read.faults(), ["7:15 error twice"]);
+    assert!(read.refusals("B").iter().any(|why| why.contains("`vmac0` already")));
+}

@@ -1,0 +1,139 @@
+//! `unicast_peer` and its kin, and groups.
+
+use rstest::rstest;
+
+use super::super::super::model::{Destination, Unicast};
+use super::{Read, read, with};
+
+fn unicast(read: &Read) -> &Unicast {
+    match &read.instance("VI_1").destination {
+        Destination::Peers(unicast) => unicast,
+        Destination::Group(group) => panic!("to {group}"),
+    }
+}
+
+fn group(read: &Read) -> String {
+    match &read.instance("VI_1").destination {
+        Destination::Peers(unicast) => panic!("{unicast:?}"),
+        Destination::Group(group) => group.to_string(),
+    }
+}
+
+fn peers(read: &Read) -> Vec<String> {
+    let one = |peer: &super::super::super::model::Peer| {
+        format!("{} {}-{}", peer.address, peer.min_ttl, peer.max_ttl)
+    };
+    unicast(read).peers.iter().map(one).collect()
+}
+
+#[test]
+fn peers_with_and_without_bounds() {
+    let read = with("", "unicast_peer {\n192.0.2.12\n192.0.2.13 max_ttl 64\n}\nunicast_ttl 7");
+    assert_eq!(read.faults(), [] as [String; 0]);
+    assert_eq!(peers(&read), ["192.0.2.12 0-255", "192.0.2.13 0-64"]);
+    assert_eq!((unicast(&read).ttl, unicast(&read).check_source), (7, true));
+    let plain = with("", "unicast_peer {\n192.0.2.12\n}");
+    assert_eq!((unicast(&plain).ttl, unicast(&plain).check_source), (255, false));
+    assert!(unicast(&with("", "unicast_peer {\n192.0.2.12\n}\ncheck_unicast_src")).check_source);
+    // The instance's own word counts, but bounds without a check of the source are none.
+    let globally = |lines| with("vrrp_check_unicast_src", lines);
+    assert!(unicast(&globally("unicast_peer {\n192.0.2.12\n}")).check_source);
+    let off = "unicast_peer {\n192.0.2.12\n}\ncheck_unicast_src off";
+    assert!(!unicast(&globally(off)).check_source);
+    let off = "unicast_peer {\n192.0.2.12 min_ttl 1\n}\ncheck_unicast_src off";
+    assert!(unicast(&globally(off)).check_source);
+}
+
+#[test]
+fn one_line_and_several_blocks() {
+    let read =
+        with("", "unicast_peer { 192.0.2.12 min_ttl 2 192.0.2.13 }\nunicast_peer { 192.0.2.14 }");
+    assert_eq!(read.faults(), ["5:37 warning one-line"]);
+    assert_eq!(peers(&read), ["192.0.2.12 2-255", "192.0.2.13 0-255", "192.0.2.14 0-255"]);
+    let read = with("", "unicast_peer {\n192.0.2.12 // the other\n}");
+    assert_eq!(read.faults(), ["6:12 warning slash-comment"]);
+    assert_eq!(peers(&read), ["192.0.2.12 0-255"]);
+}
+
+#[rstest]
+#[case::name("peer.example.org", "6:1 error address")]
+#[case::group("224.0.0.18", "6:1 error address")]
+#[case::option("192.0.2.12 ttl 3", "6:12 error address")]
+#[case::value("192.0.2.12 min_ttl", "6:12 error no-value")]
+#[case::number("192.0.2.12 min_ttl 256", "6:20 error bad-value")]
+#[case::bounds("192.0.2.12 min_ttl 9 max_ttl 8", "6:1 error conflict")]
+#[case::family("2001:db8::12", "6:1 error conflict")]
+#[case::twins("192.0.2.12\n192.0.2.12 min_ttl 3", "7:1 error twice")]
+fn bad_peers_cost_the_instance(#[case] line: &str, #[case] fault: &str) {
+    let read = with("", &format!("unicast_peer {{\n{line}\n}}"));
+    assert_eq!(read.faults(), [fault]);
+    assert!(!read.refusals("VI_1").is_empty());
+}
+
+#[test]
+fn twins_count_once() {
+    let read = with("", "unicast_peer {\n192.0.2.12\n192.0.2.12\n}");
+    assert_eq!(read.faults(), ["7:1 warning twice"]);
+    assert_eq!(peers(&read), ["192.0.2.12 0-255"]);
+}
+
+#[test]
+fn without_peers() {
+    let read = with("", "unicast_src_ip 192.0.2.11");
+    assert_eq!(read.faults(), ["5:1 warning missing"]);
+    assert_eq!(group(&read), "224.0.0.18");
+    assert_eq!(group(&with("", "unicast_peer {\n}")), "224.0.0.18");
+    let read = with("", "unicast_src_ip 192.0.2.11\nunicast_fault_no_peer");
+    assert_eq!(read.faults(), ["5:1 warning missing"]);
+    assert!(unicast(&read).peers.is_empty() && unicast(&read).fault_no_peer);
+    // This host alone: nobody is sent to, and least of all a group that was never written.
+    let read = with("", "unicast_src_ip 192.0.2.11\nunicast_peer {\n192.0.2.11\n}");
+    assert_eq!(read.faults(), ["6:1 warning missing", "7:1 notice twice"]);
+    assert!(unicast(&read).peers.is_empty() && !unicast(&read).fault_no_peer);
+}
+
+#[test]
+fn the_source_is_said_once() {
+    let read = with("", "mcast_src_ip 192.0.2.10\nunicast_src_ip 192.0.2.11");
+    assert_eq!(read.instance("VI_1").source, "192.0.2.11".parse().ok());
+    assert!(read.faults().contains(&"6:1 warning twice".to_owned()));
+    let read = with("", "unicast_src_ip 192.0.2.250\nunicast_peer {\n192.0.2.12\n}");
+    assert_eq!(read.faults(), ["5:1 error conflict"]);
+    assert!(read.refusals("VI_1")[0].contains("`unicast_src_ip 192.0.2.250`"));
+    let read = with("", "mcast_src_ip 2001:db8::1");
+    assert!(read.refusals("VI_1")[0].contains("`mcast_src_ip 2001:db8::1`"));
+    let read = with("", "track_src_ip");
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert!(!read.instance("VI_1").track_source);
+}
+
+#[test]
+fn groups() {
+    assert_eq!(group(&with("", "mcast_dst_ip 224.0.0.19")), "224.0.0.19");
+    assert_eq!(group(&with("vrrp_mcast_group4 239.1.2.3", "")), "239.1.2.3");
+    assert_eq!(
+        group(&with("vrrp_mcast_group4 239.1.2.3", "mcast_dst_ip 224.0.0.18")),
+        "224.0.0.18"
+    );
+    let v6 = read(
+        "global_defs {\nvrrp_mcast_group6 ff12::42\n}\nvrrp_instance VI_1 {\ninterface eth0\n\
+         virtual_router_id 1\nvirtual_ipaddress { fe80::1/64 }\n}\n",
+    );
+    assert_eq!((v6.faults(), group(&v6)), (vec![], "ff12::42".to_owned()));
+    let read = with("", "mcast_dst_ip 224.0.0.19\nunicast_peer {\n192.0.2.12\n}");
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert_eq!(peers(&read).len(), 1);
+}
+
+#[rstest]
+#[case::host("", "mcast_dst_ip 192.0.2.1", "not a multicast address")]
+#[case::family("", "mcast_dst_ip ff02::12", "family")]
+#[case::scope("", "mcast_dst_ip ff05::12", "not link-local")]
+#[case::name("", "mcast_dst_ip all-routers", "not an IP address")]
+#[case::other("vrrp_mcast_group4 ff02::12", "", "other family")]
+#[case::globally("vrrp_mcast_group6 ff0e::1", "", "not link-local")]
+fn bad_groups_cost_the_instance(#[case] globals: &str, #[case] lines: &str, #[case] says: &str) {
+    let read = with(globals, lines);
+    assert!(read.refusals("VI_1")[0].contains(says), "{:?}", read.refusals("VI_1"));
+    assert_eq!(read.faults().len(), 1, "{:?}", read.faults());
+}
