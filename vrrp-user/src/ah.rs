@@ -7,6 +7,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use vrrp_common::wire;
 
+/// The header's IP protocol number.
+pub const PROTOCOL: u8 = 51;
+/// "IP authentication header" in the advert itself (RFC 2338 §5.3.6.3).
+pub const AUTH_TYPE: u8 = 2;
 /// Bytes of the header: the fixed ones and the check value.
 pub const LEN: usize = 24;
 /// Bytes of the check value.

@@ -7,7 +7,7 @@ use nix::net::if_::if_nametoindex;
 use vrrp_common::wire::{Advert, ChecksumForm, GROUP_V4};
 use vrrp_common::{Priority, Version, Vrid};
 use vrrp_tests::Capture;
-use xvrrp::transmit::{AdvertFrame, Batch, Sender};
+use xvrrp::transmit::{AdvertFrame, Around, Batch, Sender};
 
 use crate::Cable;
 
@@ -26,7 +26,7 @@ fn frame(vrid: u8) -> Result<AdvertFrame> {
         source: Ipv4Addr::new(192, 0, 2, 11).into(),
         destination: Ipv4Addr::from_octets(GROUP_V4).into(),
     };
-    Ok(AdvertFrame::new([2, 0, 0, 0, 0, 0x0a], &advert)?)
+    Ok(AdvertFrame::new(Around::plain([2, 0, 0, 0, 0, 0x0a]), &advert)?)
 }
 
 /// Sends what waits, and gives each token with the kernel's error number, 0 for none.

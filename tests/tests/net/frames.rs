@@ -15,7 +15,7 @@ use vrrp_common::{Priority, Version, Vrid};
 use vrrp_tests::netns::run;
 use vrrp_tests::packet;
 use xvrrp::transmit::Sender;
-use xvrrp::transmit::advert::AdvertFrame;
+use xvrrp::transmit::advert::{AdvertFrame, Around};
 use xvrrp::transmit::group::Membership;
 use xvrrp::transmit::{arp, ndisc};
 
@@ -88,7 +88,7 @@ fn all_kinds() -> Result<Vec<Vec<u8>>> {
     };
     let mut frames = Vec::new();
     for advert in [advert(Version::V2, &v4), advert(Version::V3, &v4[..1]), over_v6] {
-        let mut frame = AdvertFrame::new(MAC, &advert)?;
+        let mut frame = AdvertFrame::new(Around::plain(MAC), &advert)?;
         frames.push(frame.bytes().to_vec());
         for priority in [0, 1, 254, 255] {
             let form = ChecksumForm::PseudoHeader;

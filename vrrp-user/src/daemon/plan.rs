@@ -13,7 +13,7 @@ use super::protocol::Route;
 use crate::config::model::{Instance, Tracked};
 use crate::ledger::Body;
 use crate::net::Interface;
-use crate::transmit::{AdvertFrame, Mac};
+use crate::transmit::{AdvertFrame, Around, Mac};
 
 /// What makes an instance the same one after a reload: its place on the wire, not its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +124,7 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
     let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
     let interval = instance.interval.field(instance.version).unwrap_or(1);
     let frame = AdvertFrame::new(
-        way.mac,
+        Around::plain(way.mac),
         &wire::Advert {
             version: instance.version,
             vrid: instance.vrid,

@@ -19,7 +19,7 @@ pub mod batch;
 pub mod group;
 pub mod ndisc;
 
-pub use advert::AdvertFrame;
+pub use advert::{AdvertFrame, Around};
 pub use batch::Batch;
 
 /// Bytes of an Ethernet header.
