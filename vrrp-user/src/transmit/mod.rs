@@ -2,8 +2,9 @@
 //!
 //! Every frame is built whole, with its Ethernet header, and handed to a packet socket: a host
 //! firewall that is being reloaded sees none of them and can stop none of them. Building is pure;
-//! [`Sender`] is the only thing here that talks to the kernel, apart from [`group::Membership`];
-//! [`Batch`] has it send many frames by one call.
+//! [`Sender`] is what talks to the kernel, and [`Batch`] has it send many frames by one call. Apart from
+//! that there are [`group::Membership`], and [`Routed`] for adverts to single hosts, whose MAC address
+//! only the kernel knows.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,9 +19,11 @@ pub mod arp;
 pub mod batch;
 pub mod group;
 pub mod ndisc;
+pub mod routed;
 
 pub use advert::{AdvertFrame, Around};
 pub use batch::Batch;
+pub use routed::Routed;
 
 /// Bytes of an Ethernet header.
 pub(crate) const ETHERNET: usize = 14;

@@ -1,0 +1,98 @@
+//! Packets to single hosts: what arrives, and what is refused.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{MsgFlags, recv};
+use serde_json::Value;
+use vrrp_common::wire::{Advert, ChecksumForm};
+use vrrp_common::{Priority, Version, Vrid};
+use vrrp_tests::{packet, wait_until};
+use xvrrp::transmit::{AdvertFrame, Around, Routed};
+
+use crate::Cable;
+
+fn advert(source: &str, destination: &str, addresses: &[&str]) -> Result<AdvertFrame> {
+    let addresses = addresses.iter().map(|ip| ip.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
+    let advert = Advert {
+        version: Version::V3,
+        vrid: Vrid::new(51).context("a VRID")?,
+        priority: Priority::DEFAULT,
+        interval: 100,
+        addresses: &addresses,
+        password: None,
+        form: ChecksumForm::PseudoHeader,
+        source: source.parse()?,
+        destination: destination.parse()?,
+    };
+    Ok(AdvertFrame::new(Around { ttl: 77, ..Around::plain([0; 6]) }, &advert)?)
+}
+
+/// Waits for a frame with this packet.
+fn arrives(socket: &OwnedFd, packet: &[u8]) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    wait_until("the packet arrives", Duration::from_secs(5), || {
+        let mut buffer = [0; 2048];
+        while let Ok(len) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            if buffer[..len].get(14..).is_some_and(|behind| behind.starts_with(packet)) {
+                frame = buffer[..len].to_vec();
+            }
+        }
+        !frame.is_empty()
+    })?;
+    Ok(frame)
+}
+
+#[test]
+fn single_hosts_get_the_packet_as_it_is() -> Result<()> {
+    let cable = Cable::new()?;
+    for (host, ip) in [(&cable.here, "2001:db8::1"), (&cable.there, "2001:db8::2")] {
+        host.ip(&format!("addr add {ip}/64 dev eth0 nodad"))?;
+    }
+    cable.there.ip("addr add fe80::2/64 dev eth0 nodad")?;
+    cable.here.ip("addr add fe80::1/64 dev eth0 nodad")?;
+    let link: Value = serde_json::from_str(&cable.there.ip("-j link show dev eth0")?)?;
+    let mac = link[0]["address"].as_str().context("no MAC address")?;
+    let mac: Vec<u8> =
+        mac.trim().split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
+    let socket = cable.there.enter(|| packet::open("eth0"))?;
+    let vip6 = ["fe80::5e00:250"];
+    let packets = [
+        advert("192.0.2.11", "192.0.2.12", &["192.0.2.250"])?,
+        advert("2001:db8::1", "2001:db8::2", &vip6)?,
+        advert("fe80::1", "fe80::2", &vip6)?,
+    ];
+    let (index, mut routed) = cable.here.enter(|| Ok((if_nametoindex("eth0")?, Routed::new())))?;
+    for frame in &packets {
+        // The first may wait for the neighbour's MAC address.
+        routed = cable.here.enter(|| {
+            routed.send(index, frame.packet())?;
+            Ok(routed)
+        })?;
+        let seen = arrives(&socket, frame.packet())?;
+        ensure!(seen[..6] == mac, "sent to {:x?}, not {mac:x?}", &seen[..6]);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_can_t_be_sent_is_told() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.enter(|| {
+        let index = if_nametoindex("eth0")?;
+        let mut routed = Routed::new();
+        let mut code = |index, packet: &[u8]| {
+            routed.send(index, packet).err().and_then(|error| error.raw_os_error())
+        };
+        let near = advert("192.0.2.11", "192.0.2.12", &["192.0.2.250"])?;
+        assert_eq!(code(9999, near.packet()), Some(libc::ENODEV));
+        let far = advert("2001:db8::1", "2001:db8:1::2", &["fe80::5e00:250"])?;
+        assert_eq!(code(index, far.packet()), Some(libc::ENETUNREACH));
+        assert_eq!(code(index, near.packet()), None);
+        assert!(Routed::new().send(index, &[0x45; 10]).is_err());
+        Ok(())
+    })
+}
