@@ -1,6 +1,7 @@
 //! The running daemon where something fails, moves or is missing under it.
 
 mod deaf;
+mod duplicates;
 mod ending;
 mod exits;
 mod lost;

@@ -44,12 +44,12 @@ pub(crate) fn announce(slot: u32, addresses: &[VirtualAddress], repeat: u32) -> 
 }
 
 /// eth0's MAC address here, as `ip` shows it.
-fn mac(cable: &Cable) -> Result<String> {
+pub(crate) fn mac(cable: &Cable) -> Result<String> {
     let json: serde_json::Value = serde_json::from_str(&cable.here.ip("-j link show dev eth0")?)?;
     Ok(json[0]["address"].as_str().context("no address")?.to_owned())
 }
 
-fn text(mac: [u8; 6]) -> String {
+pub(crate) fn text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

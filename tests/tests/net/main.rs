@@ -8,6 +8,7 @@ mod frames;
 mod leases;
 mod leftovers;
 mod monitor;
+mod neighbours;
 mod routed;
 
 use std::sync::atomic::{AtomicU32, Ordering};

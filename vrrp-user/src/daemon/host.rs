@@ -5,6 +5,8 @@ use std::time::Duration;
 use vrrp_proto::VirtualAddress;
 
 use super::service::Service;
+use crate::net::executor::Detected;
+use crate::net::monitor::Change;
 use crate::net::{Interface, Snapshot};
 
 /// From an order until its address work is begun, and from a change until the kernel's word of it is read.
@@ -15,6 +17,17 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Says whether an interface can carry adverts.
 pub(super) fn is_up(interface: &Interface) -> bool {
     interface.admin_up && interface.carrier
+}
+
+/// Says whether a change ends duplicate address detection for an address, on the host as it was before.
+pub(super) fn detected(host: &Snapshot, change: &Change) -> Option<Detected> {
+    let Change::AddressAdded { ifindex, address, .. } = change else {
+        return None;
+    };
+    let (ip, prefix, duplicate) = (address.ip, address.prefix, address.is_duplicate());
+    let before = host.interfaces.get(ifindex)?.addresses.iter().find(|a| a.ip == ip);
+    let asked = before.is_some_and(|before| !before.is_usable() && address.is_usable());
+    (asked || duplicate).then_some(Detected { ifindex: *ifindex, ip, prefix, duplicate })
 }
 
 /// Says whether an address is on its interface.

@@ -108,6 +108,9 @@ impl Service {
         for change in changes {
             self.note_touched(change, &mut touched);
             lost.extend(self.lost(change));
+            if let Some(detected) = host::detected(&self.host, change) {
+                self.executor.detected(detected);
+            }
             self.host.follow(change);
         }
         // One that is back by now was changed and not removed: a reload with another label, say.

@@ -1,6 +1,6 @@
 //! Puts addresses on interfaces and takes them off.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
 use super::netlink::{Netlink, Refusal};
-use super::table::read_address;
+use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
 /// keepalived gives it too; kernels before 5.18 ignore it.
@@ -108,19 +108,19 @@ impl Addresses {
         Netlink::rehearse(RouteNetlinkMessage::NewAddress(addition(&nobody, 0, None)))
     }
 
-    /// All addresses of the host: interface, address, prefix length.
+    /// All addresses of the host, by interface, address and prefix length.
     ///
     /// # Errors
     /// The kernel's, where the list can't be read.
-    pub fn list(&mut self) -> io::Result<BTreeSet<(u32, IpAddr, u8)>> {
-        let mut there = BTreeSet::new();
+    pub fn list(&mut self) -> io::Result<BTreeMap<(u32, IpAddr, u8), HostAddress>> {
+        let mut there = BTreeMap::new();
         for _ in 0..ATTEMPTS {
             let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
             let whole = self.netlink.dump(request, |message| {
                 if let RouteNetlinkMessage::NewAddress(message) = message
                     && let Some(address) = read_address(&message)
                 {
-                    there.insert((message.header.index, address.ip, address.prefix));
+                    there.insert((message.header.index, address.ip, address.prefix), address);
                 }
             })?;
             if whole {

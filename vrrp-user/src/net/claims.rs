@@ -71,6 +71,17 @@ impl Claims {
         claims.is_some_and(|claims| claims.iter().any(|claim| claim.index == index))
     }
 
+    /// The routers that have the address on the interface of that index, and as what.
+    pub(super) fn holders(
+        &self,
+        ip: IpAddr,
+        prefix: u8,
+        index: u32,
+    ) -> impl Iterator<Item = (Slot, &VirtualAddress)> {
+        let claims = self.claims.get(&(ip, prefix)).into_iter().flatten();
+        claims.filter(move |claim| claim.index == index).map(|claim| (claim.slot, &claim.address))
+    }
+
     /// Says whether a router has any address at all.
     pub(super) fn any(&self, slot: Slot) -> bool {
         self.claims.values().flatten().any(|claim| claim.slot == slot)

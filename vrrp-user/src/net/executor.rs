@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
@@ -37,6 +38,19 @@ pub struct Config {
     pub scheduling: Scheduling,
 }
 
+/// How duplicate address detection (RFC 4862 §5.4) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detected {
+    /// The index of the interface.
+    pub ifindex: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// Another host has it.
+    pub duplicate: bool,
+}
+
 /// When a router's addresses came to serve, on the clock of `bpf_ktime_get_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -68,6 +82,7 @@ pub(super) enum Message {
     Effect(Effect),
     Claim(Slot, Vec<(VirtualAddress, u32)>),
     Protect(BTreeSet<OwnAddress>),
+    Detected(Detected),
     Configure(Config),
     Flush(SyncSender<()>),
 }
@@ -113,6 +128,12 @@ impl Executor {
     /// its [`Effect::RemoveAddresses`] takes them off as if it had put them on.
     pub fn claim(&self, slot: Slot, addresses: Vec<(VirtualAddress, u32)>) {
         self.post(Message::Claim(slot, addresses));
+    }
+
+    /// Duplicate address detection has come to its end for an address: if a router holds it, it is
+    /// announced, and before that put on again where it was found to be a duplicate.
+    pub fn detected(&self, detected: Detected) {
+        self.post(Message::Detected(detected));
     }
 
     /// Works by another configuration from now on. Addresses that are there get its lease.

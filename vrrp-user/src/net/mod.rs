@@ -2,13 +2,16 @@
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
-//! announcements by `announce`. [`monitor`] tells what happens on the host, on the service thread. [`leftover`] judges, at start, the addresses that are already there.
+//! announcements by `announce`; `duplicates` puts on again what the kernel will not use. [`monitor`]
+//! tells what happens on the host, on the service thread. [`leftover`] judges, at start, the addresses
+//! that are already there.
 //!
 //! Nothing here runs on the protocol thread, and nothing here decides an election.
 
 pub mod addr;
 mod announce;
 mod claims;
+mod duplicates;
 pub mod executor;
 mod lease;
 pub mod leftover;

@@ -37,15 +37,15 @@ pub(super) struct Worker<R, T> {
     turn: Turn,
     /// A message that was taken from the queue before its turn.
     ahead: Option<Message>,
-    addresses: Addresses,
-    claims: Claims,
+    pub(super) addresses: Addresses,
+    pub(super) claims: Claims,
     lease: Lease,
     interfaces: Interfaces,
     sender: Sender,
     announcer: Announcer,
     /// Addresses that the kernel refused: not to be announced.
     refused: BTreeSet<(Slot, IpAddr)>,
-    own: BTreeSet<OwnAddress>,
+    pub(super) own: BTreeSet<OwnAddress>,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
     up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
@@ -118,6 +118,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 }
             }
             Message::Protect(own) => self.own = own,
+            Message::Detected(detected) => self.detected(&detected),
             Message::Configure(config) => self.configure(config),
             Message::Flush(done) => {
                 self.announce(usize::MAX);
@@ -293,6 +294,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 }
             }
         }
+        drop(resolve);
+        self.look_for_duplicates(&before);
         if self.config.lease.is_some() {
             // What an earlier life left ends with the lease that it was given then.
             extend(&mut self.addresses, &before);
@@ -339,14 +342,14 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
         };
         let ours = |(address, index): &(&VirtualAddress, u32)| {
-            !is_own(&self.own, address) && there.contains(&(*index, address.ip, address.prefix))
+            !is_own(&self.own, address) && there.contains_key(&(*index, address.ip, address.prefix))
         };
         let held: Vec<_> = self.claims.held().filter(ours).collect();
         extend(&mut self.addresses, &held);
     }
 
     /// Adds announcements of addresses that were not refused to those that wait.
-    fn enqueue(&mut self, slot: Slot, addresses: &[VirtualAddress], repeat: u32) {
+    pub(super) fn enqueue(&mut self, slot: Slot, addresses: &[VirtualAddress], repeat: u32) {
         let now = Instant::now();
         for address in addresses {
             if !self.refused.contains(&(slot, address.ip)) {
@@ -412,12 +415,12 @@ fn resolver(interfaces: &Interfaces) -> impl FnMut(&str) -> Option<u32> {
     }
 }
 
-fn is_own(own: &BTreeSet<OwnAddress>, address: &VirtualAddress) -> bool {
+pub(super) fn is_own(own: &BTreeSet<OwnAddress>, address: &VirtualAddress) -> bool {
     own.contains(&OwnAddress::of(address))
 }
 
 /// Removes each address from the interface of the index beside it.
-fn take_off(host: &mut Addresses, addresses: &[(&VirtualAddress, Option<u32>)]) {
+pub(super) fn take_off(host: &mut Addresses, addresses: &[(&VirtualAddress, Option<u32>)]) {
     let results = host.remove_from(addresses.iter().copied());
     for ((address, _), result) in addresses.iter().zip(results) {
         if let Err(error) = result {
@@ -436,6 +439,6 @@ fn extend(host: &mut Addresses, addresses: &[(&VirtualAddress, u32)]) {
     }
 }
 
-fn warn(verb: &str, address: &VirtualAddress, error: &AddrError) {
+pub(super) fn warn(verb: &str, address: &VirtualAddress, error: &AddrError) {
     tracing::warn!("Can't {verb} {}/{} on {}: {error}", address.ip, address.prefix, address.device);
 }

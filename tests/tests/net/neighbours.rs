@@ -1,0 +1,146 @@
+//! IPv6: neighbour advertisements on the wire, and addresses that are somebody else's too.
+
+use std::net::Ipv6Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+use vrrp_proto::input::{Outcome, Slot};
+use vrrp_proto::settings::VirtualAddress;
+use vrrp_tests::{packet, wait_until};
+use xvrrp::net::executor::{Config, Detected, Executor};
+
+use crate::Cable;
+use crate::announcements::{SECOND, add, announce, mac, remove, spawn, text};
+
+const ADDRESS: &str = "2001:db8::250";
+const LIMIT: Duration = Duration::from_secs(10);
+/// Bytes in front of the ICMPv6 message: Ethernet and IPv6.
+const HEADERS: usize = 54;
+
+fn vip(ip: &str) -> Result<VirtualAddress> {
+    Ok(VirtualAddress::new(ip.parse()?, 64, "eth0"))
+}
+
+/// A socket that sees what arrives at the far end.
+fn listen(cable: &Cable) -> Result<OwnedFd> {
+    let socket = cable.there.enter(|| packet::open("eth0"))?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(100))?;
+    Ok(socket)
+}
+
+/// The neighbour advertisements for an address that have arrived.
+fn heard(socket: &OwnedFd, target: &str) -> Result<Vec<(Instant, Vec<u8>)>> {
+    let target: Ipv6Addr = target.parse()?;
+    let (mut all, mut buffer) = (Vec::new(), [0; 2048]);
+    while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        let frame = &buffer[..length];
+        let of = frame.get(HEADERS + 8..HEADERS + 24);
+        let is_one = frame[12..14] == [0x86, 0xdd] && frame.get(HEADERS) == Some(&136);
+        if is_one && of == Some(&target.octets()) {
+            all.push((Instant::now(), frame.to_vec()));
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn an_address_is_announced_to_all_nodes() -> Result<()> {
+    let cable = Cable::new()?;
+    let socket = listen(&cable)?;
+    let (executor, outcomes) = spawn(&cable)?;
+    let one = [vip(ADDRESS)?];
+    executor.send(add(1, &one));
+    executor.send(announce(1, &one, 2));
+    assert_eq!(outcomes.recv_timeout(SECOND)?, (Slot(1), Outcome::Done));
+    assert!(executor.flush(SECOND));
+    let mac = mac(&cable)?;
+    let host = heard(&socket, ADDRESS)?;
+    ensure!(host.len() == 2, "{} advertisements", host.len());
+    let (_, frame) = &host[0];
+    ensure!(frame[..6] == [0x33, 0x33, 0, 0, 0, 1], "{frame:02x?}");
+    ensure!(frame[21] == 255, "hop limit {}", frame[21]);
+    // A host: overriding, not solicited, no router (RFC 4861 §4.4); then the target's link address.
+    ensure!(frame[HEADERS + 4] == 0x20, "flags {:#x}", frame[HEADERS + 4]);
+    ensure!(frame[HEADERS + 24..HEADERS + 26] == [2, 1], "{frame:02x?}");
+    for at in [6, HEADERS + 26] {
+        ensure!(text(frame[at..at + 6].try_into()?) == mac, "at {at}: {frame:02x?}");
+    }
+
+    // What the interface does is looked at each time.
+    cable.here.sysctl("net.ipv6.conf.eth0.forwarding", 1)?;
+    executor.send(announce(1, &one, 1));
+    assert!(executor.flush(SECOND));
+    let router = heard(&socket, ADDRESS)?;
+    let flags: Vec<u8> = router.iter().map(|(_, frame)| frame[HEADERS + 4]).collect();
+    ensure!(flags == [0xa0], "flags {flags:02x?}");
+
+    // The neighbour takes it from one to the other without asking.
+    cable
+        .there
+        .ip(&format!("neigh replace {ADDRESS} lladdr 02:00:00:00:00:99 dev eth0 nud stale"))?;
+    executor.send(announce(1, &one, 1));
+    assert!(executor.flush(SECOND));
+    let neighbours = cable.there.ip("-6 neigh show dev eth0")?;
+    ensure!(neighbours.contains(&format!("{ADDRESS} lladdr {mac} router")), "{neighbours}");
+    Ok(())
+}
+
+#[test]
+fn advertisements_keep_their_pace() -> Result<()> {
+    const GAP: Duration = Duration::from_millis(20);
+    let cable = Cable::new()?;
+    let socket = listen(&cable)?;
+    let config = Config { gna_interval: GAP, ..Config::default() };
+    let executor = cable.here.enter(|| Ok(Executor::spawn(config, |_, _| {}, |_| {})?))?;
+    let both = [vip(ADDRESS)?, vip("2001:db8::251")?];
+    executor.send(add(1, &both));
+    let begin = Instant::now();
+    executor.send(announce(1, &both, 5));
+    let all = heard(&socket, ADDRESS)?;
+    ensure!(all.len() == 5, "{} advertisements", all.len());
+    let last = all[4].0 - begin;
+    // The last but one of ten.
+    ensure!(last >= 8 * GAP, "after {last:?}");
+    Ok(())
+}
+
+#[test]
+fn what_another_host_has_too_is_put_on_again() -> Result<()> {
+    let cable = Cable::new()?;
+    let (asked, found) = (ADDRESS, "2001:db8::251");
+    for ip in [asked, found] {
+        cable.there.ip(&format!("addr add {ip}/64 dev eth0 nodad"))?;
+    }
+    let (executor, _outcomes) = spawn(&cable)?;
+    // Asked for by the daemon, and there before it came.
+    let address = VirtualAddress { detect_duplicates: true, ..vip(asked)? };
+    executor.send(add(1, std::slice::from_ref(&address)));
+    cable.here.ip(&format!("addr add {found}/64 dev eth0"))?;
+    let is = |ip: &str, flag: &str| {
+        cable.shown(ip).is_ok_and(|shown| shown.is_some_and(|shown| shown[flag] == true))
+    };
+    wait_until("both are duplicates", LIMIT, || is(asked, "dadfailed") && is(found, "dadfailed"))?;
+
+    let socket = listen(&cable)?;
+    let ifindex = cable.here.enter(|| Ok(if_nametoindex("eth0")?))?;
+    let prefix = address.prefix;
+    executor.detected(Detected { ifindex, ip: address.ip, prefix, duplicate: true });
+    executor.send(add(2, &[vip(found)?]));
+    assert!(executor.flush(SECOND));
+    for ip in [asked, found] {
+        ensure!(!is(ip, "dadfailed") && !is(ip, "tentative"), "{:?}", cable.shown(ip)?);
+        ensure!(is(ip, "nodad"), "{:?}", cable.shown(ip)?);
+    }
+    ensure!(heard(&socket, asked)?.len() == 1, "it was not announced");
+
+    // One that nobody holds stays as it is.
+    executor.send(remove(2, &[vip(found)?]));
+    executor.detected(Detected { ifindex, ip: found.parse()?, prefix, duplicate: true });
+    assert!(executor.flush(SECOND));
+    ensure!(cable.shown(found)?.is_none(), "put on for nobody");
+    Ok(())
+}
