@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Interval, Priority, Version, Vrid};
-use vrrp_proto::settings::{Announce, VirtualAddress};
+use vrrp_proto::settings::{Announce, Delays, VirtualAddress};
 
 /// Where something was written: byte offsets into the file.
 pub type Span = Range<usize>;
@@ -190,6 +190,8 @@ pub struct Tracked {
     pub name: String,
     /// Its weight for this instance.
     pub weight: Weight,
+    /// An interface's `interface_up_down_delays`.
+    pub delays: Delays,
     /// Where it was written.
     pub span: Span,
 }
@@ -218,6 +220,8 @@ pub struct Instance {
     pub wants_master: bool,
     /// `interface`.
     pub interface: String,
+    /// The interface's `interface_up_down_delays`.
+    pub link_delays: Delays,
     /// `virtual_router_id`.
     pub vrid: Vrid,
     /// `priority`.
@@ -248,6 +252,8 @@ pub struct Instance {
     pub own_link: Option<OwnLink>,
     /// The `garp_*` keywords.
     pub announce: Announce,
+    /// `garp_extra_if`.
+    pub announce_elsewhere: Option<Elsewhere>,
     /// `track_script`.
     pub track_scripts: Vec<Tracked>,
     /// `track_interface`.
@@ -347,6 +353,16 @@ pub struct OwnLink {
     pub send_on_base: bool,
     /// `use_vmac_addr`: also one on each other interface that has addresses of the instance.
     pub for_addresses: bool,
+}
+
+/// Announcements that are repeated while MASTER on interfaces that adverts don't leave by: switches
+/// would forget the MAC address there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// How often.
+    pub every: Duration,
+    /// On each interface with an address of the instance (`all`), and not only on those it has made.
+    pub all: bool,
 }
 
 /// Which kind of interface.

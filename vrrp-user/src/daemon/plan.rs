@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
 use vrrp_common::{Family, Priority};
-use vrrp_proto::settings::{Delays, Tracker};
+use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
 use super::protocol::Route;
@@ -47,7 +47,7 @@ pub(crate) fn settings(
     let mut trackers = Vec::new();
     let mut add = |tracked: &Tracked, id| {
         let (weight, reverse) = (tracked.weight.value, tracked.weight.reverse);
-        trackers.push(Tracker { id, weight, reverse, delays: Delays::default() });
+        trackers.push(Tracker { id, weight, reverse, delays: tracked.delays });
     };
     for tracked in &instance.track_scripts {
         add(tracked, tracker(Watched::Script(&tracked.name)));
@@ -68,7 +68,7 @@ pub(crate) fn settings(
         announce: instance.announce,
         trackers,
         track_link: !instance.dont_track_primary,
-        link_delays: Delays::default(),
+        link_delays: instance.link_delays,
         form: instance.form,
         answer_lower: !instance.lower_prio_no_advert,
         advert_on_yield: instance.higher_prio_send_advert,

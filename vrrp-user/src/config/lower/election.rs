@@ -25,7 +25,7 @@ impl Maker<'_> {
             }
             (Family::V6, _) => Version::V3,
             (Family::V4, Some((version, _))) => version,
-            (Family::V4, None) => self.global.version,
+            (Family::V4, None) => self.common.global.version,
         }
     }
 

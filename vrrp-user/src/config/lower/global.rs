@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use vrrp_common::{Family, Version, wire};
-use vrrp_proto::settings::Announce;
 
 use super::super::ast::Statement;
 use super::super::model::{Datapath, Global, Mail, Scheduling};
 use super::super::suggest::{nearest, shown};
 use super::super::value::{Bad, integer, interface, said, seconds, switch};
 use super::super::words::{self, Place};
+use super::garp::{Garp, LONGEST, time};
 use super::items::{Item, bad_value, first, items};
 use super::options::Options;
 use super::strict::Places;
@@ -19,8 +19,6 @@ use super::{Ctx, Refusal, command, schedule, unicast};
 
 /// `vmac_prefix` where it is not set.
 const VMAC_PREFIX: &str = "vrrp";
-/// The longest time keepalived takes, in seconds.
-const LONGEST: u64 = 4294;
 /// The shortest and the longest life of an address without the daemon, in seconds. The kernel counts
 /// whole ones, and what lives for less than two is renewed more often than a watch beats.
 const LEASES: RangeInclusive<i64> = 2..=86_400;
@@ -43,51 +41,6 @@ pub(super) struct Defaults {
     pub(super) lost: Vec<Refusal>,
 }
 
-/// The GARP keywords as far as they are written.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Garp {
-    repeat: Option<u32>,
-    delay: Option<Duration>,
-    refresh: Option<Duration>,
-    refresh_repeat: Option<u32>,
-    lower_repeat: Option<u32>,
-    lower_delay: Option<Duration>,
-}
-
-impl Garp {
-    /// Takes a `garp_…` or `vrrp_garp_…` keyword; says whether it was one.
-    pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'_>) -> bool {
-        let name = item.known.name;
-        match name.strip_prefix("vrrp_").unwrap_or(name) {
-            "garp_master_repeat" => count(ctx, &mut self.repeat, item, 1),
-            "garp_master_refresh_repeat" => count(ctx, &mut self.refresh_repeat, item, 1),
-            "garp_lower_prio_repeat" => count(ctx, &mut self.lower_repeat, item, 0),
-            "garp_master_delay" => time(ctx, &mut self.delay, item),
-            "garp_master_refresh" => time(ctx, &mut self.refresh, item),
-            "garp_lower_prio_delay" => time(ctx, &mut self.lower_delay, item),
-            _ => return false,
-        }
-        true
-    }
-
-    /// The values: written here, else in `global_defs`, else keepalived's. What is not said for
-    /// adverts of lower priority is as `global_defs` says for becoming master.
-    pub(super) fn resolve(&self, global: &Self) -> Announce {
-        let default = Announce::default();
-        let repeat = global.repeat.unwrap_or(default.repeat);
-        let delay = global.delay.unwrap_or(default.delay);
-        let refresh_repeat = global.refresh_repeat.unwrap_or(default.refresh_repeat);
-        Announce {
-            repeat: self.repeat.unwrap_or(repeat),
-            delay: self.delay.unwrap_or(delay),
-            refresh: self.refresh.or(global.refresh).unwrap_or(default.refresh),
-            refresh_repeat: self.refresh_repeat.unwrap_or(refresh_repeat),
-            lower_repeat: self.lower_repeat.or(global.lower_repeat).unwrap_or(repeat),
-            lower_delay: self.lower_delay.or(global.lower_delay).unwrap_or(delay),
-        }
-    }
-}
-
 /// Lowers all `global_defs` blocks as if they were one.
 pub(super) fn lower(ctx: &mut Ctx, blocks: &[&Statement]) -> (Global, Defaults) {
     let mut draft = Draft::new();
@@ -104,9 +57,7 @@ pub(super) fn lower(ctx: &mut Ctx, blocks: &[&Statement]) -> (Global, Defaults) 
         }
     }
     if draft.min_garp {
-        let garp = &mut draft.defaults.garp;
-        garp.repeat = garp.repeat.or(Some(1));
-        garp.delay = garp.delay.or(Some(Duration::ZERO));
+        draft.defaults.garp.least();
     }
     if draft.global.vmac_addr_prefix.is_empty() {
         draft.global.vmac_addr_prefix.clone_from(&draft.defaults.vmac_prefix);
@@ -293,20 +244,6 @@ fn lease(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
             );
             ctx.push(bad_value(item, bad).now(now));
         }
-    }
-}
-
-fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {
-    match integer(first(item), 0..=i64::from(i32::MAX)) {
-        Ok(number) => *slot = Some((number.unsigned_abs() as u32).max(least)),
-        Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
-    }
-}
-
-fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
-    match seconds(first(item), LONGEST) {
-        Ok(time) => *slot = Some(time),
-        Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
     }
 }
 

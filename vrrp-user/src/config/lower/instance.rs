@@ -12,6 +12,7 @@ use super::super::model::{Config, Destination, Global, Instance, Refused, Span, 
 use super::super::suggest::{nearest, shown};
 use super::super::words::{self, OWN_WORDS, Place};
 use super::address::Written;
+use super::delays::LinkDelays;
 use super::draft::Draft;
 use super::global::Defaults;
 use super::items::{Item, items};
@@ -65,14 +66,21 @@ impl Lowered {
     }
 }
 
+/// What a file says beside its instances.
+#[derive(Clone, Copy)]
+pub(super) struct Common<'c> {
+    /// `global_defs`.
+    pub(super) global: &'c Global,
+    /// What instances start from.
+    pub(super) defaults: &'c Defaults,
+    /// The `vrrp_script` blocks.
+    pub(super) scripts: &'c Scripts,
+    /// `interface_up_down_delays`.
+    pub(super) delays: &'c LinkDelays,
+}
+
 /// Lowers one block.
-pub(super) fn lower(
-    ctx: &mut Ctx,
-    block: &Item<'_>,
-    global: &Global,
-    defaults: &Defaults,
-    scripts: &Scripts,
-) -> Lowered {
+pub(super) fn lower(ctx: &mut Ctx, block: &Item<'_>, common: Common<'_>) -> Lowered {
     let named = block_name(ctx, block);
     let unnamed = Refusal { word: "", reason: "it has no name".to_owned() };
     let refusals = if named.is_some() { Vec::new() } else { vec![unnamed] };
@@ -90,8 +98,8 @@ pub(super) fn lower(
     };
     let own = OWN_WORDS.iter().filter(|(_, own)| said(own)).map(|(word, _)| *word).collect();
     let statements = block.statements();
-    let options = draft.options.or(&defaults.options);
-    let maker = Maker { ctx, name, span, lost, statements, global, defaults, scripts, options };
+    let options = draft.options.or(&common.defaults.options);
+    let maker = Maker { ctx, name, span, lost, statements, common, options };
     maker.make(draft, own)
 }
 
@@ -102,9 +110,7 @@ pub(super) struct Maker<'c> {
     span: Span,
     pub(super) lost: String,
     statements: &'c [Statement],
-    pub(super) global: &'c Global,
-    pub(super) defaults: &'c Defaults,
-    scripts: &'c Scripts,
+    pub(super) common: Common<'c>,
     /// As the instance says, else `global_defs`.
     pub(super) options: Options,
 }
@@ -147,11 +153,13 @@ impl Maker<'_> {
         let own_link = self.own_link(draft, family, unicast);
         let plain = |list: &[Written]| list.iter().map(|one| one.address.clone()).collect();
         let options = self.options;
+        let interface = draft.interface.take()?.0;
         Some(Instance {
             name: self.name.clone(),
             wants_master,
             vrid: draft.vrid.as_ref().map(|(vrid, _)| *vrid)?,
-            interface: draft.interface.take()?.0,
+            link_delays: self.common.delays.get(&interface).copied().unwrap_or_default(),
+            interface,
             priority,
             interval,
             version,
@@ -165,7 +173,8 @@ impl Maker<'_> {
             track_source: self.track_source(draft),
             destination,
             own_link,
-            announce: draft.garp.resolve(&self.defaults.garp),
+            announce: draft.garp.resolve(&self.common.defaults.garp),
+            announce_elsewhere: draft.garp.elsewhere(&self.common.defaults.garp),
             track_scripts,
             track_interfaces,
             dont_track_primary: draft.places.contains_key("dont_track_primary"),
@@ -189,10 +198,10 @@ impl Maker<'_> {
         let mut diags = Vec::new();
         if self.strict() {
             let written = draft.options;
-            diags = strict::apply(instance, &written, &draft.places, &self.defaults.places);
+            diags = strict::apply(instance, &written, &draft.places, &self.common.defaults.places);
         }
         let span = first.map_or(&self.span, |first| &first.span);
-        let places = [&draft.places, &self.defaults.places];
+        let places = [&draft.places, &self.common.defaults.places];
         let written = |word: &str| places.into_iter().find_map(|places| places.get(word).cloned());
         diags.extend(pending(instance, span, written));
         for diag in diags {
@@ -289,12 +298,13 @@ impl Maker<'_> {
     ) -> (Vec<Tracked>, Vec<Tracked>) {
         let (mut scripts, mut interfaces) = (Vec::new(), Vec::new());
         for item in std::mem::take(&mut draft.track_scripts) {
-            let (tracked, lost) = track::scripts(self.ctx, &item, self.scripts, &self.lost);
+            let (tracked, lost) = track::scripts(self.ctx, &item, self.common.scripts, &self.lost);
             scripts.extend(tracked);
             draft.refusals.extend(lost);
         }
         for item in std::mem::take(&mut draft.track_interfaces) {
-            let (tracked, lost) = track::interfaces(self.ctx, &item, &self.lost);
+            let (tracked, lost) =
+                track::interfaces(self.ctx, &item, self.common.delays, &self.lost);
             interfaces.extend(tracked);
             draft.refusals.extend(lost);
         }

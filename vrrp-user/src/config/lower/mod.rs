@@ -8,8 +8,10 @@ mod address;
 mod auth;
 mod command;
 mod cross;
+mod delays;
 mod draft;
 mod election;
+mod garp;
 mod global;
 mod held;
 mod instance;
@@ -31,7 +33,7 @@ use super::diag::{Code, Diag, Lines};
 use super::model::{Config, Global, Span};
 use super::suggest::{nearest, shown};
 use super::words::{self, Class, Place};
-use instance::Lowered;
+use instance::{Common, Lowered};
 use items::Item;
 use script::Scripts;
 
@@ -105,9 +107,12 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     root.lost.extend(defaults.lost.iter().cloned());
     let scripts = script::lower(ctx, &root.scripts);
     let groups = sync_members(ctx, &root.groups);
+    let delays = delays::lower(ctx, &root.delays);
+    let common =
+        Common { global: &global, defaults: &defaults, scripts: &scripts, delays: &delays };
     let mut lowered: Vec<Lowered> = Vec::new();
     for statement in &root.instances {
-        let mut one = instance::lower(ctx, statement, &global, &defaults, &scripts);
+        let mut one = instance::lower(ctx, statement, common);
         one.refuse_for_file(&root.lost);
         one.refusals.extend(groups.get(&one.name).cloned());
         lowered.push(one);
@@ -117,7 +122,7 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
     let mut aside = Ctx::new(ctx.lines.clone());
     for (item, refusal) in &root.misspelled {
-        let mut one = instance::lower(&mut aside, item, &global, &defaults, &scripts);
+        let mut one = instance::lower(&mut aside, item, common);
         one.refusals = vec![refusal.clone()];
         instances.push(one);
     }
@@ -132,6 +137,7 @@ struct Root<'a> {
     scripts: Vec<Item<'a>>,
     instances: Vec<Item<'a>>,
     groups: Vec<Item<'a>>,
+    delays: Vec<Item<'a>>,
     /// What costs every instance.
     lost: Vec<Refusal>,
     /// Instances under a keyword that is none, and what that costs each.
@@ -156,6 +162,7 @@ impl<'a> Root<'a> {
                         "global_defs" => self.globals.push(statement),
                         "vrrp_script" => self.scripts.push(item),
                         "vrrp_sync_group" => self.groups.push(item),
+                        "interface_up_down_delays" => self.delays.push(item),
                         _ => self.instances.push(item),
                     }
                 }

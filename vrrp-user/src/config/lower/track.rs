@@ -1,10 +1,13 @@
 //! `track_script` and `track_interface`.
 
+use vrrp_proto::settings::Delays;
+
 use super::super::ast::Word;
 use super::super::diag::{Code, Diag};
 use super::super::model::{Span, Tracked, Weight};
 use super::super::suggest::{nearest, shown};
 use super::super::value::interface;
+use super::delays::LinkDelays;
 use super::items::{Item, flaw_diag, flawed_words};
 use super::script::{Scripts, weight};
 use super::{Ctx, Refusal, extra_words};
@@ -33,10 +36,11 @@ pub(super) fn scripts(
     (reader.tracked, reader.refusals)
 }
 
-/// Reads `track_interface`.
+/// Reads `track_interface`. `delays` are those of the interfaces.
 pub(super) fn interfaces(
     ctx: &mut Ctx,
     item: &Item<'_>,
+    delays: &LinkDelays,
     lost: &str,
 ) -> (Vec<Tracked>, Vec<Refusal>) {
     let mut reader = Reader { ctx, lost, tracked: Vec::new(), refusals: Vec::new() };
@@ -51,6 +55,9 @@ pub(super) fn interfaces(
             None
         }
     });
+    for tracked in &mut reader.tracked {
+        tracked.delays = delays.get(&tracked.name).copied().unwrap_or_default();
+    }
     (reader.tracked, reader.refusals)
 }
 
@@ -161,6 +168,6 @@ impl Reader<'_> {
             self.ctx.push(diag.also(before, "the first one"));
             return;
         }
-        self.tracked.push(Tracked { name, weight, span });
+        self.tracked.push(Tracked { name, weight, delays: Delays::default(), span });
     }
 }

@@ -97,8 +97,8 @@ impl Maker<'_> {
 
     fn group(&mut self, draft: &mut Draft<'_>, family: Family) -> IpAddr {
         let standard = match family {
-            Family::V4 => self.defaults.group_v4,
-            Family::V6 => self.defaults.group_v6,
+            Family::V4 => self.common.defaults.group_v4,
+            Family::V6 => self.common.defaults.group_v6,
         };
         let Some((group, span)) = draft.group.clone() else { return standard };
         if group.is_ipv4() != (family == Family::V4) {

@@ -66,12 +66,12 @@ const ROOT: &[Known] = &[
     root("vrrp_script", Served, Named).vital(),
     root("vrrp_instance", Served, Named).vital(),
     root("vrrp_sync_group", Served, Named).vital(),
+    root("interface_up_down_delays", Served, Block),
     root("track_file", Later("it is read over"), Named),
     root("vrrp_track_file", Later("it is read over"), Named),
     root("vrrp_track_process", Later("it is read over"), Named),
     root("bfd_instance", Later("it is read over"), Named),
     root("garp_group", Later("announcements go out without a common pace"), Anything),
-    root("interface_up_down_delays", Later("link changes count at once"), Anything),
     root("linkbeat_interfaces", Later(LINKS), Anything),
     root("static_ipaddress", Later(STATICS), Anything),
     root("static_routes", Later(STATICS), Anything),
@@ -104,6 +104,8 @@ const GLOBAL: &[Known] = &[
     global("vrrp_garp_master_refresh_repeat", Served, ONE),
     global("vrrp_garp_lower_prio_delay", Served, ONE),
     global("vrrp_garp_lower_prio_repeat", Served, ONE),
+    global("vrrp_garp_extra_if", Served, Values(1, 2)),
+    global("vrrp_vmac_garp_intvl", Served, Values(1, 2)),
     global("vrrp_garp_interval", Served, ONE),
     global("vrrp_gna_interval", Served, ONE),
     global("vrrp_min_garp", Served, Bool),
@@ -136,7 +138,6 @@ const GLOBAL: &[Known] = &[
 ];
 
 const GLOBAL_LATER: &[Known] = &[
-    global("vrrp_garp_extra_if", Later("announcements leave on each address's own link"), Anything),
     global("vrrp_delay_after_boot", Later(DELAY), Anything),
     global("smtp_alert", Later("no mail is sent"), Bool),
     global("smtp_alert_vrrp", Later("no mail is sent"), Bool),
@@ -248,7 +249,6 @@ const GLOBAL_IGNORED: &[Known] = &{
         "vrrp_process_name",
         "vrrp_rx_bufs_multiplier",
         "vrrp_rx_bufs_policy",
-        "vrrp_vmac_garp_intvl",
     ];
     let mut all = [global("", Ignored, Anything); NAMES.len()];
     let mut at = 0;
@@ -311,6 +311,8 @@ const INSTANCE: &[Known] = &[
     served("garp_master_refresh_repeat", ONE),
     served("garp_lower_prio_delay", ONE),
     served("garp_lower_prio_repeat", ONE),
+    served("garp_extra_if", Values(1, 2)),
+    served("vmac_garp_intvl", Values(1, 2)),
     served("track_script", Block).vital(),
     served("track_interface", Block).vital(),
     served("dont_track_primary", Flag),
@@ -335,8 +337,6 @@ const INSTANCE_LATER: &[Known] = &[
     ignored("kernel_rx_buf_size", Anything),
     ignored("old_unicast_checksum", Anything),
     later("smtp_alert", Bool, MAIL),
-    later("garp_extra_if", Anything, "announcements leave on each address's own link"),
-    later("vmac_garp_intvl", Anything, "announcements leave on each address's own link"),
     later("notify_deleted", Anything, "an instance that a reload removes reports STOP"),
     later("notify_master_rx_lower_pri", Anything, "the command is not run"),
     later("notify_priority_changes", Bool, FIFO),
@@ -376,6 +376,7 @@ pub(super) static FILE_BLOCKS: &[&str] = &[
     "static_rules",
     "bfd_instance",
     "garp_group",
+    "interface_up_down_delays",
     "virtual_server",
     "virtual_server_group",
 ];

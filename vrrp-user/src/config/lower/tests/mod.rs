@@ -1,6 +1,7 @@
 //! What files come to in the model, whether or not all of it is done yet.
 
 mod cases;
+mod links;
 mod options;
 mod own_link;
 mod pending;

@@ -1,0 +1,74 @@
+//! What is said of links: `interface_up_down_delays`, `garp_extra_if`.
+
+use std::time::Duration;
+
+use rstest::rstest;
+use vrrp_proto::settings::Delays;
+
+use super::super::super::model::Elsewhere;
+use super::{Read, read, with};
+
+/// A block of delays, and an instance on eth0 that tracks eth1 and eth2.
+fn delayed(block: &str) -> Read {
+    read(&format!(
+        "{block}\nvrrp_instance VI_1 {{\ninterface eth0\nvirtual_router_id 51\n\
+         track_interface {{\neth1\neth2 weight 3\n}}\nvirtual_ipaddress {{ 192.0.2.250/24 }}\n}}\n"
+    ))
+}
+
+fn delays(down: u64, up: u64) -> Delays {
+    Delays { down: Duration::from_millis(down), up: Duration::from_millis(up) }
+}
+
+#[test]
+fn delays_are_those_of_each_interface() {
+    let read = delayed("interface_up_down_delays {\neth0 0.5\neth2 0.001 2\neth9 1\n}");
+    assert_eq!(read.faults(), [] as [String; 0]);
+    let one = read.instance("VI_1");
+    assert_eq!(one.link_delays, delays(500, 500));
+    let tracked: Vec<Delays> = one.track_interfaces.iter().map(|one| one.delays).collect();
+    assert_eq!(tracked, [Delays::default(), delays(1, 2000)]);
+    assert_eq!(delayed("").instance("VI_1").link_delays, Delays::default());
+}
+
+#[rstest]
+#[case::alone("eth0", "2:1 error no-value")]
+#[case::long("eth0 255.1", "2:6 error bad-value")]
+#[case::unit("eth0 1 500ms", "2:8 error bad-value")]
+#[case::name("eth0:1 1", "2:1 error bad-value")]
+fn bad_delays_delay_nothing(#[case] line: &str, #[case] fault: &str) {
+    let read = delayed(&format!("interface_up_down_delays {{\n{line}\n}}"));
+    assert_eq!(read.faults(), [fault]);
+    assert_eq!(read.refusals("VI_1"), [] as [&str; 0]);
+    assert_eq!(read.instance("VI_1").link_delays, Delays::default());
+}
+
+#[test]
+fn what_else_stands_there_is_said() {
+    let read = delayed("interface_up_down_delays {\neth0 1 2 3\neth0 4 // slow\n}");
+    let faults = ["2:10 warning extra-words", "3:1 warning twice", "3:8 warning slash-comment"];
+    assert_eq!(read.faults(), faults);
+    assert_eq!(read.instance("VI_1").link_delays, delays(4000, 4000));
+}
+
+#[test]
+fn announcements_elsewhere() {
+    let every = |globals: &str, lines: &str| {
+        let read = with(globals, lines);
+        assert_eq!(read.faults(), [] as [String; 0]);
+        read.instance("VI_1").announce_elsewhere
+    };
+    let seconds = |seconds, all| Some(Elsewhere { every: Duration::from_secs(seconds), all });
+    assert_eq!(every("", ""), None);
+    assert_eq!(every("", "garp_extra_if 100"), seconds(100, false));
+    assert_eq!(every("", "vmac_garp_intvl all 86400"), seconds(86_400, true));
+    assert_eq!(every("vrrp_garp_extra_if all 30", ""), seconds(30, true));
+    assert_eq!(every("vrrp_garp_extra_if all 30", "garp_extra_if 5"), seconds(5, false));
+    assert_eq!(every("vrrp_garp_extra_if all 30", "garp_extra_if 0"), None);
+    for bad in ["86401", "all", "100 all", "none"] {
+        let read = with("", &format!("garp_extra_if {bad}"));
+        assert_eq!(read.faults().len(), 1, "{bad}");
+        assert!(read.faults()[0].ends_with("error bad-value"), "{bad}: {:?}", read.faults());
+        assert_eq!(read.instance("VI_1").announce_elsewhere, None);
+    }
+}
