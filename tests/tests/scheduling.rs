@@ -132,6 +132,24 @@ fn as_the_file_says() -> Result<()> {
     Ok(())
 }
 
+/// However high the worker, the guardian is above it; and it keeps descriptors up to the hard limit.
+#[test]
+fn the_guardian_has_the_last_word() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    for (line, levels) in [("vrrp_rt_priority 99", (98, 99)), ("vrrp_rt_priority 20", (20, 60))] {
+        let daemon = started(&lab, &[line], &["prlimit", "--nofile=64:4096"])?;
+        let protocol = settled(&daemon, FIFO)?.get(PROTOCOL).map(|thread| thread.level);
+        let guardian = *daemon.pids().first().context("no process")?;
+        let above: Vec<u32> = threads_of(guardian).values().map(|thread| thread.level).collect();
+        ensure!((protocol, &above[..]) == (Some(levels.0), &[levels.1]), "{protocol:?} {above:?}");
+        let limits = fs::read_to_string(format!("/proc/{guardian}/limits"))?;
+        let files = limits.lines().find(|line| line.starts_with("Max open files"));
+        let raised = files.is_some_and(|line| line.split_whitespace().nth(3) == Some("4096"));
+        ensure!(raised, "{limits}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_not_permitted_is_told_in_one_line() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;

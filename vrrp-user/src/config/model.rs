@@ -87,6 +87,13 @@ impl Scheduling {
     /// Above the kernel's threaded interrupts, which run at 50: below them a thread that waits for a
     /// packet waits for everything else the host receives.
     pub const REAL_TIME: u8 = 51;
+    /// The highest that is used: the guardian runs one above.
+    pub const MOST_REAL_TIME: u8 = 98;
+
+    /// The priority under `SCHED_FIFO` that is used.
+    pub fn level(&self) -> Option<u8> {
+        self.real_time.map(|level| level.min(Self::MOST_REAL_TIME))
+    }
 }
 
 impl Default for Scheduling {

@@ -35,6 +35,7 @@ impl Service {
     pub(super) fn apply(&mut self, config: Config, starting: bool) {
         let policy = Policy::of(&config.global);
         self.notifier.set_policy(policy.clone());
+        self.life.tell_level(&config.global.scheduling);
         self.executor.configure(host_work(&config));
         if !starting {
             self.clear_leftovers(&config);

@@ -14,7 +14,7 @@ use vrrp_proto::{Settings, Slot, VirtualAddress};
 
 use super::plan::{self, Place};
 use super::running::Running;
-use crate::config::model::{Config, Instance};
+use crate::config::model::{Config, Instance, Scheduling};
 use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::Keeper;
 use crate::ledger::release::{self, release};
@@ -26,8 +26,6 @@ use crate::sys::clock;
 
 /// The name under which the run directory's lock is kept.
 const LOCK: &str = "lock";
-/// Descriptors named in one message.
-const NAMES: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -48,6 +46,8 @@ pub(super) struct Life {
     replaces: bool,
     /// The ledger could not be written; said once.
     failing: bool,
+    /// The highest real-time priority that the guardian was told.
+    level: u8,
 }
 
 impl Life {
@@ -170,7 +170,7 @@ impl Life {
         } else {
             FastPath::discard(kept);
         }
-        drop_names(keeper, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        keeper.drop(&names.iter().map(String::as_str).collect::<Vec<_>>());
         None
     }
 
@@ -186,7 +186,7 @@ impl Life {
         keeper.keep(&new);
         let gone: Vec<&str> =
             self.kept.iter().map(String::as_str).filter(|name| !now.contains_key(*name)).collect();
-        drop_names(keeper, &gone);
+        keeper.drop(&gone);
         self.kept = now.into_keys().collect();
     }
 
@@ -209,11 +209,17 @@ impl Life {
         self.put_on.clear();
     }
 
-    /// How long a start stays silent: for as long as is `configured`, but not when the daemon was at
-    /// work all the time; after a crash loop, until it is clear that it is none any more.
+    /// How long a start stays silent: for as long as is `configured`, where it replaces another worker for
+    /// what is left of that; after a crash loop, until it is clear that it is none any more.
     pub(super) fn silent(&self, configured: Duration) -> Duration {
-        let silent = self.ledger.as_ref().map_or(Duration::ZERO, |ledger| ledger.table().silent());
-        if self.replaces { silent } else { silent.max(configured) }
+        let Some(table) = self.ledger.as_ref().map(Ledger::table) else {
+            return if self.replaces { Duration::ZERO } else { configured };
+        };
+        let now = clock::now();
+        if !self.replaces {
+            table.set_held_until(now + configured);
+        }
+        table.silent().max(table.held_until().since(now))
     }
 
     /// The ledger for the protocol thread.
@@ -273,6 +279,16 @@ impl Life {
         }
     }
 
+    /// Says with which real-time priority this process works, so that the guardian's is above it. The
+    /// protocol thread keeps that of the start.
+    pub(super) fn tell_level(&mut self, scheduling: &Scheduling) {
+        let level = scheduling.level().unwrap_or(0);
+        if level > self.level {
+            self.level = level;
+            self.say(&format!("level {level}"));
+        }
+    }
+
     /// Says that all is started, and how much of the time was for what a later life takes over.
     pub(super) fn running(&self, once: Duration) {
         self.set_phase(Phase::Running);
@@ -304,13 +320,6 @@ impl Life {
     }
 }
 
-/// Has the guardian close descriptors, in messages of a size that it takes.
-fn drop_names(keeper: &Keeper, names: &[&str]) {
-    for some in names.chunks(NAMES) {
-        keeper.drop(some);
-    }
-}
-
 /// An instance as the ledger has it.
 fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddress>) -> Body {
     let instance = &running.instance;
@@ -337,5 +346,34 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         vrid: instance.vrid.get(),
         frames,
         addresses: addresses.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker dies while the first start is still silent.
+    #[test]
+    fn what_is_left_of_the_startup_delay_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let delay = Duration::from_secs(3600);
+        let life = |replaces| Life {
+            ledger: Some(Ledger::open(dir.path()).unwrap()),
+            replaces,
+            ..Life::default()
+        };
+        assert_eq!(life(true).silent(delay), Duration::ZERO, "nobody was silent before");
+        let first = life(false).silent(delay);
+        std::thread::sleep(Duration::from_millis(2));
+        let rest = life(true).silent(delay);
+        assert!(rest < first && rest > delay / 2, "{rest:?} of {first:?}");
+        // Another one that crashed again and again.
+        life(true).ledger.unwrap().table().set_silent(2 * delay);
+        assert_eq!(life(true).silent(delay), 2 * delay);
+        life(true).ledger.unwrap().table().set_silent(Duration::ZERO);
+        // The host's second start has its own.
+        let again = life(false).silent(delay);
+        assert!(again > rest, "{again:?}");
     }
 }

@@ -26,13 +26,12 @@ mod words;
 use std::fs::File;
 use std::path::PathBuf;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::config::ReadError;
 use crate::config::model::Datapath;
 use crate::guardian::channel::Keeper;
 use crate::log;
 use crate::run_dir::RunDirError;
+use crate::sys::child::raise_descriptors;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -125,11 +124,8 @@ const ROOM: usize = 10;
 pub(crate) fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunError> {
     // Each interface takes four descriptors and each running script some; what the hard limit allows is
     // ours to use. Where even that is refused, the soft limit will do for most.
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::debug!("the limit of descriptors stays at {soft}: {error}");
+    if let Err(error) = raise_descriptors() {
+        tracing::debug!("the limit of descriptors stays as it is: {error}");
     }
     has_room().map_err(RunError::from_io("runtime"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

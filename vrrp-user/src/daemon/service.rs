@@ -143,6 +143,8 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let (asked_start, asked) = unbounded_channel();
 
     let (timings_start, timings) = unbounded_channel();
+    // Before any thread has it.
+    life.tell_level(&config.global.scheduling);
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {

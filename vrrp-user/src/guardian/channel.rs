@@ -1,8 +1,8 @@
 //! What guardian and worker tell each other, over a socket that is the worker's standard input.
 //!
 //! A message is a word and perhaps names, with one descriptor for each name where it is `keep`:
-//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `running MICROSECONDS`, `reloading`, `reloaded`, and
-//! from the guardian to a new worker `keep`s of all that an earlier one has had kept, then `all`.
+//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `level PRIORITY`, `running MICROSECONDS`,
+//! `reloading`, `reloaded`, and from the guardian to a new worker `keep`s of all that an earlier one has had kept, then `all`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{dup2_stdin, getppid};
 
-use crate::sys::child::{DESCRIPTORS, copy_at_least, receive, send};
+use crate::sys::child::{DESCRIPTORS, Received, copy_at_least, receive, send};
 
 /// Descriptors by name.
 pub(crate) type Kept = BTreeMap<String, OwnedFd>;
@@ -31,7 +31,10 @@ pub(super) enum Said {
     Running(Duration),
     Reloading,
     Reloaded,
-    Keep(Vec<(String, OwnedFd)>),
+    /// Descriptors, and the names of those that this process had no room for.
+    Keep(Vec<(String, OwnedFd)>, Vec<String>),
+    /// The real-time priority that it works with; 0: none.
+    Level(u8),
     Drop(Vec<String>),
     /// Its end of the socket is closed.
     End,
@@ -39,7 +42,7 @@ pub(super) enum Said {
 
 /// Reads what the worker says next; `None`: nothing at present.
 pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Said>> {
-    let Some((text, descriptors)) = receive(socket)? else { return Ok(None) };
+    let Some(Received { text, descriptors, cut }) = receive(socket)? else { return Ok(None) };
     let mut words = text.split_whitespace().map(str::to_owned);
     Ok(Some(match words.next().as_deref() {
         None => Said::End,
@@ -50,10 +53,27 @@ pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Said>> {
         }
         Some("reloading") => Said::Reloading,
         Some("reloaded") => Said::Reloaded,
-        Some("keep") => Said::Keep(words.zip(descriptors).collect()),
+        Some("level") => {
+            Said::Level(words.next().and_then(|level| level.parse().ok()).unwrap_or(0))
+        }
+        Some("keep") => {
+            let (kept, missing) = named(words.collect(), descriptors, cut);
+            Said::Keep(kept, missing)
+        }
         // Both ends are one program.
         Some(_) => Said::Drop(words.collect()),
     }))
+}
+
+/// Descriptors by name, and the names of those that did not come with the others.
+fn named(
+    mut names: Vec<String>,
+    descriptors: Vec<OwnedFd>,
+    cut: bool,
+) -> (Vec<(String, OwnedFd)>, Vec<String>) {
+    let missing = names.split_off(descriptors.len().min(names.len()));
+    debug_assert!(cut || missing.is_empty());
+    (names.into_iter().zip(descriptors).collect(), missing)
 }
 
 /// Hands all that is kept to a new worker.
@@ -98,17 +118,21 @@ impl Keeper {
         set_pdeathsig(Signal::SIGTERM)?;
         // It may have ended before that was set.
         let main = getppid();
-        let mut kept = Kept::new();
+        let (mut kept, mut missing) = (Kept::new(), Vec::new());
         loop {
             let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             let limit = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
             poll(&mut ready, limit)?;
-            let Some((text, descriptors)) = receive(socket.as_fd())? else {
+            let Some(Received { text, descriptors, cut }) = receive(socket.as_fd())? else {
                 return Err(io::ErrorKind::TimedOut.into());
             };
             let mut words = text.split_whitespace();
             match words.next() {
-                Some("keep") => kept.extend(words.map(str::to_owned).zip(descriptors)),
+                Some("keep") => {
+                    let (some, not) = named(words.map(str::to_owned).collect(), descriptors, cut);
+                    kept.extend(some);
+                    missing.extend(not);
+                }
                 Some(_) if !is_closed(socket.as_fd())? => break,
                 Some(_) | None => {
                     // Its end is closed: what pdeathsig would have done.
@@ -117,7 +141,14 @@ impl Keeper {
                 }
             }
         }
-        Ok(Self { socket, main: u32::try_from(main.as_raw()).unwrap_or(0), kept })
+        let keeper = Self { socket, main: u32::try_from(main.as_raw()).unwrap_or(0), kept };
+        if !missing.is_empty() {
+            // A program that is on an interface and that nobody can read would take its adverts.
+            let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+            keeper.drop(&names);
+            tracing::warn!("{}, so it is made anew", no_room(&names));
+        }
+        Ok(keeper)
     }
 
     /// The guardian's process.
@@ -144,8 +175,9 @@ impl Keeper {
 
     /// Has the guardian close descriptors.
     pub(crate) fn drop(&self, names: &[&str]) {
-        if !names.is_empty() {
-            self.say(&format!("drop {}", names.join(" ")));
+        // As many as a message holds with their descriptors.
+        for some in names.chunks(DESCRIPTORS) {
+            self.say(&format!("drop {}", some.join(" ")));
         }
     }
 
@@ -153,6 +185,16 @@ impl Keeper {
     pub(crate) fn say(&self, text: &str) {
         tell(send(self.socket.as_fd(), text, &[]));
     }
+}
+
+/// Says which descriptors a process could not take.
+pub(super) fn no_room(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let first = names.first().copied().unwrap_or_default();
+    format!(
+        "there is no room for {} descriptor(s), {first} and behind, within the limit of open files (RLIMIT_NOFILE)",
+        names.len()
+    )
 }
 
 /// A descriptor that few processes reach: the table of descriptors is as long as the highest one.

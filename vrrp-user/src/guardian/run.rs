@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use vrrp_common::Instant;
 
-use super::channel::{Kept, Said};
+use super::channel::{self, Kept, Said};
 use super::crash::{self, Patience, Word};
 use super::crashes::{Again, Crashes, SILENT};
 use super::notify::{self, Watchdog};
@@ -20,7 +20,7 @@ use super::worker::{Ended, Worker};
 use super::{LEDGER, say};
 use crate::ledger::release::release;
 use crate::ledger::{Entry, Phase, State, Table, judge};
-use crate::sys::child::{keep_ends, real_time};
+use crate::sys::child::{keep_ends, raise_descriptors, real_time};
 use crate::sys::clock::now;
 use crate::sys::memory::forget_start;
 
@@ -30,7 +30,7 @@ const PASSED: [Signal; 5] =
 /// How long a worker may take to end in order: three times what it allows itself.
 const STOP: Duration = Duration::from_secs(3);
 /// Above the worker: where that runs wild, this process must still come to its turn.
-const PRIORITY: i32 = 60;
+const PRIORITY: u8 = 60;
 /// How often the worker's word is looked at, at the least.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one that has crashed may take for its last words, a log line or two.
@@ -91,7 +91,9 @@ impl Guardian {
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // Without it this process comes late where the machine is busy; the worker says so for both.
-        let _ = real_time(PRIORITY);
+        let _ = real_time(above(0));
+        // Where it is refused, there is room for most; what there is none for is told.
+        let _ = raise_descriptors();
         let mut guardian = Self {
             signals,
             worker: None,
@@ -184,7 +186,17 @@ impl Guardian {
                 }
                 Ok(Some(Said::Reloading)) => notify::reloading(),
                 Ok(Some(Said::Reloaded)) => notify::ready(),
-                Ok(Some(Said::Keep(some))) => {
+                Ok(Some(Said::Level(level))) => {
+                    // As at the start.
+                    let _ = real_time(above(level));
+                }
+                Ok(Some(Said::Keep(some, missing))) => {
+                    if !missing.is_empty() {
+                        say::warn(&format!(
+                            "{}: it goes when the worker does",
+                            channel::no_room(&missing)
+                        ));
+                    }
                     for (name, fd) in some {
                         if name == LEDGER {
                             self.table = fd.try_clone().and_then(read_ledger).ok().flatten();
@@ -438,6 +450,11 @@ impl Guardian {
         };
         worker.running && table.worker() == worker.pid() && table.phase() == Phase::Running
     }
+}
+
+/// The priority of this process above a worker that has that one.
+fn above(level: u8) -> i32 {
+    PRIORITY.max(level.saturating_add(1)).into()
 }
 
 fn read_ledger(fd: std::os::fd::OwnedFd) -> io::Result<Option<Table>> {

@@ -6,14 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use vrrp_common::Instant;
 
 use super::MARK;
 use super::channel::{self, Kept, Said};
-use crate::sys::child::{pidfd, send_signal};
+use crate::sys::child::{self, pidfd, send_signal};
 
 /// A worker.
 #[derive(Debug)]
@@ -42,8 +41,7 @@ impl Worker {
     /// # Errors
     /// The kernel's, where there is no room for a process.
     pub(super) fn start(kept: &Kept, now: Instant) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let (ours, theirs) = child::channel()?;
         channel::hand_over(ours.as_fd(), kept)?;
         let mut words = std::env::args_os();
         // The same file, even where the one of that name is a newer one by now.

@@ -10,6 +10,7 @@
 //! | 9 | phase |
 //! | 10 | slots in use: one more than the highest |
 //! | 11 | how long a start is to stay silent (ns), after a crash loop |
+//! | 12 | until when the silence of the first start lasts, `vrrp_startup_delay` |
 //!
 //! | word of a slot | |
 //! | --- | --- |
@@ -55,6 +56,7 @@ const WORD_BACK: usize = 8;
 const WORD_PHASE: usize = 9;
 const WORD_USED: usize = 10;
 const WORD_SILENT: usize = 11;
+const WORD_HELD: usize = 12;
 
 const SLOT_PLACE: usize = 0;
 const SLOT_INTERVAL: usize = 1;
@@ -193,6 +195,15 @@ impl Table {
 
     pub(crate) fn set_silent(&self, silent: Duration) {
         self.store(WORD_SILENT, u64::try_from(silent.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Until when the first start of a guardian's workers is silent.
+    pub(crate) fn held_until(&self) -> Instant {
+        Instant::from_nanos(self.load(WORD_HELD))
+    }
+
+    pub(crate) fn set_held_until(&self, until: Instant) {
+        self.store(WORD_HELD, until.as_nanos());
     }
 
     pub(super) fn set_heartbeat(&self, now: Instant, back: Option<Instant>) {

@@ -1,19 +1,51 @@
 //! Processes and descriptors between the guardian and its worker.
 #![expect(unsafe_code, reason = "no library has pidfd_open, or takes descriptors as owned ones")]
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, setsockopt,
+    socketpair, sockopt,
+};
 use nix::unistd::Pid;
 
 /// Descriptors in one message; the kernel takes 253.
 pub(crate) const DESCRIPTORS: usize = 64;
 /// Bytes in one message.
 const LENGTH: usize = 4096;
+/// Bytes that may wait in a channel: descriptors of every interface that can be used, with their names.
+const BUFFER: usize = 4 << 20;
+
+/// Lets this process, and those it starts, have as many descriptors as the hard limit allows.
+///
+/// # Errors
+/// The kernel's; the limit is then the one before.
+pub(crate) fn raise_descriptors() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
+}
+
+/// Two ends of a channel for messages with descriptors, closed on exec.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let ends = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    for end in [&ends.0, &ends.1] {
+        // The second is bound by the host's limit. Where both are refused there is room for most.
+        let _ = setsockopt(end, sockopt::SndBufForce, &BUFFER)
+            .or_else(|_| setsockopt(end, sockopt::SndBuf, &BUFFER));
+    }
+    Ok(ends)
+}
 
 /// A descriptor that is readable once a child has ended.
 ///
@@ -100,32 +132,79 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// Takes a message; `None` where none waits, an empty one at the end.
+/// A message as it was received.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Empty at the end.
+    pub(crate) text: String,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// There were more, for which this process had no room: those last sent.
+    pub(crate) cut: bool,
+}
+
+/// Takes a message; `None` where none waits.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(String, Vec<OwnedFd>)>> {
-    let mut bytes = [0; LENGTH];
-    let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
-    let (length, descriptors) = {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let got =
-            match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                Ok(got) => got,
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(errno) => return Err(errno.into()),
-            };
-        let mut descriptors = Vec::new();
-        for message in got.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(raw) = message {
-                // SAFETY: the kernel has just made these for this process, and gives them once.
-                descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    let mut bytes = [0_u8; LENGTH];
+    // Words, for the alignment of what is put there.
+    let mut control = [0_usize; CONTROL / size_of::<usize>()];
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: all of it are numbers and pointers, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header names two buffers and their lengths, and both live beyond the call.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
+    let Ok(length) = usize::try_from(length) else {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+    };
+    // nix gives none of the descriptors where there were too many, and they would stay open for ever.
+    // SAFETY: the kernel has filled the header in, and its buffer is the one above.
+    let descriptors = unsafe { rights(&header) };
+    Ok(Some(Received {
+        text: String::from_utf8_lossy(&bytes[..length]).into_owned(),
+        descriptors,
+        cut: header.msg_flags & libc::MSG_CTRUNC != 0,
+    }))
+}
+
+/// Bytes of control data for that many descriptors.
+// SAFETY: it only computes.
+const CONTROL: usize =
+    unsafe { libc::CMSG_SPACE((DESCRIPTORS * size_of::<RawFd>()) as libc::c_uint) } as usize;
+
+/// The descriptors that came with a message.
+///
+/// # Safety
+/// `recvmsg` has filled the header in, once, and its control buffer is still there.
+unsafe fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut descriptors = Vec::new();
+    // SAFETY: by the caller. These go from one entry to the next within the length that is in the header.
+    let mut entry = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !entry.is_null() {
+        // SAFETY: an entry within the buffer, aligned as the kernel writes it.
+        let head = unsafe { &*entry };
+        if (head.cmsg_level, head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: it only computes.
+            let bytes = head.cmsg_len - unsafe { libc::CMSG_LEN(0) } as usize;
+            // SAFETY: so many bytes of descriptors follow the head.
+            let first = unsafe { libc::CMSG_DATA(entry) }.cast::<RawFd>();
+            for at in 0..bytes / size_of::<RawFd>() {
+                // SAFETY: within those bytes; the kernel has just made it for this process, and gives it
+                // once.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(first.add(at).read_unaligned()) });
             }
         }
-        (got.bytes, descriptors)
-    };
-    Ok(Some((String::from_utf8_lossy(&bytes[..length]).into_owned(), descriptors)))
+        // SAFETY: as with the first.
+        entry = unsafe { libc::CMSG_NXTHDR(header, entry) };
+    }
+    descriptors
 }
 
 #[cfg(test)]
@@ -133,27 +212,40 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
 
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-
     use super::*;
 
     #[test]
     fn descriptors_cross_with_their_message() {
-        let (one, other) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .unwrap();
+        let (one, other) = channel().unwrap();
         assert!(receive(other.as_fd()).unwrap().is_none());
         let (reader, mut writer) = io::pipe().unwrap();
         send(one.as_fd(), "keep pipe", &[reader.as_fd()]).unwrap();
         drop(reader);
-        let (text, mut descriptors) = receive(other.as_fd()).unwrap().unwrap();
-        assert_eq!((text.as_str(), descriptors.len()), ("keep pipe", 1));
+        let Received { text, mut descriptors, cut } = receive(other.as_fd()).unwrap().unwrap();
+        assert_eq!((text.as_str(), descriptors.len(), cut), ("keep pipe", 1, false));
         writer.write_all(b"through").unwrap();
         drop(writer);
         let mut read = String::new();
         std::fs::File::from(descriptors.remove(0)).read_to_string(&mut read).unwrap();
         assert_eq!(read, "through");
         drop(one);
-        assert_eq!(receive(other.as_fd()).unwrap().unwrap().0, "");
+        assert_eq!(receive(other.as_fd()).unwrap().unwrap().text, "");
+    }
+
+    /// As where the process may have no more descriptors: those that it got are there, and known.
+    #[test]
+    fn what_there_is_no_room_for_is_said_to_be_missing() {
+        let (one, other) = channel().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        send(one.as_fd(), "keep many", &vec![writer.as_fd(); DESCRIPTORS + 10]).unwrap();
+        let got = receive(other.as_fd()).unwrap().unwrap();
+        assert_eq!((got.text.as_str(), got.descriptors.len()), ("keep many", DESCRIPTORS));
+        assert!(got.cut);
+        writer.write_all(b"x").unwrap();
+        drop((writer, got));
+        // None of them is left open: the pipe has an end.
+        let mut read = String::new();
+        std::fs::File::from(OwnedFd::from(reader)).read_to_string(&mut read).unwrap();
+        assert_eq!(read, "x");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn apply(settings: &Scheduling, role: Role) -> Result<(), Denied> {
     if let Some(nice) = settings.nice {
         note("nice value unchanged", set_nice(nice));
     }
-    let level = settings.real_time.map(|level| match role {
+    let level = settings.level().map(|level| match role {
         Role::Protocol => level,
         Role::Effects => level.saturating_sub(1).max(1),
     });
