@@ -1,0 +1,141 @@
+//! §5.2: the fields of the message.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rstest::rstest;
+use vrrp_common::check::Judgement;
+use vrrp_common::wire::{Advert, ChecksumForm, EmitError, GROUP_V4};
+use vrrp_common::{Priority, Reject, Version, Vrid};
+
+use crate::support::{Frame, IP, MESSAGE, PEER, VIP, VRID, sum_message};
+use crate::{advert, v3};
+
+/// A good advert with a byte of its message changed and the sum made right.
+fn message(at: usize, byte: u8) -> Vec<u8> {
+    let mut frame = advert().bytes();
+    frame[MESSAGE + at] = byte;
+    sum_message(&mut frame);
+    frame
+}
+
+/// An advert as its bytes.
+fn emitted(interval: u16, addresses: &[IpAddr]) -> Result<Vec<u8>, EmitError> {
+    let advert = Advert {
+        version: Version::V3,
+        vrid: Vrid::new(VRID).unwrap(),
+        priority: Priority::new(100),
+        interval,
+        addresses,
+        password: None,
+        form: ChecksumForm::Message,
+        source: PEER.into(),
+        destination: Ipv4Addr::from(GROUP_V4).into(),
+    };
+    let mut bytes = vec![0xa5; 2048];
+    let len = advert.emit(&mut bytes)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// §5.2.1, §7.1.
+#[test]
+fn any_version_but_3_is_refused() {
+    for version in (0..16).filter(|version| !matches!(version, 2 | 3)) {
+        assert_eq!(v3().verdict(&message(0, version << 4 | 1)), Err(Reject::Version));
+    }
+    let v2 = Frame::new(Version::V2, &[VIP]).bytes();
+    assert_eq!(v3().verdict(&v2), Err(Reject::Version));
+    assert_eq!(emitted(100, &[VIP.into()]).unwrap()[0], 0x31);
+}
+
+/// §5.2.2.
+#[test]
+fn any_type_but_1_is_refused() {
+    for kind in (0..16).filter(|kind| *kind != 1) {
+        assert_eq!(v3().verdict(&message(0, 0x30 | kind)), Err(Reject::Type), "{kind}");
+    }
+}
+
+/// §5.2.3.
+#[test]
+fn other_vrids_are_other_routers() {
+    for vrid in (0..=255).filter(|vrid| *vrid != VRID) {
+        let judgement = v3().judge(&message(1, vrid));
+        assert!(matches!(judgement, Some(Judgement::Stranger(_))), "{vrid}: {judgement:?}");
+    }
+    assert_eq!(Vrid::new(0), None);
+}
+
+/// §5.2.4: 255 for the owner, 0 for a release, and the others for Backups.
+#[test]
+fn each_priority_is_taken_as_it_is() {
+    for priority in 0..=255 {
+        let checked = v3().verdict(&message(2, priority)).unwrap();
+        assert_eq!(checked.priority, priority);
+    }
+}
+
+/// §5.2.5 and erratum 8299.
+#[test]
+fn an_advert_without_addresses_is_ignored() {
+    let none = Frame { addresses: Vec::new(), ..advert() };
+    assert_eq!(v3().verdict(&none.bytes()), Err(Reject::NoAddress));
+}
+
+/// §5.2.6: zero when sent, ignored when received.
+#[test]
+fn the_reserved_bits_mean_nothing() {
+    for bits in 0..16 {
+        let checked = v3().verdict(&message(4, bits << 4)).unwrap();
+        assert_eq!(checked.interval, 100, "{bits}");
+    }
+    for interval in [1, 100, 255, 256, 4095] {
+        assert_eq!(emitted(interval, &[VIP.into()]).unwrap()[4] >> 4, 0, "{interval}");
+    }
+}
+
+/// §5.2.7 and erratum 8301: 1 to 4095 centiseconds.
+#[test]
+fn an_interval_of_nothing_is_refused() {
+    for interval in [1u16, 2, 99, 100, 255, 256, 4095] {
+        let frame = Frame { interval, ..advert() }.bytes();
+        assert_eq!(v3().verdict(&frame).map(|checked| checked.interval), Ok(interval));
+    }
+    for reserved in [0, 0xf0] {
+        let mut frame = Frame { interval: 0, ..advert() }.bytes();
+        frame[MESSAGE + 4] |= reserved;
+        sum_message(&mut frame);
+        assert_eq!(v3().verdict(&frame), Err(Reject::Interval));
+    }
+}
+
+/// §5.2.8: over the message alone, as the RFC describes it, and with the pseudo-header that keepalived
+/// and others add over IPv4.
+#[rstest]
+#[case::of_the_rfc(ChecksumForm::Message)]
+#[case::of_keepalived(ChecksumForm::PseudoHeader)]
+fn a_checksum_is_right_in_either_form_and_in_no_other(#[case] form: ChecksumForm) {
+    let good = Frame { form, ..advert() }.bytes();
+    assert_eq!(v3().verdict(&good).map(|checked| checked.form), Ok(form));
+    for bit in 0..16 {
+        let mut frame = good.clone();
+        frame[MESSAGE + 6 + bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(v3().verdict(&frame), Err(Reject::Checksum), "bit {bit}");
+    }
+}
+
+/// §5.2.9: the addresses are of the packet's family.
+#[test]
+fn the_addresses_are_of_the_packets_family() {
+    let v6: IpAddr = "2001:db8::1".parse().unwrap();
+    assert_eq!(emitted(100, &[VIP.into(), v6]), Err(EmitError::MixedFamilies));
+    assert_eq!(emitted(100, &[v6]), Err(EmitError::MixedFamilies));
+    // A message of IPv6 addresses over IPv4 has another length than its count says.
+    let mut frame = advert().bytes();
+    frame.splice(MESSAGE + 8.., [0xfe; 16]);
+    let total = (frame.len() - IP) as u16;
+    frame[IP + 2..IP + 4].copy_from_slice(&total.to_be_bytes());
+    crate::support::sum_header(&mut frame);
+    sum_message(&mut frame);
+    assert_eq!(v3().verdict(&frame), Err(Reject::Length));
+}
