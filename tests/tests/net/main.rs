@@ -9,6 +9,7 @@ mod leases;
 mod leftovers;
 mod monitor;
 mod neighbours;
+mod own_links;
 mod routed;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::ledger::release::{Released, release};
+use crate::ledger::release::{Released, release, undo};
 use crate::ledger::{self, Entry, Table};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sys::clock::now;
@@ -50,6 +50,7 @@ fn left(run_dir: &Path) -> Result<Vec<Released>, RunDirError> {
     let Some(table) = Table::attach(file).map_err(failed)? else { return Ok(Vec::new()) };
     let entries: Vec<Entry> = table.entries().collect();
     let released = release(&table, &entries, table.alive(), now());
+    undo(&table).map_err(failed)?;
     if released.iter().all(|one| one.failed.is_empty()) {
         // Where it stays, every router in it is marked.
         let _ = std::fs::remove_file(&path);

@@ -91,6 +91,7 @@ impl Service {
         }
         self.index.add(slot, &running, &self.own);
         self.running.insert(slot, running);
+        self.make_own_links(slot, resumes.is_none());
         let hold = if resumes.is_some() { Duration::ZERO } else { hold };
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
         if let Some((entry, _)) = resumes {
@@ -131,6 +132,7 @@ impl Service {
         self.index.add(slot, running, &self.own);
         running.reroute = true;
         self.life.note(slot, running, &self.host, &self.own);
+        self.make_own_links(slot, true);
         self.forget(slot);
         self.tell(Input::Change { slot, settings: Box::new(settings) });
     }

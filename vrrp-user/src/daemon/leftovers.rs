@@ -11,6 +11,7 @@ use crate::net::Snapshot;
 use crate::net::addr::Addresses;
 use crate::net::leftover::{self, Found, Origin, Wanted};
 use crate::net::monitor::Monitor;
+use crate::net::own_link;
 use crate::net::routes;
 
 use super::Options;
@@ -68,6 +69,9 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
     // Whoever holds the run directory is alive, and the addresses are its own.
     let Ok(held) = life.take_run_dir(&options.run_dir) else { return };
     life.open_ledger(&held, None);
+    if let Err(error) = own_link::undo(&life.traces()) {
+        warn!("Interfaces of an earlier life stay: {error}");
+    }
     let Ok((host, _)) = Monitor::start(Monitor::RECEIVE_BUFFER) else { return };
     let found = find(&life.marked(&host), config, &BTreeSet::new(), |_| false);
     let removed: Vec<VirtualAddress> = removals(&found).collect();

@@ -21,6 +21,7 @@ use crate::ledger::release::{self, release};
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
 use crate::net::leftover::OwnAddress;
+use crate::net::own_link::Traces;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sys::clock;
 
@@ -40,6 +41,10 @@ pub(super) struct Life {
     kept: BTreeSet<String>,
     /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
     put_on: BTreeSet<(String, IpAddr)>,
+    /// What an earlier life made and changed.
+    traces: Traces,
+    /// Routers of an earlier life that left such, and that nobody has cleaned up behind yet.
+    traced: BTreeSet<Slot>,
     /// When the earlier life was last known to live.
     alive: Instant,
     /// An earlier worker of the same guardian was here, and the start is its replacement.
@@ -120,8 +125,13 @@ impl Life {
         for released in release(ledger.table(), &found.ended, self.alive, now) {
             info!("From an earlier life: {released}");
         }
+        self.traces = release::traces(ledger.table());
         for entry in found.ended {
-            ledger.forget(entry.slot);
+            if ledger.table().body(entry.slot).is_some_and(|body| !body.traces.is_empty()) {
+                self.traced.insert(Slot(entry.slot));
+            } else {
+                ledger.forget(entry.slot);
+            }
         }
     }
 
@@ -209,6 +219,20 @@ impl Life {
         self.put_on.clear();
     }
 
+    /// What an earlier life made and changed, and has not undone.
+    pub(super) fn traces(&mut self) -> Traces {
+        std::mem::take(&mut self.traces)
+    }
+
+    /// Nothing is left of that.
+    pub(super) fn forget_earlier(&mut self) {
+        for slot in std::mem::take(&mut self.traced) {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.forget(slot.0);
+            }
+        }
+    }
+
     /// How long a start stays silent: for as long as is `configured`, where it replaces another worker for
     /// what is left of that; after a crash loop, until it is clear that it is none any more.
     pub(super) fn silent(&self, configured: Duration) -> Duration {
@@ -233,6 +257,7 @@ impl Life {
     pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<(Entry, Body)> {
         let resumes =
             self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
+        self.traced.remove(&slot);
         let ledger = self.ledger.as_ref()?;
         let now = clock::now();
         let entry = ledger.table().entry(slot.0).filter(|_| resumes);
@@ -346,6 +371,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         vrid: instance.vrid.get(),
         frames,
         addresses: addresses.collect(),
+        traces: running.traces.clone(),
     }
 }
 

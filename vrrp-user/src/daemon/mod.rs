@@ -11,6 +11,7 @@ mod host;
 mod index;
 mod leftovers;
 mod life;
+mod own_links;
 mod plan;
 mod ports;
 mod protocol;

@@ -10,7 +10,7 @@ use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
 use super::protocol::Route;
-use crate::config::model::{Instance, Tracked};
+use crate::config::model::{Instance, OwnLink, OwnLinkKind, Tracked};
 use crate::ledger::Body;
 use crate::net::Interface;
 use crate::transmit::{AdvertFrame, Around, Mac};
@@ -90,7 +90,7 @@ pub(crate) enum Watched<'a> {
 pub(crate) struct Way {
     /// The interface's index.
     pub(crate) ifindex: u32,
-    /// Its MAC address.
+    /// The MAC address they come from.
     pub(crate) mac: Mac,
     /// The address that adverts come from.
     pub(crate) source: IpAddr,
@@ -108,12 +108,25 @@ pub(crate) fn way(
         Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
     };
     let source = instance.source.or_else(primary)?;
-    Some(Way { ifindex: interface.ifindex, mac: interface.mac?, source })
+    Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source })
+}
+
+/// The MAC address that adverts come from: the virtual router's where it has an interface with that, so
+/// that switches know where it is (RFC 9568 §7.2), unless they are to leave by the base.
+fn source_mac(instance: &Instance, interface: &Interface) -> Option<Mac> {
+    let own = interface.mac?;
+    match &instance.own_link {
+        Some(OwnLink { kind: OwnLinkKind::Macvlan(mac), send_on_base: false, .. }) => Some(*mac),
+        Some(_) | None => Some(own),
+    }
 }
 
 /// Whether two readings of an instance send and hear alike, as far as the engine's settings don't say.
 pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
-    one.source == other.source && one.auth == other.auth && one.destination == other.destination
+    one.source == other.source
+        && one.auth == other.auth
+        && one.destination == other.destination
+        && one.own_link == other.own_link
 }
 
 /// How an instance's adverts leave an interface and what it listens to there.

@@ -39,6 +39,7 @@ impl Service {
             self.reconcile_one(slot);
         }
         self.watch_interfaces();
+        self.tidy_own_links();
     }
 
     /// Has exactly the interfaces listened to that instances use.
@@ -55,13 +56,16 @@ impl Service {
     }
 
     fn reconcile_one(&mut self, slot: Slot) {
+        let complete = self.make_own_links(slot, true);
         let Some(running) = self.running.get_mut(&slot) else { return };
         let interface = self.host.by_name(&running.instance.interface);
         let way = interface.and_then(|interface| {
             plan::way(&running.instance, interface, self.index.virtual_ones())
         });
+        // What could not be made is tried again.
+        self.deaf |= interface.is_some() && !complete;
         let missing =
-            running.settings.held().any(|address| self.host.by_name(&address.device).is_none());
+            !complete || running.settings.held().any(|a| self.host.by_name(&a.device).is_none());
         let link = match (interface, &way) {
             (Some(interface), _) if !host::is_up(interface) => Link::Down,
             (None, _) => Link::Down,
@@ -123,6 +127,9 @@ impl Service {
         }
         for (slot, address) in lost {
             self.tell(Input::AddressLost { slot, address });
+        }
+        if self.own_links.waits() {
+            self.tidy_own_links();
         }
         if touched.new_link {
             self.ports.recheck(&mut self.fast);

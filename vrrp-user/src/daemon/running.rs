@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::plan::Way;
 use crate::config::model::Instance;
 use crate::net::executor::Timing;
+use crate::net::own_link::Traces;
 
 /// One instance at work.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Running {
     /// The instance changed, so the route must be told again.
     pub(super) reroute: bool,
     pub(super) link: Option<Link>,
+    /// What is made for it, and changed for that.
+    pub(super) traces: Traces,
 }
 
 impl Running {
@@ -44,6 +47,7 @@ impl Running {
             way: None,
             reroute: false,
             link: None,
+            traces: Traces { links: Vec::new(), settings: Vec::new() },
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::net::Snapshot;
 use crate::net::executor::{Executor, Timing};
 use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
+use crate::net::own_link::OwnLinks;
 use crate::notify::Notifier;
 use crate::run_dir::RunDir;
 use crate::sys::readiness::watch;
@@ -66,6 +67,8 @@ pub(super) struct Service {
     pub(super) index: Index,
     pub(super) host: Snapshot,
     pub(super) ports: Ports,
+    /// The interfaces that instances make for themselves.
+    pub(super) own_links: OwnLinks,
     pub(super) fast: Option<FastPath>,
     pub(super) scripts: Scripts,
     pub(super) trackers: Trackers,
@@ -148,6 +151,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
+        own_links: OwnLinks::after(life.traces()),
         life,
         started: clock::now(),
         running: BTreeMap::new(),
@@ -175,9 +179,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     };
     service.clear_leftovers(&config);
     service.take_fast_path(want);
-    if let Some(messages) = service.fast.as_mut().and_then(FastPath::messages) {
-        tokio::spawn(forward(messages));
-    }
+    service.forward_messages();
     // Before the protocol thread locks what there is.
     memory::give_back();
     let thread = service.start_protocol(orders_end, notices_start)?;
@@ -212,7 +214,6 @@ fn start_executor(
         .map_err(RunError::from_io("netlink and packet sockets"))
 }
 
-/// Passes on what the kernel program says, where it was built to say something.
 async fn forward(mut messages: Messages) {
     let Ok(ready) = watch(messages.as_fd()) else { return };
     while let Ok(mut guard) = ready.readable().await {
@@ -276,6 +277,13 @@ impl Service {
         match load_fast_path(want, slots) {
             Ok(fast) => self.fast = Some(fast),
             Err(why) => self.ports.without_program(why),
+        }
+    }
+
+    /// Passes on what the kernel program says, where it was built to say something.
+    fn forward_messages(&mut self) {
+        if let Some(messages) = self.fast.as_mut().and_then(FastPath::messages) {
+            tokio::spawn(forward(messages));
         }
     }
 
@@ -434,9 +442,8 @@ impl Service {
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
-        if self.executor.flush(STOP) {
-            self.life.over(run_dir);
-        } else {
+        let done = self.executor.flush(STOP);
+        if !done {
             warn!("Not all addresses could be taken off in time");
         }
         let left = STOP_IN_ALL.saturating_sub(began.elapsed());
@@ -445,9 +452,13 @@ impl Service {
             // It does not panic: that would have ended the process.
             let _ = thread.join();
         }
-        // Taking the program off an interface holds a lock that all namespaces of a kernel share: a peer
-        // in one of them would wait for it with our addresses.
+        // Taking the program off an interface, and removing one, holds a lock that all namespaces of a
+        // kernel share: a peer in one of them would wait for it with our addresses.
         tokio::time::sleep(taken_over.saturating_sub(began.elapsed())).await;
+        self.end_own_links();
+        if done {
+            self.life.over(run_dir);
+        }
         info!("Stopped");
         Ok(())
     }

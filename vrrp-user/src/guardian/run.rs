@@ -18,7 +18,7 @@ use super::notify::{self, Watchdog};
 use super::starved::{self, Doubt, Seen};
 use super::worker::{Ended, Worker};
 use super::{LEDGER, say};
-use crate::ledger::release::release;
+use crate::ledger::release::{release, undo};
 use crate::ledger::{Entry, Phase, State, Table, judge};
 use crate::sys::child::{keep_ends, raise_descriptors, real_time};
 use crate::sys::clock::now;
@@ -239,7 +239,7 @@ impl Guardian {
             return self.reap();
         }
         let worker = self.worker.take()?;
-        let left = self.release_all();
+        let left = self.give_up();
         match ended {
             Ended::Code(code) if !ended.is_crash(self.ran) => {
                 if !left.is_empty() {
@@ -267,7 +267,7 @@ impl Guardian {
         let now = now();
         if self.stop.is_some() {
             // It is reaped where it is, and the end follows.
-            self.release_all();
+            self.give_up();
             self.worker = Some(worker);
             return;
         }
@@ -323,6 +323,15 @@ impl Guardian {
             .filter(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty())
             .map(|one| format!("; {one}"))
             .collect()
+    }
+
+    /// Releases everything, and undoes what no worker comes back for.
+    fn give_up(&mut self) -> String {
+        let mut left = self.release_all();
+        if let Some(Err(error)) = self.table.as_ref().map(undo) {
+            left.push_str(&format!("; interfaces of ours stay: {error}"));
+        }
+        left
     }
 
     /// Does what is due, and says when something is next.

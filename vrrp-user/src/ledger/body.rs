@@ -9,6 +9,8 @@ use vrrp_proto::VirtualAddress;
 
 use super::judge;
 use super::table::TABLE_BYTES;
+use crate::net::own_link::{Before, Traces};
+use crate::net::sysctl::Key;
 
 /// Room is given out in pieces of so many bytes.
 pub(super) const UNIT: usize = 64;
@@ -16,6 +18,8 @@ pub(super) const UNIT: usize = 64;
 pub(super) const MOST_UNITS: u32 = 0xffff;
 /// Bytes of an interface's name, with the zero at its end.
 const DEVICE: usize = 16;
+/// The most interfaces, and the most settings, that are kept of one instance.
+const MOST_TRACES: usize = 255;
 /// Bytes of an instance's name that are kept.
 const NAME: usize = 255;
 
@@ -36,6 +40,8 @@ pub(crate) struct Body {
     pub(crate) frames: [Vec<u8>; 2],
     /// Its addresses, also those not in its adverts.
     pub(crate) addresses: Vec<Held>,
+    /// The interfaces that were made for it, and what was changed for those.
+    pub(crate) traces: Traces,
 }
 
 /// An address of a router.
@@ -73,7 +79,8 @@ struct Head {
     interface: [u8; DEVICE],
     family: u8,
     vrid: u8,
-    reserved: [u8; 2],
+    links: u8,
+    settings: u8,
     name: u32,
     frame: u32,
     addresses: u32,
@@ -94,8 +101,18 @@ struct RawAddress {
     reserved: u8,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RawSetting {
+    device: [u8; DEVICE],
+    index: u32,
+    key: u32,
+    value: u32,
+}
+
 const OWN: u8 = 1;
 const _: () = assert!(size_of::<Head>() == 40 && size_of::<RawAddress>() == 64);
+const _: () = assert!(size_of::<RawSetting>() == 28);
 
 impl Body {
     /// The priority-0 frame with the checksum form that the router used last.
@@ -138,7 +155,8 @@ impl Body {
             interface: padded(&self.interface),
             family: self.family,
             vrid: self.vrid,
-            reserved: [0; 2],
+            links: self.traces.links.len().min(MOST_TRACES) as u8,
+            settings: self.traces.settings.len().min(MOST_TRACES) as u8,
             // Bounded above; a frame is some thousand bytes, addresses are 256 and those just dropped.
             name: name.len() as u32,
             frame: self.frames[0].len() as u32,
@@ -164,6 +182,17 @@ impl Body {
                 reserved: 0,
             }));
         }
+        for name in self.traces.links.iter().take(MOST_TRACES) {
+            bytes.extend_from_slice(&padded(name));
+        }
+        for before in self.traces.settings.iter().take(MOST_TRACES) {
+            bytes.extend_from_slice(bytemuck::bytes_of(&RawSetting {
+                device: padded(&before.device),
+                index: before.index,
+                key: Key::KEPT.iter().position(|key| *key == before.key).map_or(0, |at| at as u32),
+                value: before.value,
+            }));
+        }
         bytes
     }
 
@@ -178,7 +207,12 @@ impl Body {
         let (first, rest) = rest.split_at_checked(head.frame as usize)?;
         let (second, rest) = rest.split_at_checked(head.frame as usize)?;
         let length = (head.addresses as usize).checked_mul(size_of::<RawAddress>())?;
-        let addresses = rest.get(..length)?.chunks_exact(size_of::<RawAddress>());
+        let (addresses, rest) = rest.split_at_checked(length)?;
+        let addresses = addresses.chunks_exact(size_of::<RawAddress>());
+        let (links, rest) = rest.split_at_checked(usize::from(head.links) * DEVICE)?;
+        let length = usize::from(head.settings) * size_of::<RawSetting>();
+        let settings = rest.get(..length)?.chunks_exact(size_of::<RawSetting>());
+        let settings = settings.filter_map(|raw| setting(&bytemuck::pod_read_unaligned(raw)));
         Some(Self {
             name: String::from_utf8_lossy(name).into_owned(),
             interface: text(&head.interface),
@@ -187,6 +221,10 @@ impl Body {
             vrid: head.vrid,
             frames: [first.to_vec(), second.to_vec()],
             addresses: addresses.map(|raw| held(&bytemuck::pod_read_unaligned(raw))).collect(),
+            traces: Traces {
+                links: links.as_chunks().0.iter().map(text).collect(),
+                settings: settings.collect(),
+            },
         })
     }
 }
@@ -202,6 +240,11 @@ fn held(raw: &RawAddress) -> Held {
         own: raw.flags & OWN != 0,
         dropped: (raw.dropped != 0).then(|| Instant::from_nanos(raw.dropped)),
     }
+}
+
+fn setting(raw: &RawSetting) -> Option<Before> {
+    let (device, key) = (text(&raw.device), *Key::KEPT.get(raw.key as usize)?);
+    Some(Before { device, index: raw.index, key, value: raw.value })
 }
 
 fn padded(name: &str) -> [u8; DEVICE] {
@@ -251,6 +294,7 @@ mod tests {
             own: ip == "192.0.2.1",
             dropped,
         };
+        let setting = |key| Before { device: "eth0".to_owned(), index: 2, key, value: 8 };
         Body {
             name: "VI_1".to_owned(),
             interface: "eth0".to_owned(),
@@ -262,6 +306,10 @@ mod tests {
                 held("192.0.2.1", None),
                 held("2001:db8::1", Some(Instant::from_nanos(5))),
             ],
+            traces: Traces {
+                links: vec!["eth0v10".to_owned(), "vrrp.255".to_owned()],
+                settings: Key::KEPT.map(setting).to_vec(),
+            },
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
@@ -15,6 +16,7 @@ use super::judge;
 use super::table::{Entry, State, Table};
 use super::{Body, Held};
 use crate::net::addr::{Addresses, Removed};
+use crate::net::own_link::{self, Traces};
 use crate::transmit::Sender;
 
 /// What was done for one router.
@@ -109,6 +111,7 @@ pub(crate) fn release(
     let among: BTreeSet<u32> = done.iter().map(|(entry, _, _)| entry.slot).collect();
     let held = held_by_others(table, &among);
     take_off(&mut done, &held, alive);
+    deafen(&mut done);
     for (entry, _, _) in &done {
         table.set_released(entry);
     }
@@ -188,6 +191,34 @@ fn take_off(
             Err(error) => released.failed.push(format!("{text} stays: {error}")),
         }
     }
+}
+
+/// Has the interfaces of these routers hear nothing any more: their virtual MAC address is another's.
+fn deafen(done: &mut [(Entry, Body, Released)]) {
+    let names = done.iter().flat_map(|(_, body, _)| body.traces.links.iter().cloned()).collect();
+    if let Err(error) = own_link::deafen(&names) {
+        for (_, _, released) in done.iter_mut().filter(|(_, b, _)| !b.traces.links.is_empty()) {
+            released.failed.push(format!("its interface still hears: {error}"));
+        }
+    }
+}
+
+/// What routers have made and changed, whatever their state.
+pub(crate) fn traces(table: &Table) -> Traces {
+    let mut all = Traces::default();
+    for body in table.entries().filter_map(|entry| table.body(entry.slot)) {
+        all.links.extend(body.traces.links);
+        all.settings.extend(body.traces.settings);
+    }
+    all
+}
+
+/// Undoes that, once the process is gone and no other comes.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn undo(table: &Table) -> io::Result<()> {
+    own_link::undo(&traces(table))
 }
 
 /// The addresses that may be on an interface, but for those that are kept.

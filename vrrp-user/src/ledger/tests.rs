@@ -28,6 +28,7 @@ fn body(name: &str, addresses: &[&str]) -> Body {
         vrid: 51,
         frames: [vec![1; 50], vec![2; 50]],
         addresses: addresses.iter().map(held).collect(),
+        ..Body::default()
     }
 }
 

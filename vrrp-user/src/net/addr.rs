@@ -188,6 +188,23 @@ impl Addresses {
             .collect()
     }
 
+    /// Changes interfaces in this order; says in the log where the kernel refuses.
+    pub(super) fn interfaces(&mut self, requests: Vec<RouteNetlinkMessage>) {
+        if requests.is_empty() {
+            return;
+        }
+        match self.netlink.execute(requests, 0) {
+            Ok(answers) => {
+                // One that is gone is made anew, and begins as it should be.
+                let refused = answers.into_iter().filter_map(Result::err);
+                for refusal in refused.filter(|refusal| refusal.errno != Errno::ENODEV) {
+                    tracing::warn!("An interface of ours stays as it is: {}", refusal.errno.desc());
+                }
+            }
+            Err(error) => tracing::warn!("Interfaces of ours stay as they are: {error}"),
+        }
+    }
+
     fn batch<'a>(
         &mut self,
         addresses: impl IntoIterator<Item = (&'a VirtualAddress, Option<u32>)>,

@@ -82,6 +82,11 @@ impl Claims {
         claims.filter(move |claim| claim.index == index).map(|claim| (claim.slot, &claim.address))
     }
 
+    /// Says whether any router has an address on the interface of that index.
+    pub(super) fn on(&self, index: u32) -> bool {
+        self.claims.values().flatten().any(|claim| claim.index == index)
+    }
+
     /// Says whether a router has any address at all.
     pub(super) fn any(&self, slot: Slot) -> bool {
         self.claims.values().flatten().any(|claim| claim.slot == slot)

@@ -15,6 +15,7 @@ use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
 use super::leftover::OwnAddress;
+use super::own_link::Macvlan;
 use super::worker::Worker;
 use crate::config::model::Scheduling;
 
@@ -83,6 +84,8 @@ pub(super) enum Message {
     Claim(Slot, Vec<(VirtualAddress, u32)>),
     Protect(BTreeSet<OwnAddress>),
     Detected(Detected),
+    Made(Macvlan),
+    Unmade(u32),
     Configure(Config),
     Flush(SyncSender<()>),
 }
@@ -144,6 +147,17 @@ impl Executor {
     /// Names the addresses that are the host's own: from here on none of them is ever removed.
     pub fn protect(&self, own: BTreeSet<OwnAddress>) {
         self.post(Message::Protect(own));
+    }
+
+    /// Tells of a macvlan of ours: from here on it hears as long as a router holds an address on it, and
+    /// not otherwise.
+    pub fn made(&self, macvlan: Macvlan) {
+        self.post(Message::Made(macvlan));
+    }
+
+    /// Tells that the one of this index is gone.
+    pub fn unmade(&self, index: u32) {
+        self.post(Message::Unmade(index));
     }
 
     /// Waits until all effects sent before are carried out; announcements that must still wait for

@@ -2,9 +2,9 @@
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
-//! announcements by `announce`; `duplicates` puts on again what the kernel will not use. [`monitor`]
-//! tells what happens on the host, on the service thread. [`leftover`] judges, at start, the addresses
-//! that are already there.
+//! announcements by `announce`; `duplicates` puts on again what the kernel will not use. [`own_link`]
+//! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
+//! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
 //!
 //! Nothing here runs on the protocol thread, and nothing here decides an election.
 
@@ -18,7 +18,9 @@ pub mod leftover;
 mod link;
 pub mod monitor;
 mod netlink;
+pub mod own_link;
 pub mod routes;
+pub(crate) mod sysctl;
 mod table;
 mod worker;
 

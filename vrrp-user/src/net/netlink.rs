@@ -85,6 +85,32 @@ impl Netlink {
         Ok(answers)
     }
 
+    /// Asks for one thing: what comes in answer, and whether it was refused.
+    pub(super) fn ask(
+        &mut self,
+        request: RouteNetlinkMessage,
+        mut each: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<Answer> {
+        let mut bytes = Vec::new();
+        self.append(&mut bytes, request, NLM_F_REQUEST | NLM_F_ACK);
+        self.socket.send(&bytes, 0)?;
+        let sequence = self.sequence;
+        let mut end = None;
+        while end.is_none() {
+            self.read(|header, payload| {
+                if header.sequence_number != sequence {
+                    return;
+                }
+                if let NetlinkPayload::InnerMessage(message) = payload {
+                    each(message);
+                } else if let NetlinkPayload::Error(error) = payload {
+                    end = Some(answer(&error, header.flags));
+                }
+            })?;
+        }
+        Ok(end.unwrap_or(Ok(())))
+    }
+
     /// Reads everything of one kind, with whatever events come between, in the order in which they
     /// happened. `false`: the list changed while it was read, so that an entry may be missing.
     ///

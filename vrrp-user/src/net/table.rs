@@ -244,7 +244,7 @@ impl Snapshot {
     }
 }
 
-fn read_link(message: &LinkMessage) -> Interface {
+pub(super) fn read_link(message: &LinkMessage) -> Interface {
     let flags = message.header.flags;
     let mut interface = Interface {
         ifindex: message.header.index,

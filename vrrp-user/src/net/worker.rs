@@ -19,6 +19,7 @@ use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
 use super::lease::Lease;
 use super::leftover::OwnAddress;
 use super::link::Link;
+use super::own_link::Hearing;
 use crate::sys::interface::Interfaces;
 use crate::sys::{clock, schedule};
 use crate::transmit::Sender;
@@ -46,6 +47,7 @@ pub(super) struct Worker<R, T> {
     /// Addresses that the kernel refused: not to be announced.
     refused: BTreeSet<(Slot, IpAddr)>,
     pub(super) own: BTreeSet<OwnAddress>,
+    hearing: Hearing,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
     up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
@@ -57,6 +59,7 @@ enum Next {
     Message(Message),
     Announce,
     Renew,
+    Rest,
     End,
 }
 
@@ -82,6 +85,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             announcer: Announcer::new(config.garp_interval, config.gna_interval),
             refused: BTreeSet::new(),
             own: BTreeSet::new(),
+            hearing: Hearing::default(),
             up: BTreeMap::new(),
             config,
             report,
@@ -96,6 +100,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 Next::Message(message) => self.obey(message),
                 Next::Announce => self.announce(BURST),
                 Next::Renew => self.renew(),
+                Next::Rest => self.addresses.interfaces(self.hearing.idle().into_iter().collect()),
                 Next::End => return,
             }
         }
@@ -119,6 +124,11 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
             Message::Protect(own) => self.own = own,
             Message::Detected(detected) => self.detected(&detected),
+            Message::Made(macvlan) => {
+                let held = self.claims.on(macvlan.index);
+                self.addresses.interfaces(self.hearing.add(macvlan, held));
+            }
+            Message::Unmade(index) => self.hearing.remove(index),
             Message::Configure(config) => self.configure(config),
             Message::Flush(done) => {
                 self.announce(usize::MAX);
@@ -142,11 +152,17 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         let announcement = self.announcer.next().map(|at| (at, Next::Announce));
         let Some((due, work)) = renewal.into_iter().chain(announcement).min_by_key(|(at, _)| *at)
         else {
+            if self.hearing.has_more() {
+                return Next::Rest;
+            }
             return self.queue.recv().map_or(Next::End, Next::Message);
         };
         let wait = due.saturating_duration_since(Instant::now());
         if wait.is_zero() {
             return work;
+        }
+        if self.hearing.has_more() {
+            return Next::Rest;
         }
         match self.queue.recv_timeout(wait) {
             Ok(message) => Next::Message(message),
@@ -201,7 +217,16 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             Effect::Redirect { slot, addresses, mac } => {
                 let now = Instant::now();
                 for address in addresses.iter().filter(|address| !is_own(&self.own, address)) {
-                    self.announcer.push_for(now, *slot, address, 1, Some(*mac));
+                    let mut address = address.clone();
+                    if let Some((base, virtual_mac)) = self.hearing.of(&address.device) {
+                        // With the virtual MAC address it stays where it was.
+                        if *mac == virtual_mac {
+                            continue;
+                        }
+                        // And from there, nothing may leave any more.
+                        base.clone_into(&mut address.device);
+                    }
+                    self.announcer.push_for(now, *slot, &address, 1, Some(*mac));
                 }
             }
         }
@@ -258,6 +283,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         failed: &mut Option<(VirtualAddress, String)>,
     ) -> Option<Added> {
         let mut resolve = resolver(&self.interfaces);
+        let devices = addresses.iter().filter_map(|address| resolve(&address.device));
+        let requests = self.hearing.open(devices);
+        self.addresses.interfaces(requests);
         let mut elsewhere = Vec::new();
         for address in addresses {
             // The name may have gone to another interface since; the address is to be on one only.
@@ -325,6 +353,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
         }
         take_off(&mut self.addresses, &off);
+        let left = off.iter().filter_map(|(_, index)| *index);
+        let requests = self.hearing.close(left, |index| self.claims.on(index));
+        self.addresses.interfaces(requests);
     }
 
     /// Renews the leases of all addresses that are held and there: one that somebody removed is not put

@@ -451,6 +451,7 @@ fn body(vrid: u8, addresses: &BTreeSet<u8>) -> Body {
         vrid,
         frames: [vec![1; 50], vec![2; 50]],
         addresses: addresses.iter().map(held).collect(),
+        ..Body::default()
     }
 }
 

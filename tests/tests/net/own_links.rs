@@ -1,0 +1,262 @@
+//! Interfaces that instances make for themselves, on a real host.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use vrrp_proto::settings::VirtualAddress;
+use vrrp_tests::{Capture, wait_until};
+use xvrrp::net::Snapshot;
+use xvrrp::net::monitor::Monitor;
+use xvrrp::net::own_link::{OwnLinks, Shape, Wanted};
+
+use crate::announcements::{SECOND, add, announce, remove, spawn};
+use crate::{Cable, vip};
+
+const MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 10];
+const MAC_TEXT: &str = "00:00:5e:00:01:0a";
+
+fn wanted() -> Wanted {
+    Wanted {
+        name: "eth0v10".to_owned(),
+        base: "eth0".to_owned(),
+        shape: Shape::Macvlan { mac: MAC, v6: false },
+    }
+}
+
+fn snapshot() -> Result<Snapshot> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async { Ok(Monitor::start(Monitor::RECEIVE_BUFFER)?.0) })
+}
+
+/// Makes what is wanted, as the daemon does.
+fn make(cable: &Cable, links: &mut OwnLinks, wanted: &Wanted) -> Result<()> {
+    cable.here.enter(|| {
+        let mut host = snapshot()?;
+        links.look(wanted, &host);
+        links.make(wanted, &mut host);
+        assert_eq!(links.is_there(wanted, &host), links.complaint(&wanted.name).is_none());
+        Ok(())
+    })
+}
+
+fn keep_only(cable: &Cable, links: &mut OwnLinks, wanted: &[Wanted]) -> Result<()> {
+    cable.here.enter(|| {
+        links.keep_only(wanted, |_| false);
+        Ok(())
+    })
+}
+
+/// What `ip` says about an interface here; `None` where there is none.
+fn link(cable: &Cable, name: &str) -> Option<Value> {
+    let json = cable.here.ip(&format!("-j -d link show dev {name}")).ok()?;
+    serde_json::from_str::<Value>(&json).ok()?.get(0).cloned()
+}
+
+fn mode(cable: &Cable, name: &str) -> Option<String> {
+    Some(link(cable, name)?["linkinfo"]["info_data"]["mode"].as_str()?.to_owned())
+}
+
+fn setting(cable: &Cable, path: &str) -> Result<String> {
+    Ok(cable.here.sh(&format!("cat /proc/sys/net/{path}"))?.trim().to_owned())
+}
+
+#[test]
+fn one_is_made_and_leaves_nothing_behind() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.sysctl("net.ipv4.conf.eth0.arp_announce", 1)?;
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &wanted())?;
+    let made = link(&cable, "eth0v10").context("not there")?;
+    assert_eq!((&made["address"], &made["link"]), (&MAC_TEXT.into(), &"eth0".into()));
+    assert_eq!(made["ifalias"], "xvrrp on eth0");
+    assert_eq!(made["inet6_addr_gen_mode"], "none");
+    assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("source"), "deaf: {made}");
+    assert!(made["flags"].to_string().contains("\"UP\""), "{made}");
+    let settings = [
+        ("ipv4/conf/eth0/arp_ignore", "1"),
+        ("ipv4/conf/eth0/arp_announce", "2"),
+        ("ipv4/conf/eth0v10/arp_ignore", "1"),
+        ("ipv4/conf/eth0v10/promote_secondaries", "1"),
+        ("ipv6/conf/eth0v10/disable_ipv6", "1"),
+    ];
+    for (path, value) in settings {
+        assert_eq!(setting(&cable, path)?, value, "{path}");
+    }
+    let traces = links.traces(&[wanted()]);
+    assert_eq!(traces.links, ["eth0v10"]);
+    let before: Vec<u32> = traces.settings.iter().map(|before| before.value).collect();
+    assert_eq!(before, [0, 1]);
+
+    keep_only(&cable, &mut links, &[])?;
+    assert_eq!(link(&cable, "eth0v10"), None);
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "0");
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_announce")?, "1");
+    assert!(links.traces(&[]).links.is_empty());
+    Ok(())
+}
+
+/// What was set by somebody else meanwhile stays so.
+#[test]
+fn a_setting_of_somebody_else_stays() -> Result<()> {
+    let cable = Cable::new()?;
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &wanted())?;
+    cable.here.sysctl("net.ipv4.conf.eth0.arp_ignore", 2)?;
+    keep_only(&cable, &mut links, &[])?;
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "2");
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_announce")?, "0");
+    Ok(())
+}
+
+/// A strict look at the way back would refuse all that comes for the address.
+#[test]
+fn a_strict_reverse_path_is_loosened_on_it_alone() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.sysctl("net.ipv4.conf.all.rp_filter", 1)?;
+    make(&cable, &mut OwnLinks::default(), &wanted())?;
+    assert_eq!(setting(&cable, "ipv4/conf/eth0v10/rp_filter")?, "2");
+    assert_eq!(setting(&cable, "ipv4/conf/all/rp_filter")?, "1");
+    Ok(())
+}
+
+#[test]
+fn a_later_life_takes_over_what_an_earlier_one_left() -> Result<()> {
+    let cable = Cable::new()?;
+    let mut first = OwnLinks::default();
+    make(&cable, &mut first, &wanted())?;
+    let index = link(&cable, "eth0v10").context("not there")?["ifindex"].clone();
+    let traces = first.traces(&[wanted()]);
+    drop(first);
+
+    let mut second = OwnLinks::after(traces.clone());
+    make(&cable, &mut second, &wanted())?;
+    assert_eq!(link(&cable, "eth0v10").context("gone")?["ifindex"], index);
+    keep_only(&cable, &mut second, &[])?;
+    assert_eq!(link(&cable, "eth0v10"), None);
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "0");
+
+    // And what it does not want is removed as well.
+    make(&cable, &mut OwnLinks::default(), &wanted())?;
+    let mut third = OwnLinks::after(traces);
+    keep_only(&cable, &mut third, &[])?;
+    assert_eq!(link(&cable, "eth0v10"), None);
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "0");
+    Ok(())
+}
+
+#[test]
+fn one_of_ours_that_is_another_is_replaced() -> Result<()> {
+    let cable = Cable::new()?;
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &wanted())?;
+    let shape = Shape::Macvlan { mac: [2, 0, 0, 0, 0, 9], v6: true };
+    let other = Wanted { shape, ..wanted() };
+    make(&cable, &mut links, &other)?;
+    let made = link(&cable, "eth0v10").context("not there")?;
+    assert_eq!(made["address"], "02:00:00:00:00:09");
+    // With IPv6 addresses to come, it would talk to switches.
+    assert!(!made["flags"].to_string().contains("\"UP\""), "{made}");
+    assert_eq!(setting(&cable, "ipv6/conf/eth0v10/disable_ipv6")?, "0");
+    // Of an earlier life.
+    make(&cable, &mut OwnLinks::default(), &wanted())?;
+    assert_eq!(link(&cable, "eth0v10").context("not there")?["address"], MAC_TEXT);
+    Ok(())
+}
+
+#[test]
+fn one_of_somebody_else_is_left_alone() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("link add eth0v10 type veth peer name other")?;
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &wanted())?;
+    assert!(links.complaint("eth0v10").context("no word")?.contains("another interface"));
+    keep_only(&cable, &mut links, &[])?;
+    assert!(link(&cable, "eth0v10").is_some());
+    cable.here.ip("link del eth0v10")?;
+
+    // Just what is wanted, as keepalived or an operator makes it: used, and left as it was.
+    let make_it =
+        format!("link add eth0v10 link eth0 address {MAC_TEXT} type macvlan mode private");
+    cable.here.ip(&make_it)?;
+    make(&cable, &mut links, &wanted())?;
+    assert_eq!(links.complaint("eth0v10"), None);
+    assert!(links.traces(&[wanted()]).links.is_empty());
+    cable.here.ip("link set eth0v10 type macvlan mode source")?;
+    keep_only(&cable, &mut links, &[])?;
+    assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("private"));
+    Ok(())
+}
+
+/// A kernel without ipvlan says so, and one with it makes it.
+#[test]
+fn an_ipvlan_is_made_where_the_kernel_has_it() -> Result<()> {
+    let cable = Cable::new()?;
+    let source = Some(([192, 0, 2, 21].into(), 24));
+    let shape = Shape::Ipvlan { mode: Default::default(), source };
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &Wanted { shape, ..wanted() })?;
+    let Some(why) = links.complaint("eth0v10") else {
+        let made = link(&cable, "eth0v10").context("not there")?;
+        assert_eq!(made["linkinfo"]["info_kind"], "ipvlan", "{made}");
+        let shown = cable.here.ip("-o -4 addr show dev eth0v10")?;
+        assert!(shown.contains("192.0.2.21/24"), "{shown}");
+        keep_only(&cable, &mut links, &[])?;
+        assert_eq!(link(&cable, "eth0v10"), None);
+        return Ok(());
+    };
+    assert!(cable.here.ip("link add probe link eth0 type ipvlan mode l2").is_err(), "{why}");
+    assert!(why.contains("this kernel"), "{why}");
+    Ok(())
+}
+
+/// The hardware address that the other host finds for an address here, asked anew.
+fn answered(cable: &Cable, ip: Ipv4Addr) -> Result<Option<String>> {
+    cable.there.ip("neigh flush dev eth0")?;
+    cable.there.enter(|| {
+        UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", (ip, 9))?;
+        Ok(())
+    })?;
+    let shown = || {
+        let json = cable.there.ip(&format!("-j neigh show {ip} dev eth0")).ok()?;
+        let shown: Value = serde_json::from_str(&json).ok()?;
+        Some(shown.get(0)?["lladdr"].as_str()?.to_owned())
+    };
+    // An answer comes within a millisecond or not at all.
+    Ok(wait_until("an answer", SECOND / 2, || shown().is_some()).ok().and_then(|_| shown()))
+}
+
+/// The address is answered for while it is held, with the virtual MAC address and no other.
+#[test]
+fn it_hears_while_it_holds_an_address() -> Result<()> {
+    const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
+    let cable = Cable::new()?;
+    let wire = Capture::start(&cable.there, "eth0")?;
+    let (executor, _outcomes) = spawn(&cable)?;
+    let mut links = OwnLinks::default();
+    make(&cable, &mut links, &wanted())?;
+    for macvlan in links.news().made {
+        executor.made(macvlan);
+    }
+    let held = [VirtualAddress { device: "eth0v10".to_owned(), ..vip(250) }];
+    assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("source"));
+    for _ in 0..2 {
+        executor.send(add(1, &held));
+        executor.send(announce(1, &held, 1));
+        assert!(executor.flush(SECOND));
+        assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("private"));
+        assert_eq!(answered(&cable, VIP)?.as_deref(), Some(MAC_TEXT));
+        let host = answered(&cable, Ipv4Addr::new(192, 0, 2, 11))?;
+        assert_eq!(host.context("the host is silent")?, link(&cable, "eth0").unwrap()["address"]);
+        executor.send(remove(1, &held));
+        assert!(executor.flush(SECOND));
+        assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("source"));
+        assert_eq!(answered(&cable, VIP)?, None);
+    }
+    // Even where the address stays on it: it hears nothing.
+    cable.here.ip("addr add 192.0.2.250/24 dev eth0v10")?;
+    assert_eq!(answered(&cable, VIP)?, None);
+    let announced = wire.announcements(VIP);
+    assert!(announced.len() >= 2 && announced.iter().all(|(_, mac)| *mac == MAC), "{announced:?}");
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The interfaces that instances make for themselves.
+
+use vrrp_proto::Slot;
+
+use super::service::Service;
+use crate::config::model::{Instance, OwnLinkKind};
+use crate::net::addr::PROTOCOL;
+use crate::net::own_link::{Shape, Wanted};
+
+/// The interfaces that an instance makes for itself.
+pub(super) fn wanted(instance: &Instance) -> Vec<Wanted> {
+    let Some(link) = &instance.own_link else { return Vec::new() };
+    let held = || instance.addresses.iter().chain(&instance.excluded);
+    let shape = match link.kind {
+        OwnLinkKind::Macvlan(mac) => {
+            let v6 = held().any(|address| address.device == link.name && address.ip.is_ipv6());
+            Shape::Macvlan { mac, v6 }
+        }
+        OwnLinkKind::Ipvlan { source, mode } => Shape::Ipvlan { mode, source },
+    };
+    vec![Wanted { name: link.name.clone(), base: instance.interface.clone(), shape }]
+}
+
+impl Service {
+    /// Makes what an instance wants and has not, where its own interface is there. Says whether it has
+    /// all. `note`: first in the ledger.
+    pub(super) fn make_own_links(&mut self, slot: Slot, note: bool) -> bool {
+        let Some(running) = self.running.get_mut(&slot) else { return false };
+        let wanted = wanted(&running.instance);
+        let missing: Vec<&Wanted> =
+            wanted.iter().filter(|one| !self.own_links.is_there(one, &self.host)).collect();
+        if missing.is_empty() {
+            return true;
+        }
+        for one in &missing {
+            self.own_links.look(one, &self.host);
+        }
+        running.traces = self.own_links.traces(&wanted);
+        if note {
+            self.life.note(slot, running, &self.host, &self.own);
+        }
+        for one in missing {
+            self.own_links.make(one, &mut self.host);
+        }
+        self.tell_own_links();
+        wanted.iter().all(|one| self.own_links.is_there(one, &self.host))
+    }
+
+    /// Removes what no instance wants any more, once its addresses are off.
+    pub(super) fn tidy_own_links(&mut self) {
+        let all: Vec<Wanted> =
+            self.running.values().flat_map(|running| wanted(&running.instance)).collect();
+        let in_use = |one: &Wanted| {
+            let link = self.host.by_name(&one.name);
+            link.is_some_and(|link| link.addresses.iter().any(|a| a.proto == PROTOCOL))
+        };
+        self.own_links.keep_only(&all, in_use);
+        self.tell_own_links();
+        if !self.own_links.waits() {
+            self.life.forget_earlier();
+        }
+    }
+
+    /// Removes all, and puts back what was changed for them.
+    pub(super) fn end_own_links(&mut self) {
+        self.own_links.keep_only(&[], |_| false);
+    }
+
+    fn tell_own_links(&mut self) {
+        let news = self.own_links.news();
+        for index in news.gone {
+            self.executor.unmade(index);
+        }
+        for macvlan in news.made {
+            self.executor.made(macvlan);
+        }
+    }
+}

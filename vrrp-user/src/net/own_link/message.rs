@@ -1,0 +1,235 @@
+//! The kernel's messages about interfaces that an instance makes for itself. Pure.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+};
+
+use crate::config::model::IpvlanMode;
+use crate::transmit::Mac;
+
+/// What an interface of an instance's own is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A macvlan with this MAC address.
+    Macvlan {
+        /// The MAC address, mostly the virtual router's.
+        mac: Mac,
+        /// It is to have IPv6 addresses.
+        v6: bool,
+    },
+    /// An ipvlan in layer 2, which has its base's MAC address.
+    Ipvlan {
+        /// How those on one base reach each other.
+        mode: IpvlanMode,
+        /// The address it has all the time, with its prefix length.
+        source: Option<(IpAddr, u8)>,
+    },
+}
+
+/// What is said about an interface in `ip link`, and by which a later life knows it for ours.
+pub(super) fn mark(base: &str) -> String {
+    format!("xvrrp on {base}")
+}
+
+/// Makes an interface on top of the one with the index `base`. It is down, and a macvlan is deaf.
+pub(super) fn create(name: &str, base: u32, shape: &Shape) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    let attributes = &mut message.attributes;
+    attributes.push(LinkAttribute::IfName(name.to_owned()));
+    attributes.push(LinkAttribute::Link(base));
+    match shape {
+        Shape::Macvlan { mac, .. } => {
+            attributes.push(LinkAttribute::Address(mac.to_vec()));
+            attributes.push(macvlan(false));
+        }
+        Shape::Ipvlan { mode, .. } => attributes.push(ipvlan(*mode)),
+    }
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// Sets the mark on the interface of that name.
+pub(super) fn set_mark(name: &str, base: &str) -> RouteNetlinkMessage {
+    named(name, LinkAttribute::IfAlias(mark(base)))
+}
+
+/// Keeps the kernel from giving the interface of that name a link-local address made of its MAC address:
+/// all routers of the virtual one would have the same (RFC 9568 §7.4).
+pub(super) fn no_addresses_of_its_own(name: &str) -> RouteNetlinkMessage {
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let spec = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+    named(name, spec)
+}
+
+/// Puts an interface into a group.
+pub(super) fn set_group(index: u32, group: u32) -> RouteNetlinkMessage {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Group(group));
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// Removes all interfaces of a group at once: each alone would take the kernel 20 ms.
+pub(super) fn remove_group(group: u32) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    RouteNetlinkMessage::DelLink(message)
+}
+
+/// Removes an interface.
+pub(super) fn remove(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(at(index))
+}
+
+/// Sets an interface up or down.
+pub(super) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
+    let mut message = at(index);
+    message.header.change_mask = LinkFlags::Up;
+    if up {
+        message.header.flags = LinkFlags::Up;
+    }
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// Has a macvlan hear what comes for its MAC address, or nothing at all.
+///
+/// The mode `source` hears only whom it is told to, and that is nobody: what comes for the MAC address
+/// is then somebody else's for the base, which drops it. Unlike setting the interface down this takes the
+/// kernel microseconds, and routes and rules on it stay.
+pub(super) fn set_hearing(index: u32, hears: bool) -> RouteNetlinkMessage {
+    let mut message = at(index);
+    message.attributes.push(macvlan(hears));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+fn at(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn named(name: &str, attribute: LinkAttribute) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned()), attribute];
+    RouteNetlinkMessage::SetLink(message)
+}
+
+fn macvlan(hears: bool) -> LinkAttribute {
+    let mode = if hears { MacVlanMode::Private } else { MacVlanMode::Source };
+    let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]);
+    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(data)])
+}
+
+fn ipvlan(mode: IpvlanMode) -> LinkAttribute {
+    let data = vec![InfoIpVlan::Mode(IpVlanMode::L2), InfoIpVlan::Flags(flags(mode))];
+    let data = InfoData::IpVlan(data);
+    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::IpVlan), LinkInfo::Data(data)])
+}
+
+fn flags(mode: IpvlanMode) -> IpVlanFlags {
+    match mode {
+        IpvlanMode::Bridge => IpVlanFlags::empty(),
+        IpvlanMode::Private => IpVlanFlags::Private,
+        IpvlanMode::Vepa => IpVlanFlags::Vepa,
+    }
+}
+
+/// An interface as far as it matters whether it is one of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) index: u32,
+    pub(super) name: String,
+    base: u32,
+    mac: Vec<u8>,
+    alias: String,
+    pub(super) group: u32,
+    kind: Option<InfoKind>,
+    hears: Option<MacVlanMode>,
+    ipvlan: Option<(IpVlanMode, IpVlanFlags)>,
+}
+
+/// What an interface is that has the name of one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It is that one; `ours`: an earlier life of ours made it.
+    Same { ours: bool },
+    /// An earlier life of ours made it, but it is another.
+    Stale,
+    /// Somebody else's.
+    Foreign,
+}
+
+impl Seen {
+    pub(super) fn read(message: &LinkMessage) -> Self {
+        let mut seen = Self { index: message.header.index, ..Self::default() };
+        for attribute in &message.attributes {
+            if let LinkAttribute::IfName(name) = attribute {
+                seen.name.clone_from(name);
+            } else if let LinkAttribute::Link(base) = attribute {
+                seen.base = *base;
+            } else if let LinkAttribute::Address(mac) = attribute {
+                seen.mac.clone_from(mac);
+            } else if let LinkAttribute::IfAlias(alias) = attribute {
+                seen.alias.clone_from(alias);
+            } else if let LinkAttribute::Group(group) = attribute {
+                seen.group = *group;
+            } else if let LinkAttribute::LinkInfo(info) = attribute {
+                seen.read_info(info);
+            }
+        }
+        seen
+    }
+
+    fn read_info(&mut self, info: &[LinkInfo]) {
+        for info in info {
+            if let LinkInfo::Kind(kind) = info {
+                self.kind = Some(kind.clone());
+            } else if let LinkInfo::Data(InfoData::MacVlan(data)) = info {
+                for info in data {
+                    if let InfoMacVlan::Mode(mode) = info {
+                        self.hears = Some(*mode);
+                    }
+                }
+            } else if let LinkInfo::Data(InfoData::IpVlan(data)) = info {
+                let (mut mode, mut flags) = (IpVlanMode::L2, IpVlanFlags::empty());
+                for info in data {
+                    if let InfoIpVlan::Mode(is) = info {
+                        mode = *is;
+                    } else if let InfoIpVlan::Flags(are) = info {
+                        flags = *are;
+                    }
+                }
+                self.ipvlan = Some((mode, flags));
+            }
+        }
+    }
+
+    /// Whether an earlier life of ours made it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.alias.starts_with(&mark(""))
+    }
+
+    /// Says what this is to somebody who wants such an interface on `base`.
+    ///
+    /// The index of the base is not asked for where the mark names it: on top of a macvlan the kernel
+    /// uses what is below that.
+    pub(super) fn fits(&self, base: (&str, u32), shape: &Shape) -> Fit {
+        let ours = self.is_ours();
+        let on = if ours { self.alias == mark(base.0) } else { self.base == base.1 };
+        let is = match shape {
+            Shape::Macvlan { mac, .. } => {
+                self.kind == Some(InfoKind::MacVlan)
+                    && self.mac == *mac
+                    && matches!(self.hears, Some(MacVlanMode::Private | MacVlanMode::Source))
+            }
+            Shape::Ipvlan { mode, .. } => self.ipvlan == Some((IpVlanMode::L2, flags(*mode))),
+        };
+        match (on && is, ours) {
+            (true, ours) => Fit::Same { ours },
+            (false, true) => Fit::Stale,
+            (false, false) => Fit::Foreign,
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Interfaces that instances make for themselves: a macvlan with the virtual MAC address (`use_vmac`,
+//! RFC 9568 §7.3), or an ipvlan (`use_ipvlan`).
+//!
+//! An instance's addresses go on its own interface. That hears nothing while its router is not Active
+//! ([`Hearing`], on the effects thread), so that a Backup never answers for the virtual MAC address
+//! (RFC 9568 §6.4.2). Adverts don't pass it: they are frames of our own and leave by the base, with the
+//! virtual MAC address in them; and they are heard there, before the kernel would hand them on.
+//!
+//! So that an address is answered for with the virtual MAC address alone, and the host's own with the
+//! base's alone, each of the two answers for its own addresses only (`arp_ignore`), and the base never
+//! names an address of the other as the sender of its requests (`arp_announce`). What was changed at the
+//! base is put back with the last interface on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::link::LinkMessage;
+use tracing::{error, info, warn};
+use vrrp_proto::VirtualAddress;
+
+use super::addr::Addresses;
+use super::monitor::Change;
+use super::netlink::{Netlink, Refusal};
+use super::sysctl::Key;
+use super::table::{Snapshot, read_link};
+use crate::transmit::Mac;
+
+mod hearing;
+mod kernel;
+mod message;
+
+pub(super) use hearing::Hearing;
+use kernel::{ask, open, remove};
+pub(crate) use kernel::{deafen, undo};
+pub use message::Shape;
+use message::{Fit, Seen};
+
+/// An interface that an instance wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// The name of the interface it is on top of.
+    pub base: String,
+    /// What it is.
+    pub shape: Shape,
+}
+
+/// A macvlan that is there, as the thread that moves addresses has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Macvlan {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The name of the interface below it.
+    pub base: String,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// It is to have IPv6 addresses.
+    pub v6: bool,
+}
+
+impl Traces {
+    /// Nothing is left to be undone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.settings.is_empty()
+    }
+}
+
+impl Made {
+    fn macvlan(&self) -> Option<Macvlan> {
+        let Shape::Macvlan { mac, v6 } = self.wanted.shape else { return None };
+        let Wanted { name, base, .. } = self.wanted.clone();
+        Some(Macvlan { index: self.index, name, base, mac, v6 })
+    }
+}
+
+/// What has to be undone when whoever did it is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// The names of interfaces that were made, or are about to be.
+    pub links: Vec<String>,
+    /// Settings of others that were changed, or are about to be.
+    pub settings: Vec<Before>,
+}
+
+/// A setting of an interface that was changed, as it was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The interface's name.
+    pub device: String,
+    /// Its index.
+    pub index: u32,
+    /// Which setting.
+    pub(crate) key: Key,
+    /// Its value before.
+    pub value: u32,
+}
+
+/// One that is there.
+#[derive(Clone, Debug)]
+struct Made {
+    wanted: Wanted,
+    index: u32,
+    base: u32,
+    /// We made it, now or in an earlier life: it goes with us.
+    ours: bool,
+}
+
+/// What the thread that moves addresses has not been told yet.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Macvlans that are new, or have changed.
+    pub made: Vec<Macvlan>,
+    /// The indexes of those that are gone.
+    pub gone: Vec<u32>,
+}
+
+/// The interfaces made so far, and what was changed for them. On the service thread.
+#[derive(Debug, Default)]
+pub struct OwnLinks {
+    netlink: Option<Netlink>,
+    made: BTreeMap<String, Made>,
+    /// What an earlier life made.
+    earlier: BTreeSet<String>,
+    /// Settings of bases as they were, by name, index and key.
+    before: BTreeMap<(String, u32, Key), u32>,
+    /// What is wrong with each that can't be had: said once.
+    complaints: BTreeMap<String, String>,
+    news: News,
+    /// One that nobody wants any more is still there.
+    waits: bool,
+}
+
+impl OwnLinks {
+    /// None yet, but for what an earlier life made and changed.
+    pub fn after(earlier: Traces) -> Self {
+        let before = earlier.settings.into_iter();
+        Self {
+            earlier: earlier.links.into_iter().collect(),
+            before: before.map(|b| ((b.device, b.index, b.key), b.value)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Says whether there is such an interface as is wanted.
+    pub fn is_there(&self, wanted: &Wanted, host: &Snapshot) -> bool {
+        let base = host.by_name(&wanted.base).map(|base| base.ifindex);
+        let there = host.by_name(&wanted.name).map(|link| link.ifindex);
+        self.made.get(&wanted.name).is_some_and(|made| {
+            made.wanted == *wanted && Some(made.base) == base && Some(made.index) == there
+        })
+    }
+
+    /// Why there is no interface of that name.
+    pub fn complaint(&self, name: &str) -> Option<&str> {
+        self.complaints.get(name).map(String::as_str)
+    }
+
+    /// Looks up, before anything is changed at a base, how that is now.
+    pub fn look(&mut self, wanted: &Wanted, host: &Snapshot) {
+        let Some(base) = host.by_name(&wanted.base) else { return };
+        if matches!(wanted.shape, Shape::Ipvlan { .. }) {
+            return;
+        }
+        for key in Key::KEPT {
+            let place = (base.name.clone(), base.ifindex, key);
+            if !self.before.contains_key(&place)
+                && let Ok(value) = key.read(&base.name)
+            {
+                self.before.insert(place, value);
+            }
+        }
+    }
+
+    /// What [`OwnLinks::make`] does for these, as far as somebody has to undo it.
+    pub fn traces(&self, wanted: &[Wanted]) -> Traces {
+        let is_ours = |name: &String| self.made.get(name).is_none_or(|made| made.ours);
+        let links = wanted.iter().map(|wanted| wanted.name.clone()).filter(is_ours).collect();
+        let bases: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.base.as_str()).collect();
+        let before = self.before.iter().filter(|((device, ..), _)| bases.contains(device.as_str()));
+        let settings = before.map(|((device, index, key), value)| Before {
+            device: device.clone(),
+            index: *index,
+            key: *key,
+            value: *value,
+        });
+        Traces { links, settings: settings.collect() }
+    }
+
+    /// Makes an interface, or takes over the one that is there. Where that can't be done, it says why,
+    /// once. The host as it is known takes in what is new.
+    pub fn make(&mut self, wanted: &Wanted, host: &mut Snapshot) {
+        let Some(base) = host.by_name(&wanted.base).map(|base| base.ifindex) else { return };
+        if self.is_there(wanted, host) {
+            return;
+        }
+        if let Some(old) = self.made.get(&wanted.name).filter(|old| old.ours) {
+            // Of another kind, or on top of an interface that is no longer the one of that name.
+            if old.base != base || !is_like(&old.wanted.shape, &wanted.shape) {
+                self.news.gone.push(old.index);
+                self.replace(&wanted.name);
+                self.made.remove(&wanted.name);
+            }
+        }
+        match self.try_make(wanted, base) {
+            Ok((index, ours, message)) => {
+                if self.complaints.remove(&wanted.name).is_some() {
+                    info!("{}: it can be used now", wanted.name);
+                }
+                let made = Made { wanted: wanted.clone(), index, base, ours };
+                self.news.made.extend(made.macvlan());
+                let old = self.made.insert(wanted.name.clone(), made);
+                self.news.gone.extend(old.map(|old| old.index).filter(|old| *old != index));
+                // The one before it may not be seen to be gone yet.
+                host.interfaces.retain(|of, link| *of == index || link.name != wanted.name);
+                let mut now = read_link(&message);
+                if let Some(before) = host.interfaces.get(&index) {
+                    now.addresses.clone_from(&before.addresses);
+                }
+                host.follow(&Change::Link(now));
+            }
+            Err(why) => {
+                self.made.remove(&wanted.name);
+                if self.complaints.get(&wanted.name) != Some(&why) {
+                    error!("{} on {} can't be used: {why}", wanted.name, wanted.base);
+                    self.complaints.insert(wanted.name.clone(), why);
+                }
+            }
+        }
+    }
+
+    /// Its index, whether it is ours, and the kernel's description of it.
+    fn try_make(&mut self, wanted: &Wanted, base: u32) -> Result<(u32, bool, LinkMessage), String> {
+        let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
+        let found = ask(netlink, &wanted.name).map_err(|error| error.to_string())?;
+        let found = found.map(|message| Seen::read(&message));
+        let fit = found.map(|seen| seen.fits((&wanted.base, base), &wanted.shape));
+        let mut ours = true;
+        match fit {
+            Some(Fit::Same { ours: by_us }) => ours = by_us,
+            Some(Fit::Foreign) => {
+                return Err(
+                    "there is another interface of that name, which is left alone".to_owned()
+                );
+            }
+            Some(Fit::Stale) => {
+                self.replace(&wanted.name);
+                self.create(wanted, base)?;
+            }
+            None => self.create(wanted, base)?,
+        }
+        self.set_up(wanted);
+        let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
+        let message = ask(netlink, &wanted.name).map_err(|error| error.to_string())?;
+        let message = message.ok_or_else(|| "it is gone".to_owned())?;
+        let index = message.header.index;
+        self.finish(wanted, index)?;
+        Ok((index, ours, message))
+    }
+
+    fn create(&mut self, wanted: &Wanted, base: u32) -> Result<(), String> {
+        let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
+        let create = message::create(&wanted.name, base, &wanted.shape);
+        let refused = |Refusal { errno, text }: Refusal| match (errno, text) {
+            (Errno::EOPNOTSUPP, _) => "this kernel has no interfaces of that kind".to_owned(),
+            (errno, None) => errno.desc().to_owned(),
+            (errno, Some(text)) => format!("{} ({text})", errno.desc()),
+        };
+        let one = |answers: Vec<Result<(), Refusal>>| answers.into_iter().find_map(Result::err);
+        let made = netlink.execute(vec![create], NLM_F_CREATE | NLM_F_EXCL);
+        if let Some(refusal) = one(made.map_err(|error| error.to_string())?) {
+            return Err(refused(refusal));
+        }
+        info!("{} made on {}", wanted.name, wanted.base);
+        // Where the host has no IPv6, the second is refused, and there is nothing to prevent.
+        let more = vec![
+            message::set_mark(&wanted.name, &wanted.base),
+            message::no_addresses_of_its_own(&wanted.name),
+        ];
+        netlink.execute(more, 0).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Sets what it and its base need, before it can hear anything.
+    fn set_up(&mut self, wanted: &Wanted) {
+        let name = wanted.name.as_str();
+        // The first address of a network does not take the others with it.
+        set(Key::PromoteSecondaries, name, 1);
+        set(Key::AcceptRa, name, 0);
+        let Shape::Macvlan { v6, .. } = wanted.shape else { return };
+        // Without an IPv6 address it has nothing to say over IPv6 either.
+        set(Key::DisableIpv6, name, u32::from(!v6));
+        set(Key::ArpIgnore, name, 1);
+        // The way back to a client leads out of the base, so a strict look at it would refuse all. The
+        // kernel takes the larger of this and the value for all interfaces.
+        if ["all", name].iter().any(|device| Key::RpFilter.read(device).is_ok_and(|now| now == 1)) {
+            set(Key::RpFilter, name, 2);
+        }
+        let base = wanted.base.as_str();
+        for key in Key::KEPT {
+            if let Some(value) =
+                at_bases(key).filter(|value| key.read(base).is_ok_and(|now| now < *value))
+            {
+                set(key, base, value);
+            }
+        }
+        if ["all", name].iter().any(|device| Key::ArpFilter.read(device).is_ok_and(|on| on != 0)) {
+            warn!("{name} will answer no ARP request while arp_filter is set for it or for all");
+        }
+    }
+
+    /// What is there from the beginning: an interface that hears nothing is up all the time, so that
+    /// routes and rules of others can name it. One with IPv6 addresses is not: as it loses them, it would
+    /// tell the switches so, from the MAC address that is another router's by then.
+    fn finish(&mut self, wanted: &Wanted, index: u32) -> Result<(), String> {
+        if matches!(wanted.shape, Shape::Macvlan { v6: true, .. }) {
+            return Ok(());
+        }
+        let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
+        let answers = netlink.execute(vec![message::set_up(index, true)], 0);
+        let answers = answers.map_err(|error| error.to_string())?;
+        if let Some(Err(refusal)) = answers.into_iter().next() {
+            return Err(format!("it does not come up: {}", refusal.errno.desc()));
+        }
+        let Shape::Ipvlan { source: Some((ip, prefix)), .. } = wanted.shape else { return Ok(()) };
+        let address = VirtualAddress::new(ip, prefix, wanted.name.as_str());
+        let mut host = Addresses::open().map_err(|error| error.to_string())?;
+        match host.add([&address], |_| Some(index)).into_iter().next() {
+            Some(Err(error)) => Err(format!("{ip}/{prefix} can't be put on it: {error}")),
+            Some(Ok(_)) | None => Ok(()),
+        }
+    }
+
+    /// Removes what nobody wants any more, unless it is still `in_use`, and puts back what was changed
+    /// for it.
+    pub fn keep_only(&mut self, wanted: &[Wanted], in_use: impl Fn(&Wanted) -> bool) {
+        let mut names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+        let mut bases: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.base.as_str()).collect();
+        let waiting = self.made.values().map(|made| &made.wanted);
+        let waiting = waiting.filter(|one| !names.contains(one.name.as_str()) && in_use(one));
+        let waiting: Vec<Wanted> = waiting.cloned().collect();
+        self.waits = !waiting.is_empty();
+        names.extend(waiting.iter().map(|one| one.name.as_str()));
+        bases.extend(waiting.iter().map(|one| one.base.as_str()));
+        let mut ours = std::mem::take(&mut self.earlier);
+        let (mut others, mut gone) = (Vec::new(), Vec::new());
+        self.made.retain(|name, made| {
+            let stays = names.contains(name.as_str());
+            if !stays {
+                gone.push(made.index);
+            }
+            if !stays && made.ours {
+                ours.insert(name.clone());
+            } else if !stays && matches!(made.wanted.shape, Shape::Macvlan { .. }) {
+                others.push(message::set_hearing(made.index, true));
+            }
+            stays
+        });
+        self.news.gone.extend(gone);
+        ours.retain(|name| !names.contains(name.as_str()));
+        self.complaints.retain(|name, _| names.contains(name.as_str()));
+        if !(ours.is_empty() && others.is_empty()) {
+            let done = open(&mut self.netlink).and_then(|netlink| {
+                // As it was found.
+                netlink.execute(others, 0)?;
+                remove(netlink, |seen| ours.contains(&seen.name))
+            });
+            if let Err(error) = done {
+                warn!("Interfaces of ours can't be removed: {error}");
+            }
+        }
+        let unused = |(device, ..): &&(String, u32, Key)| !bases.contains(device.as_str());
+        for place in self.before.keys().filter(unused).cloned().collect::<Vec<_>>() {
+            if let Some(value) = self.before.remove(&place) {
+                let (device, index, key) = place;
+                put_back(&Before { device, index, key, value });
+            }
+        }
+    }
+
+    /// Says whether something is still in use that nobody wants.
+    pub const fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// What is new since this was asked last.
+    pub fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Removes one of ours at once, since another is to have its name.
+    fn replace(&mut self, name: &str) {
+        let removed = open(&mut self.netlink)
+            .and_then(|netlink| remove(netlink, |seen: &Seen| seen.name == name));
+        if let Err(error) = removed {
+            warn!("{name} can't be removed: {error}");
+        }
+    }
+}
+
+/// Puts a setting back, unless somebody else has set it meanwhile.
+fn put_back(before: &Before) {
+    let Before { device, index, key, value } = before;
+    let same = if_nametoindex(device.as_str()) == Ok(*index);
+    if !same || key.read(device).is_ok_and(|now| Some(now) != at_bases(*key)) {
+        return;
+    }
+    if let Err(error) = key.write(device, *value) {
+        warn!("{device}: {key} can't be put back to {value}: {error}");
+    }
+}
+
+/// What a setting of a base becomes, where it is less.
+fn at_bases(key: Key) -> Option<u32> {
+    match key {
+        // Only for addresses of its own.
+        Key::ArpIgnore => Some(1),
+        // Only with addresses of its own.
+        Key::ArpAnnounce => Some(2),
+        Key::ArpFilter
+        | Key::RpFilter
+        | Key::PromoteSecondaries
+        | Key::AcceptRa
+        | Key::DisableIpv6 => None,
+    }
+}
+
+/// Sets a setting that has another value; says where it can't.
+fn set(key: Key, device: &str, value: u32) {
+    if key.read(device).is_ok_and(|now| now != value)
+        && let Err(error) = key.write(device, value)
+    {
+        warn!("{device}: {key} can't be set to {value}: {error}");
+    }
+}
+
+/// Whether one can become the other as it is.
+fn is_like(one: &Shape, other: &Shape) -> bool {
+    match (one, other) {
+        (Shape::Macvlan { mac: one, .. }, Shape::Macvlan { mac: other, .. }) => one == other,
+        _ => one == other,
+    }
+}
