@@ -4,6 +4,7 @@ mod deaf;
 mod duplicates;
 mod ending;
 mod exits;
+mod flapping;
 mod lost;
 mod moving;
 mod priority;

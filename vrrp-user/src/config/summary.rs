@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use vrrp_common::time;
+use vrrp_common::{time, wire};
+use vrrp_proto::settings::Delays;
 
-use super::model::{Config, Instance};
+use super::model::{Auth, Config, Destination, Instance, OwnLinkKind, Peer, Unicast};
 use super::suggest::shown;
 use super::value::said;
 use super::{Loaded, Unstartable};
@@ -22,13 +23,24 @@ pub(super) fn summary(loaded: &Loaded) -> String {
     }
     let mut out = String::new();
     for instance in instances {
-        line(&mut out, &format!("{}: {}", shown(&instance.name), work(instance)));
-        for (device, addresses) in by_device(instance) {
-            line(&mut out, &format!("    on {}: {}", shown(device), some_of(&addresses)));
-        }
+        out += &describe(instance);
     }
     for one in refused {
         line(&mut out, &format!("{}: not run: {}", shown(&one.name), one.reason));
+    }
+    out
+}
+
+/// What will be run of an instance: a line of how, lines for what is unusual, one for each interface with
+/// addresses.
+pub(super) fn describe(instance: &Instance) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("{}: {}", shown(&instance.name), work(instance)));
+    for detail in details(instance) {
+        line(&mut out, &format!("    {detail}"));
+    }
+    for (device, addresses) in by_device(instance) {
+        line(&mut out, &format!("    on {}: {}", shown(device), some_of(&addresses)));
     }
     out
 }
@@ -49,13 +61,84 @@ pub(crate) fn work(instance: &Instance) -> String {
     )
 }
 
+/// What is other than usual, a line each.
+fn details(instance: &Instance) -> Vec<String> {
+    let accept = (!instance.accept).then(|| {
+        "the addresses answer to nobody, ping included: they are there to route by".to_owned()
+    });
+    let delays = instance.link_delays;
+    let settled = (delays != Delays::default()).then(|| {
+        let (down, up) = (said(delays.down), said(delays.up));
+        format!("{} counts as down after {down}, as up after {up}", shown(&instance.interface))
+    });
+    let header = matches!(instance.auth, Some(Auth::Ah(_)))
+        .then(|| "adverts carry an authentication header (AH)".to_owned());
+    let lines = [way(instance), own_link(instance), header, accept, settled];
+    lines.into_iter().flatten().collect()
+}
+
+/// Where adverts go and where they come from.
+fn way(instance: &Instance) -> Option<String> {
+    let source = instance.source.map(|source| {
+        let fault = if instance.track_source { " (a fault while no interface has it)" } else { "" };
+        format!(" from {source}{fault}")
+    });
+    let to = match &instance.destination {
+        Destination::Group(group) if *group == wire::group(instance.family) => None,
+        Destination::Group(group) => Some(group.to_string()),
+        Destination::Peers(unicast) => Some(peers(unicast)),
+    };
+    let strangers = match &instance.destination {
+        Destination::Peers(unicast) if unicast.check_source => "; those of others are refused",
+        Destination::Peers(_) | Destination::Group(_) => "",
+    };
+    if to.is_none() && source.is_none() {
+        return None;
+    }
+    let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
+    Some(format!("adverts go{to}{}{strangers}", source.unwrap_or_default()))
+}
+
+fn peers(unicast: &Unicast) -> String {
+    if unicast.peers.is_empty() {
+        let fault = if unicast.fault_no_peer { ", which is a fault" } else { "" };
+        return format!("nobody{fault}");
+    }
+    let one = |peer: &Peer| match (peer.min_ttl, peer.max_ttl) {
+        (0, u8::MAX) => peer.address.to_string(),
+        (least, most) => format!("{} (theirs with TTL {least} to {most})", peer.address),
+    };
+    let peers: Vec<String> = unicast.peers.iter().map(one).collect();
+    let ttl =
+        if unicast.ttl == wire::TTL { String::new() } else { format!(", TTL {}", unicast.ttl) };
+    format!("{}{ttl}", some_of(&peers))
+}
+
+fn own_link(instance: &Instance) -> Option<String> {
+    let link = instance.own_link.as_ref()?;
+    let (name, base) = (shown(&link.name), shown(&instance.interface));
+    let kind = match &link.kind {
+        OwnLinkKind::Macvlan(mac) => {
+            let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("macvlan {}", mac.join(":"))
+        }
+        OwnLinkKind::Ipvlan { source: Some((ip, prefix)), .. } => format!("ipvlan {ip}/{prefix}"),
+        OwnLinkKind::Ipvlan { source: None, .. } => "ipvlan".to_owned(),
+    };
+    let by = if link.send_on_base { &base } else { &name };
+    Some(format!("makes {name} ({kind}) on {base}; adverts leave by {by}"))
+}
+
 /// The addresses as they will be held, in the order of the file.
 fn by_device(instance: &Instance) -> BTreeMap<&str, Vec<String>> {
     let mut devices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    // Those of the instance's interface are on the one that it makes on top of it.
+    let own = instance.own_link.as_ref().map(|link| &link.name);
     let excluded = instance.excluded.iter().map(|address| (address, " (not in the adverts)"));
     for (address, note) in instance.addresses.iter().map(|address| (address, "")).chain(excluded) {
         let text = format!("{}/{}{note}", address.ip, address.prefix);
-        devices.entry(&address.device).or_default().push(text);
+        let device = own.filter(|_| address.device == instance.interface);
+        devices.entry(device.unwrap_or(&address.device)).or_default().push(text);
     }
     devices
 }

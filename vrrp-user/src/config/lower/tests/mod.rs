@@ -6,6 +6,7 @@ mod options;
 mod own_link;
 mod pending;
 mod strict;
+mod summary;
 mod unicast;
 
 use super::super::diag::{Code, Diag, Lines, Severity};
