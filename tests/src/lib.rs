@@ -18,6 +18,7 @@ pub mod inject;
 pub mod lab;
 pub mod netns;
 pub mod packet;
+pub mod ping;
 pub mod probe;
 pub mod process;
 pub mod status;

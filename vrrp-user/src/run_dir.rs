@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+/// The run directory where none is named.
+pub const DEFAULT: &str = "/run/xvrrp";
 /// How long a lock is waited for: a killed process holds it for some 100 ms more, while the kernel
 /// takes it apart.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The running daemon where something fails, moves or is missing under it.
 
+mod accept;
 mod deaf;
 mod duplicates;
 mod ending;

@@ -4,6 +4,7 @@ mod addresses;
 mod announcements;
 mod batch;
 mod claims;
+mod firewall;
 mod frames;
 mod leases;
 mod leftovers;

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::model::Datapath;
 use crate::daemon::{self, Options, RunError};
 use crate::guardian::channel::Keeper;
-use crate::{config, control, guardian, log, status, track};
+use crate::{config, control, guardian, log, run_dir, status, track};
 
 mod release;
 
@@ -70,7 +70,7 @@ struct Run {
     #[arg(long, value_enum)]
     datapath: Option<PathName>,
     /// Where the lock and the control socket are
-    #[arg(long, value_name = "DIR", default_value = "/run/xvrrp")]
+    #[arg(long, value_name = "DIR", default_value = run_dir::DEFAULT)]
     run_dir: PathBuf,
     /// This is the worker of a guardian
     #[arg(long, hide = true)]
@@ -80,7 +80,7 @@ struct Run {
 #[derive(Debug, Args)]
 struct Left {
     /// The run directory of the daemon that is gone
-    #[arg(long, value_name = "DIR", default_value = "/run/xvrrp")]
+    #[arg(long, value_name = "DIR", default_value = run_dir::DEFAULT)]
     run_dir: PathBuf,
 }
 
@@ -90,7 +90,7 @@ struct Ask {
     #[arg(long)]
     json: bool,
     /// The run directory of the daemon to ask
-    #[arg(long, value_name = "DIR", default_value = "/run/xvrrp")]
+    #[arg(long, value_name = "DIR", default_value = run_dir::DEFAULT)]
     run_dir: PathBuf,
 }
 

@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::ledger::release::{Released, release, undo};
+use crate::ledger::release::{release, undo};
 use crate::ledger::{self, Entry, Table};
+use crate::net::firewall;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sys::clock::now;
 
@@ -16,16 +17,15 @@ const NO_PERMISSION: u8 = 4;
 /// Gives up what the daemon of a run directory has left, says what, and gives the code to end with.
 pub(super) fn main(run_dir: &Path) -> ExitCode {
     match left(run_dir) {
-        Ok(released) if released.is_empty() => {
+        Ok(left) if left.lines.is_empty() => {
             println!("xvrrp: nothing was left");
             ExitCode::SUCCESS
         }
-        Ok(released) => {
-            for one in &released {
-                println!("xvrrp: {one}");
+        Ok(left) => {
+            for line in &left.lines {
+                println!("xvrrp: {line}");
             }
-            let failed = released.iter().any(|one| !one.failed.is_empty());
-            if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            if left.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             eprintln!("xvrrp: {error}");
@@ -36,24 +36,46 @@ pub(super) fn main(run_dir: &Path) -> ExitCode {
     }
 }
 
-fn left(run_dir: &Path) -> Result<Vec<Released>, RunDirError> {
+/// What was done, a line each, and whether something could not be.
+#[derive(Debug, Default)]
+struct Left {
+    lines: Vec<String>,
+    failed: bool,
+}
+
+fn left(run_dir: &Path) -> Result<Left, RunDirError> {
     let path = ledger::path(run_dir);
     let failed = |error| RunDirError::Io { path: path.clone(), error };
     let file = match File::options().read(true).write(true).open(&path) {
-        Ok(file) => file,
+        Ok(file) => Some(file),
         // A daemon that ended in order has left none. Nothing is made where nothing is.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),
     };
+    let mut left = Left::default();
+    if file.is_none() && !firewall::may_be_left(run_dir) {
+        return Ok(left);
+    }
     // While this is held no daemon starts, and as long as one lives it can't be had.
     let _held = RunDir::take(run_dir)?;
-    let Some(table) = Table::attach(file).map_err(failed)? else { return Ok(Vec::new()) };
-    let entries: Vec<Entry> = table.entries().collect();
-    let released = release(&table, &entries, table.alive(), now());
-    undo(&table).map_err(failed)?;
-    if released.iter().all(|one| one.failed.is_empty()) {
-        // Where it stays, every router in it is marked.
-        let _ = std::fs::remove_file(&path);
+    if let Some(table) = file.map(Table::attach).transpose().map_err(failed)?.flatten() {
+        let entries: Vec<Entry> = table.entries().collect();
+        let released = release(&table, &entries, table.alive(), now());
+        undo(&table).map_err(failed)?;
+        left.failed = released.iter().any(|one| !one.failed.is_empty());
+        left.lines = released.iter().map(ToString::to_string).collect();
+        if !left.failed {
+            // Where it stays, every router in it is marked.
+            let _ = std::fs::remove_file(&path);
+        }
     }
-    Ok(released)
+    match firewall::clear(run_dir) {
+        Ok(false) => {}
+        Ok(true) => left.lines.push("nftables table removed".to_owned()),
+        Err(error) => {
+            left.failed = true;
+            left.lines.push(format!("nftables table stays: {error}"));
+        }
+    }
+    Ok(left)
 }

@@ -41,6 +41,7 @@ impl Service {
             self.clear_leftovers(&config);
             self.choose_datapath(&config);
         }
+        self.refuse_traffic(&config);
         let staying = self.running.iter().filter(|(_, running)| !running.ending);
         let mut old: BTreeMap<Place, Slot> =
             staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();

@@ -9,6 +9,7 @@ use vrrp_proto::VirtualAddress;
 use crate::config::model::{Config, Instance};
 use crate::net::Snapshot;
 use crate::net::addr::Addresses;
+use crate::net::firewall;
 use crate::net::leftover::{self, Found, Origin, Wanted};
 use crate::net::monitor::Monitor;
 use crate::net::own_link;
@@ -71,6 +72,9 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
     life.open_ledger(&held, None);
     if let Err(error) = own_link::undo(&life.traces()) {
         warn!("Interfaces of an earlier life stay: {error}");
+    }
+    if let Err(error) = firewall::clear(held.path()) {
+        warn!("An nftables table of an earlier life stays: {error}");
     }
     let Ok((host, _)) = Monitor::start(Monitor::RECEIVE_BUFFER) else { return };
     let found = find(&life.marked(&host), config, &BTreeSet::new(), |_| false);

@@ -74,6 +74,7 @@ impl Life {
         let held = self.keeper.as_mut().and_then(|keeper| keeper.take(LOCK)).map(File::from);
         let run_dir = RunDir::take_for(path, self.main(), held)?;
         if let Some(keeper) = &self.keeper {
+            keeper.say(&format!("directory {}", run_dir.path().display()));
             keeper.keep(&[(LOCK, run_dir.lock())]);
         }
         Ok(run_dir)

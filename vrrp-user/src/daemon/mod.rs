@@ -4,6 +4,7 @@
 //! (`service`) runs on the thread that called `run`: configuration, interfaces, scripts, notify
 //! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
 
+mod accept;
 mod apply;
 mod budget;
 mod hear;

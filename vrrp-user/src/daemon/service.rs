@@ -34,6 +34,7 @@ use crate::guardian::channel::Keeper;
 use crate::log;
 use crate::net::Snapshot;
 use crate::net::executor::{Executor, Timing};
+use crate::net::firewall::Firewall;
 use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
 use crate::net::own_link::OwnLinks;
@@ -81,6 +82,7 @@ pub(super) struct Service {
     pub(super) chatted: BTreeMap<(u32, String), u64>,
     pub(super) orders: UnboundedSender<Order>,
     pub(super) executor: Arc<Executor>,
+    pub(super) firewall: Firewall,
     /// The host's own addresses among the configured ones.
     pub(super) own: BTreeSet<OwnAddress>,
     /// What each watched interface was last said to be.
@@ -168,6 +170,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         chatted: BTreeMap::new(),
         orders,
         executor,
+        firewall: Firewall::new(run_dir.path()),
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
         deaf: false,
@@ -443,7 +446,9 @@ impl Service {
             self.noticed(notice).await;
         }
         let done = self.executor.flush(STOP);
-        if !done {
+        if done {
+            self.accept_traffic();
+        } else {
             warn!("Not all addresses could be taken off in time");
         }
         let left = STOP_IN_ALL.saturating_sub(began.elapsed());

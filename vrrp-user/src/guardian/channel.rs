@@ -1,13 +1,15 @@
 //! What guardian and worker tell each other, over a socket that is the worker's standard input.
 //!
 //! A message is a word and perhaps names, with one descriptor for each name where it is `keep`:
-//! `keep NAME...`, `drop NAME...`, `hello` (signals are caught), `level PRIORITY`, `running MICROSECONDS`,
-//! `reloading`, `reloaded`, and from the guardian to a new worker `keep`s of all that an earlier one has had kept, then `all`.
+//! `keep NAME...`, `drop NAME...`, `directory PATH` (the run directory), `hello` (signals are caught),
+//! `level PRIORITY`, `running MICROSECONDS`, `reloading`, `reloaded`, and from the guardian to a new worker
+//! `keep`s of all that an earlier one has had kept, then `all`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Said {
     Hello,
+    /// The run directory.
+    Directory(PathBuf),
     /// With how much of the time until then was for what a later worker takes over.
     Running(Duration),
     Reloading,
@@ -43,6 +47,9 @@ pub(super) enum Said {
 /// Reads what the worker says next; `None`: nothing at present.
 pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Said>> {
     let Some(Received { text, descriptors, cut }) = receive(socket)? else { return Ok(None) };
+    if let Some(path) = text.strip_prefix("directory ") {
+        return Ok(Some(Said::Directory(path.into())));
+    }
     let mut words = text.split_whitespace().map(str::to_owned);
     Ok(Some(match words.next().as_deref() {
         None => Said::End,

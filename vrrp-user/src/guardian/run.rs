@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -20,6 +21,7 @@ use super::worker::{Ended, Worker};
 use super::{LEDGER, say};
 use crate::ledger::release::{release, undo};
 use crate::ledger::{Entry, Phase, State, Table, judge};
+use crate::net::firewall;
 use crate::sys::child::{keep_ends, raise_descriptors, real_time};
 use crate::sys::clock::now;
 use crate::sys::memory::forget_start;
@@ -61,6 +63,7 @@ pub(super) struct Guardian {
     /// What outlives a worker.
     kept: Kept,
     table: Option<Table>,
+    run_dir: Option<PathBuf>,
     crashes: Crashes,
     patience: Patience,
     doubt: Doubt,
@@ -101,6 +104,7 @@ impl Guardian {
             dying: Vec::new(),
             kept: Kept::new(),
             table: None,
+            run_dir: None,
             crashes: Crashes::default(),
             patience: Patience::default(),
             doubt: Doubt::default(),
@@ -184,6 +188,7 @@ impl Guardian {
                     // From here on there is little to do for long. If it fails, nothing is lost.
                     let _ = forget_start();
                 }
+                Ok(Some(Said::Directory(path))) => self.run_dir = Some(path),
                 Ok(Some(Said::Reloading)) => notify::reloading(),
                 Ok(Some(Said::Reloaded)) => notify::ready(),
                 Ok(Some(Said::Level(level))) => {
@@ -330,6 +335,11 @@ impl Guardian {
         let mut left = self.release_all();
         if let Some(Err(error)) = self.table.as_ref().map(undo) {
             left.push_str(&format!("; interfaces of ours stay: {error}"));
+        }
+        match self.run_dir.as_deref().map(firewall::clear) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => left.push_str("; its nftables table removed"),
+            Some(Err(error)) => left.push_str(&format!("; its nftables table stays: {error}")),
         }
         left
     }

@@ -13,6 +13,7 @@ mod announce;
 mod claims;
 mod duplicates;
 pub mod executor;
+pub mod firewall;
 mod lease;
 pub mod leftover;
 mod link;

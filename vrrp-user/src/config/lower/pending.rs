@@ -58,10 +58,6 @@ pub(super) const PENDING: &[Pending] = &[
         one.own_link.is_some()
     })
     .hint("without it the addresses answer with the interface's own MAC address"),
-    Pending::refuse("refusing traffic to the addresses", NO_ACCEPT, |one| {
-        !one.accept && !one.priority.is_owner()
-    })
-    .hint("without it the addresses answer ping: take it out on all routers"),
     Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
     Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
     Pending {
@@ -75,7 +71,6 @@ pub(super) const PENDING: &[Pending] = &[
 const GROUPS: &[&str] = &["mcast_dst_ip", "vrrp_mcast_group4", "vrrp_mcast_group6"];
 const ELSEWHERE: &[&str] =
     &["garp_extra_if", "vmac_garp_intvl", "vrrp_garp_extra_if", "vrrp_vmac_garp_intvl"];
-const NO_ACCEPT: &[&str] = &["no_accept", STRICT[0], STRICT[1]];
 const MISMATCH: &[&str] = &["vip_mismatch", "vrrp_vip_mismatch", STRICT[0], STRICT[1]];
 
 /// What an instance needs and is not done yet: errors, each of which costs the instance.

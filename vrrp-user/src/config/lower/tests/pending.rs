@@ -12,7 +12,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("use_vmac", "an interface of its own"),
     ("use_ipvlan 192.0.2.11", "an interface of its own"),
     ("no_accept", "refusing traffic to the addresses"),
-    ("strict_mode", "refusing traffic to the addresses"),
+    ("strict_mode", "refusing other addresses"),
     ("vip_mismatch drop", "refusing other addresses"),
     ("mcast_src_ip 192.0.2.11\ntrack_src_ip", "tracking the source address"),
 ];

@@ -1,0 +1,98 @@
+//! Addresses that answer nobody.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::wait::together;
+use vrrp_tests::{Daemon, Kind, Lab, cases, ping, wait_until};
+
+use super::{LIMIT, VIP, brisk};
+
+fn answers(lab: &Lab, address: &str) -> Result<bool> {
+    let address: IpAddr = address.parse()?;
+    ping::answers(lab.ns("client"), None, address, 0)
+}
+
+fn master(lab: &Lab, conf: &str, address: &str) -> Result<Daemon> {
+    let daemon = lab.run("r1", conf)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", address))
+        .with_context(|| daemon.log_end())?;
+    Ok(daemon)
+}
+
+#[test]
+fn no_accept_and_strict_mode() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("C36", the_packaged_default_answers_nobody),
+        ("reload", reloads_change_it),
+        ("crash", a_crash_changes_nothing_and_leaves_nothing),
+    ])
+}
+
+/// C36: the file that packages bring along. As MASTER it answers no ping, and the log says why.
+fn the_packaged_default_answers_nobody() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    // The rest of strict mode is told apart: what it drops is not run yet.
+    let conf = cases::configuration("C36-packaged-default");
+    let conf = conf.replace("vrrp_strict", "").replace("state MASTER", "state MASTER\nno_accept");
+    let mut r1 = master(&lab, &conf, "192.0.2.16")?;
+    for address in ["192.0.2.16", "192.0.2.17", "192.0.2.18"] {
+        ensure!(lab.holds("r1", address) && !answers(&lab, address)?, "{address} answers");
+    }
+    ensure!(answers(&lab, "192.0.2.11")?, "the host itself does not answer");
+    let log = r1.log();
+    let why = log.lines().find(|line| line.contains("192.0.2.16, 192.0.2.17, 192.0.2.18"));
+    ensure!(
+        why.is_some_and(|line| line.contains("will not answer") && line.contains("strict mode")),
+        "no line says why: {log}"
+    );
+    r1.stop()?;
+    ensure!(!r1.run_dir().join("nftables").exists(), "the table is left");
+    lab.ns("r1").ip("addr add 192.0.2.16/32 dev eth0")?;
+    ensure!(answers(&lab, "192.0.2.16")?, "still dropped after the end");
+    Ok(())
+}
+
+fn reloads_change_it() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let accepting = brisk(100).alone(3);
+    let refusing = brisk(100).line("no_accept").alone(3);
+    let r1 = master(&lab, &accepting, VIP)?;
+    ensure!(answers(&lab, VIP)?, "no answer before");
+    r1.reload(&refusing)?;
+    wait_until("it answers no more", LIMIT, || answers(&lab, VIP).is_ok_and(|answers| !answers))?;
+    r1.reload(&accepting)?;
+    wait_until("it answers again", LIMIT, || answers(&lab, VIP).unwrap_or(false))?;
+    ensure!(r1.count_log("will not answer") == 1 && r1.count_log("Entering MASTER") == 1);
+    // Its owner takes what is sent to it, whatever is written (RFC 9568 §6.1).
+    let owner = Conf::new(3).with(Instance::new(255).every("0.4").line("no_accept")).text();
+    r1.reload(&owner)?;
+    std::thread::sleep(Duration::from_millis(300));
+    ensure!(answers(&lab, VIP)?, "the owner does not answer");
+    Ok(())
+}
+
+fn a_crash_changes_nothing_and_leaves_nothing() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let mut r1 = master(&lab, &brisk(100).line("no_accept").alone(3), VIP)?;
+    ensure!(!answers(&lab, VIP)?, "it answers");
+    vrrp_tests::daemon::signal(r1.worker()?, nix::sys::signal::Signal::SIGKILL);
+    r1.wait_log("was MASTER before it was started anew", LIMIT)?;
+    ensure!(lab.holds("r1", VIP) && !answers(&lab, VIP)?, "it answers after a crash");
+    r1.kill()?;
+    ensure!(r1.run_dir().join("nftables").exists(), "nothing is left to clear");
+    let run_dir = r1.run_dir().display().to_string();
+    let line =
+        format!("{} release --run-dir {run_dir}", vrrp_tests::daemon::xvrrp_binary().display());
+    let said = lab.ns("r1").sh(&line)?;
+    ensure!(said.contains("nftables table removed"), "{said}");
+    lab.ns("r1").ip("addr add 192.0.2.250/24 dev eth0")?;
+    ensure!(answers(&lab, VIP)?, "still dropped after the release");
+    ensure!(lab.ns("r1").sh(&line)?.contains("nothing was left"));
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Accept_Mode False: who gets an answer, and what is left.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use nix::net::if_::if_nametoindex;
+use vrrp_tests::netns::Netns;
+use vrrp_tests::{ping, wait_until};
+use xvrrp::net::firewall::{self, Firewall, Refused};
+
+use crate::Cable;
+use crate::announcements::SECOND;
+
+const V4: &str = "192.0.2.250";
+const V6: &str = "2001:db8::250";
+const LINK_LOCAL: &str = "fe80::5e00:250";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn everywhere(text: &str) -> Refused {
+    Refused { ip: ip(text), link: None }
+}
+
+fn on_link(text: &str, link: &str) -> Refused {
+    Refused { ip: ip(text), link: Some(link.to_owned()) }
+}
+
+/// A cable whose near end has the three addresses, and some that nothing is said about.
+fn cable() -> Result<Cable> {
+    let cable = Cable::new()?;
+    for address in [V4, "192.0.2.251", V6, "2001:db8::11", LINK_LOCAL, "fe80::5e00:251"] {
+        let prefix = if address.contains(':') { 64 } else { 24 };
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        cable.here.ip(&format!("addr add {address}/{prefix} dev eth0{nodad}"))?;
+    }
+    cable.there.ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
+    for host in [&cable.here, &cable.there] {
+        host.ip("link set lo up")?;
+        wait_until("a link-local address is in use", 5 * SECOND, || {
+            host.ip("-6 addr show dev eth0 tentative").is_ok_and(|shown| shown.is_empty())
+        })?;
+    }
+    Ok(cable)
+}
+
+/// The addresses here that answer a host.
+fn answering(asker: &Netns) -> Result<BTreeSet<&'static str>> {
+    let scope = asker.enter(|| Ok(if_nametoindex("eth0")?))?;
+    let all = [V4, "192.0.2.251", V6, "2001:db8::11", LINK_LOCAL, "fe80::5e00:251"];
+    let mut answering = BTreeSet::new();
+    std::thread::scope(|threads| {
+        let asked: Vec<_> = all
+            .into_iter()
+            .map(|text| (text, threads.spawn(move || ping::answers(asker, None, ip(text), scope))))
+            .collect();
+        for (text, answer) in asked {
+            if answer.join().expect("no panic")? {
+                answering.insert(text);
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    Ok(answering)
+}
+
+fn refuse(cable: &Cable, firewall: &mut Firewall, what: &[Refused]) -> Result<()> {
+    let what = what.iter().cloned().collect();
+    cable.here.enter(|| Ok(firewall.refuse(what)?))
+}
+
+fn clear(cable: &Cable, dir: &Path) -> Result<bool> {
+    cable.here.enter(|| Ok(firewall::clear(dir)?))
+}
+
+#[test]
+fn what_is_refused_answers_nobody() -> Result<()> {
+    let cable = cable()?;
+    let dir = tempfile::tempdir()?;
+    let all = answering(&cable.there)?;
+    ensure!(all.len() == 6, "before: {all:?}");
+
+    let mut firewall = Firewall::new(dir.path());
+    let refused = [everywhere(V4), everywhere(V6), on_link(LINK_LOCAL, "eth0")];
+    refuse(&cable, &mut firewall, &refused)?;
+    let others = BTreeSet::from(["192.0.2.251", "2001:db8::11", "fe80::5e00:251"]);
+    ensure!(answering(&cable.there)? == others, "from there: {:?}", answering(&cable.there)?);
+    // As with keepalived, the host itself gets none either; and sends nothing from there.
+    let here = answering(&cable.here)?;
+    ensure!(!here.contains(V4) && !here.contains(V6) && here.len() >= 3, "from here: {here:?}");
+    ensure!(!ping::answers(&cable.here, Some(ip(V4)), ip("192.0.2.12"), 0)?, "from the address");
+    // Neighbours find it all the same, by ARP and by solicitation.
+    let neighbours = cable.there.ip("neigh show dev eth0")?;
+    for address in [V4, V6, LINK_LOCAL] {
+        let line = neighbours.lines().find(|line| line.starts_with(&format!("{address} ")));
+        ensure!(line.is_some_and(|line| line.contains("lladdr")), "{address}: {neighbours}");
+    }
+
+    // Elsewhere the same link-local address is another's.
+    refuse(&cable, &mut firewall, &[on_link(LINK_LOCAL, "eth9")])?;
+    ensure!(answering(&cable.there)?.len() == 6);
+    refuse(&cable, &mut firewall, &[everywhere(V4)])?;
+    ensure!(answering(&cable.there)?.len() == 5);
+    refuse(&cable, &mut firewall, &[])?;
+    ensure!(answering(&cable.there)?.len() == 6);
+    ensure!(!clear(&cable, dir.path())?, "a note is left");
+    Ok(())
+}
+
+#[test]
+fn what_an_earlier_life_left_is_replaced_or_removed() -> Result<()> {
+    let cable = cable()?;
+    let (dir, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut first = Firewall::new(dir.path());
+    refuse(&cable, &mut first, &[everywhere(V4), everywhere(V6)])?;
+    drop(first);
+    // Another daemon's stays.
+    let mut another = Firewall::new(other.path());
+    refuse(&cable, &mut another, &[everywhere("192.0.2.251")])?;
+
+    let mut second = Firewall::new(dir.path());
+    refuse(&cable, &mut second, &[everywhere("2001:db8::11")])?;
+    let there = answering(&cable.there)?;
+    ensure!(there == BTreeSet::from([V4, V6, LINK_LOCAL, "fe80::5e00:251"]), "{there:?}");
+    drop(second);
+    ensure!(clear(&cable, dir.path())? && !clear(&cable, dir.path())?);
+    ensure!(answering(&cable.there)?.len() == 5, "{:?}", answering(&cable.there)?);
+    ensure!(clear(&cable, other.path())?);
+    ensure!(answering(&cable.there)?.len() == 6);
+    // With a note and without a table: the host was given a new ruleset.
+    std::fs::write(dir.path().join("nftables"), "xvrrp-00000000\n")?;
+    ensure!(clear(&cable, dir.path())?);
+    Ok(())
+}
+
+#[test]
+fn thousands_are_refused_at_once() -> Result<()> {
+    let cable = cable()?;
+    let dir = tempfile::tempdir()?;
+    let many =
+        |n: u32| Refused { ip: std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into(), link: None };
+    let mut all: BTreeSet<Refused> = (0..10_000).map(many).collect();
+    all.insert(everywhere(V4));
+    let mut firewall = Firewall::new(dir.path());
+    let begin = std::time::Instant::now();
+    cable.here.enter(|| Ok(firewall.refuse(all)?))?;
+    println!("10001 addresses refused in {:?}", begin.elapsed());
+    ensure!(!answering(&cable.there)?.contains(V4));
+    clear(&cable, dir.path())?;
+    Ok(())
+}
