@@ -9,9 +9,10 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{MsgFlags, recv};
 use serde_json::Value;
 use vrrp_common::wire::{Advert, ChecksumForm};
+use vrrp_common::{Family, wire};
 use vrrp_common::{Priority, Version, Vrid};
 use vrrp_tests::{packet, wait_until};
-use xvrrp::transmit::{AdvertFrame, Around, Routed};
+use xvrrp::transmit::{AdvertFrame, Around, Presence, Routed};
 
 use crate::Cable;
 
@@ -39,9 +40,10 @@ fn arrives(socket: &OwnedFd, packet: &[u8]) -> Result<Vec<u8>> {
         while let Ok(len) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             if buffer[..len].get(14..).is_some_and(|behind| behind.starts_with(packet)) {
                 frame = buffer[..len].to_vec();
+                return true;
             }
         }
-        !frame.is_empty()
+        false
     })?;
     Ok(frame)
 }
@@ -95,4 +97,53 @@ fn what_can_t_be_sent_is_told() -> Result<()> {
         assert!(Routed::new().send(index, &[0x45; 10]).is_err());
         Ok(())
     })
+}
+
+/// How often that host said that it does not know the protocol of a packet.
+fn unreachable(cable: &Cable) -> Result<u64> {
+    let snmp = cable.there.sh("cat /proc/net/snmp /proc/net/snmp6")?;
+    let icmp: Vec<&str> = snmp.lines().filter(|line| line.starts_with("Icmp:")).collect();
+    let [names, values] = icmp[..] else { anyhow::bail!("no counters in {snmp}") };
+    let pairs = names.split_whitespace().zip(values.split_whitespace());
+    let v4 = pairs.filter(|(name, _)| *name == "OutDestUnreachs").map(|(_, value)| value);
+    let v6 = snmp.lines().filter_map(|line| line.strip_prefix("Icmp6OutParmProblems"));
+    v4.chain(v6).map(|value| Ok(value.trim().parse::<u64>()?)).sum()
+}
+
+#[test]
+fn who_is_there_is_not_told_unreachable() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("addr add 2001:db8::1/64 dev eth0 nodad")?;
+    cable.there.ip("addr add 2001:db8::2/64 dev eth0 nodad")?;
+    let packets = [
+        advert("192.0.2.11", "192.0.2.12", &["192.0.2.250"])?,
+        advert("2001:db8::1", "2001:db8::2", &["fe80::5e00:250"])?,
+    ];
+    let socket = cable.there.enter(|| packet::open("eth0"))?;
+    let send = || -> Result<()> {
+        cable.here.enter(|| {
+            let index = if_nametoindex("eth0")?;
+            packets.iter().try_for_each(|frame| Ok(Routed::new().send(index, frame.packet())?))
+        })?;
+        packets.iter().try_for_each(|frame| arrives(&socket, frame.packet()).map(drop))
+    };
+    send()?;
+    wait_until("both are told", Duration::from_secs(2), || {
+        unreachable(&cable).is_ok_and(|count| count == 2)
+    })?;
+    let there = cable.there.enter(|| {
+        [Family::V4, Family::V6]
+            .map(|family| Presence::open(family, wire::PROTOCOL))
+            .into_iter()
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(Into::into)
+    })?;
+    // More than wait in any buffer.
+    for _ in 0..20 {
+        send()?;
+    }
+    vrrp_tests::wait::pause(100);
+    ensure!(unreachable(&cable)? == 2, "told {} times", unreachable(&cable)?);
+    drop(there);
+    Ok(())
 }

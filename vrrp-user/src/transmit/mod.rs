@@ -19,10 +19,12 @@ pub mod arp;
 pub mod batch;
 pub mod group;
 pub mod ndisc;
+pub mod presence;
 pub mod routed;
 
 pub use advert::{AdvertFrame, Around};
 pub use batch::Batch;
+pub use presence::Presence;
 pub use routed::Routed;
 
 /// Bytes of an Ethernet header.
