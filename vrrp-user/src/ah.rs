@@ -24,7 +24,7 @@ const WORDS: u8 = (LEN / 4 - 2) as u8;
 /// An IPv4 header with all options.
 const LONGEST_HEADER: usize = 60;
 /// Sequence numbers in a second: more than adverts leave, answers to others among them.
-const PER_SECOND: u64 = 4;
+pub const PER_SECOND: u64 = 4;
 /// 2024-01-01, from which they are counted: they last until 2058.
 const EPOCH: Duration = Duration::from_secs(1_704_067_200);
 

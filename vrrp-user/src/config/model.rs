@@ -304,6 +304,14 @@ impl Instance {
             Some(Auth::Ah(_)) | None => None,
         }
     }
+
+    /// The key of an authentication header.
+    pub fn seal(&self) -> Option<[u8; 8]> {
+        match self.auth {
+            Some(Auth::Ah(key)) => Some(key),
+            Some(Auth::Pass(_)) | None => None,
+        }
+    }
 }
 
 /// How VRRPv2 adverts show that they come from one of us (RFC 2338 §5.3.6).

@@ -352,8 +352,10 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
     let index = |name: &str| host.by_name(name).map_or(0, |interface| interface.ifindex);
     let route = running.way.as_ref().and_then(|way| plan::route(instance, slot, way).ok());
     let frames = route.map_or_else(Default::default, |mut route| {
-        [ChecksumForm::Message, ChecksumForm::PseudoHeader]
-            .map(|form| route.frame.patch(Priority::RELEASE, form).to_vec())
+        [ChecksumForm::Message, ChecksumForm::PseudoHeader].map(|form| {
+            let frames = route.frames.iter_mut();
+            frames.map(|frame| frame.patch(Priority::RELEASE, form).to_vec()).collect()
+        })
     });
     let addresses = running.settings.held().map(|address| Held {
         ip: address.ip,
@@ -371,6 +373,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         family: instance.family as u8,
         vrid: instance.vrid.get(),
         frames,
+        key: instance.seal().unwrap_or_default(),
         addresses: addresses.collect(),
         traces: running.traces.clone(),
     }

@@ -10,9 +10,9 @@ use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
 use super::protocol::Route;
-use crate::config::model::{Instance, OwnLink, OwnLinkKind, Tracked};
+use crate::config::model::{Destination, Instance, OwnLink, OwnLinkKind, Peer, Tracked, Unicast};
 use crate::ledger::Body;
-use crate::net::Interface;
+use crate::net::{Interface, Snapshot};
 use crate::transmit::{AdvertFrame, Around, Mac};
 
 /// What makes an instance the same one after a reload: its place on the wire, not its name.
@@ -94,6 +94,8 @@ pub(crate) struct Way {
     pub(crate) mac: Mac,
     /// The address that adverts come from.
     pub(crate) source: IpAddr,
+    /// The unicast peers, but for this host itself.
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// The way of an instance's adverts out of its interface; `None` while it has no address to send from,
@@ -101,14 +103,27 @@ pub(crate) struct Way {
 pub(crate) fn way(
     instance: &Instance,
     interface: &Interface,
+    host: &Snapshot,
     not: &BTreeSet<IpAddr>,
 ) -> Option<Way> {
     let primary = || match instance.family {
         Family::V4 => interface.primary_v4(not).map(IpAddr::V4),
         Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
     };
-    let source = instance.source.or_else(primary)?;
-    Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source })
+    let source = match instance.source {
+        Some(source) if instance.track_source && !host.has(source) => return None,
+        Some(source) => source,
+        None => primary()?,
+    };
+    let peers = match &instance.destination {
+        Destination::Group(_) => Vec::new(),
+        Destination::Peers(Unicast { peers, .. }) => {
+            // One file for all routers lists each to itself, too.
+            let others = peers.iter().filter(|peer| !host.has(peer.address));
+            others.copied().collect()
+        }
+    };
+    Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source, peers })
 }
 
 /// The MAC address that adverts come from: the virtual router's where it has an interface with that, so
@@ -136,20 +151,18 @@ pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
 pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route, EmitError> {
     let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
     let interval = instance.interval.field(instance.version).unwrap_or(1);
-    let frame = AdvertFrame::new(
-        Around::plain(way.mac),
-        &wire::Advert {
-            version: instance.version,
-            vrid: instance.vrid,
-            priority: Priority::RELEASE,
-            interval,
-            addresses: &addresses,
-            password: instance.password(),
-            form: instance.form,
-            source: way.source,
-            destination: wire::group(instance.family),
-        },
-    )?;
+    let advert = wire::Advert {
+        version: instance.version,
+        vrid: instance.vrid,
+        priority: Priority::RELEASE,
+        interval,
+        addresses: &addresses,
+        password: instance.password(),
+        form: instance.form,
+        source: way.source,
+        destination: wire::group(instance.family),
+    };
+    let frames = frames(instance, way, &advert)?;
     let auth_type = if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
     let rule = abi::Router {
         slot: slot.0,
@@ -163,5 +176,28 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         reserved: [0; 2],
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
-    Ok(Route { key, version: instance.version, rule, addresses, frame })
+    Ok(Route { key, version: instance.version, rule, addresses, frames })
+}
+
+/// The advert to the group, or to each peer.
+fn frames(
+    instance: &Instance,
+    way: &Way,
+    advert: &wire::Advert<'_>,
+) -> Result<Vec<AdvertFrame>, EmitError> {
+    let around = Around { key: instance.seal(), ..Around::plain(way.mac) };
+    match &instance.destination {
+        Destination::Group(group) => {
+            let advert = wire::Advert { destination: *group, ..*advert };
+            Ok(vec![AdvertFrame::new(around, &advert)?])
+        }
+        Destination::Peers(Unicast { ttl, .. }) => {
+            let around = Around { ttl: *ttl, ..around };
+            let to = |peer: &Peer| {
+                let advert = wire::Advert { destination: peer.address, ..*advert };
+                AdvertFrame::new(around, &advert)
+            };
+            way.peers.iter().map(to).collect()
+        }
+    }
 }

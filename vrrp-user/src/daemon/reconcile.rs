@@ -60,7 +60,7 @@ impl Service {
         let Some(running) = self.running.get_mut(&slot) else { return };
         let interface = self.host.by_name(&running.instance.interface);
         let way = interface.and_then(|interface| {
-            plan::way(&running.instance, interface, self.index.virtual_ones())
+            plan::way(&running.instance, interface, &self.host, self.index.virtual_ones())
         });
         // What could not be made is tried again.
         self.deaf |= interface.is_some() && !complete;

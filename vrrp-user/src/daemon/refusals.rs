@@ -241,10 +241,10 @@ mod tests {
         let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
         let route = |last| {
             let mac = [2, 0, 0, 0, 0, last];
-            let way = plan::Way { ifindex: 7, mac, source: address(last) };
+            let way = plan::Way { ifindex: 7, mac, source: address(last), peers: Vec::new() };
             plan::route(ours, Slot(0), &way)
         };
-        let mut theirs = route(12).expect("a route").frame;
+        let mut theirs = route(12).expect("a route").frames.remove(0);
         let form = ChecksumForm::PseudoHeader;
         let mut frame = theirs.patch(Priority::new(100), form).to_vec();
         spoil(&mut frame);

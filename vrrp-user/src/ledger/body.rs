@@ -36,8 +36,11 @@ pub(crate) struct Body {
     pub(crate) family: u8,
     /// The VRID.
     pub(crate) vrid: u8,
-    /// Its advert of priority 0 as a frame, by checksum form; empty while there is none.
-    pub(crate) frames: [Vec<u8>; 2],
+    /// Its adverts of priority 0 as frames, by checksum form: to a group one, to single hosts one for
+    /// each; all of one length. None while it has no way to send.
+    pub(crate) frames: [Vec<Vec<u8>>; 2],
+    /// The key for those with an authentication header, which are signed when they leave.
+    pub(crate) key: [u8; 8],
     /// Its addresses, also those not in its adverts.
     pub(crate) addresses: Vec<Held>,
     /// The interfaces that were made for it, and what was changed for those.
@@ -81,9 +84,13 @@ struct Head {
     vrid: u8,
     links: u8,
     settings: u8,
+    /// Frames of each form.
+    frames: u32,
     name: u32,
+    /// Bytes of a frame.
     frame: u32,
     addresses: u32,
+    key: [u8; 8],
 }
 
 #[repr(C)]
@@ -111,12 +118,12 @@ struct RawSetting {
 }
 
 const OWN: u8 = 1;
-const _: () = assert!(size_of::<Head>() == 40 && size_of::<RawAddress>() == 64);
+const _: () = assert!(size_of::<Head>() == 52 && size_of::<RawAddress>() == 64);
 const _: () = assert!(size_of::<RawSetting>() == 28);
 
 impl Body {
-    /// The priority-0 frame with the checksum form that the router used last.
-    pub(crate) fn frame(&self, form: ChecksumForm) -> &[u8] {
+    /// The priority-0 frames with the checksum form that the router used last.
+    pub(crate) fn frames(&self, form: ChecksumForm) -> &[Vec<u8>] {
         &self.frames[form as usize]
     }
 
@@ -158,17 +165,21 @@ impl Body {
             links: self.traces.links.len().min(MOST_TRACES) as u8,
             settings: self.traces.settings.len().min(MOST_TRACES) as u8,
             // Bounded above; a frame is some thousand bytes, addresses are 256 and those just dropped.
+            frames: self.frames[0].len() as u32,
             name: name.len() as u32,
-            frame: self.frames[0].len() as u32,
+            frame: self.frames[0].first().map_or(0, Vec::len) as u32,
             addresses: self.addresses.len() as u32,
+            key: self.key,
         };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
         bytes.extend_from_slice(name);
-        let length = self.frames[0].len();
-        bytes.extend_from_slice(&self.frames[0]);
-        bytes.extend_from_slice(&self.frames[1]);
-        // Both forms are of one length.
-        debug_assert_eq!(self.frames[1].len(), length);
+        for form in &self.frames {
+            debug_assert_eq!(form.len(), self.frames[0].len());
+            for frame in form {
+                debug_assert_eq!(frame.len(), head.frame as usize);
+                bytes.extend_from_slice(frame);
+            }
+        }
         for held in &self.addresses {
             bytes.extend_from_slice(bytemuck::bytes_of(&RawAddress {
                 ip: wire::octets(held.ip),
@@ -204,8 +215,13 @@ impl Body {
             return None;
         }
         let (name, rest) = rest.split_at_checked(head.name as usize)?;
-        let (first, rest) = rest.split_at_checked(head.frame as usize)?;
-        let (second, rest) = rest.split_at_checked(head.frame as usize)?;
+        let form = (head.frames as usize).checked_mul(head.frame as usize)?;
+        let (first, rest) = rest.split_at_checked(form)?;
+        let (second, rest) = rest.split_at_checked(form)?;
+        let frames = |bytes: &[u8]| match head.frame as usize {
+            0 => Vec::new(),
+            length => bytes.chunks_exact(length).map(<[u8]>::to_vec).collect(),
+        };
         let length = (head.addresses as usize).checked_mul(size_of::<RawAddress>())?;
         let (addresses, rest) = rest.split_at_checked(length)?;
         let addresses = addresses.chunks_exact(size_of::<RawAddress>());
@@ -219,7 +235,8 @@ impl Body {
             ifindex: head.ifindex,
             family: head.family,
             vrid: head.vrid,
-            frames: [first.to_vec(), second.to_vec()],
+            frames: [frames(first), frames(second)],
+            key: head.key,
             addresses: addresses.map(|raw| held(&bytemuck::pod_read_unaligned(raw))).collect(),
             traces: Traces {
                 links: links.as_chunks().0.iter().map(text).collect(),
@@ -301,7 +318,8 @@ mod tests {
             ifindex: 2,
             family: 4,
             vrid: 51,
-            frames: [vec![1; 60], vec![2; 60]],
+            frames: [vec![vec![1; 60], vec![2; 60]], vec![vec![3; 60], vec![4; 60]]],
+            key: *b"lab12345",
             addresses: vec![
                 held("192.0.2.1", None),
                 held("2001:db8::1", Some(Instant::from_nanos(5))),

@@ -17,7 +17,7 @@ use super::table::{Entry, State, Table};
 use super::{Body, Held};
 use crate::net::addr::{Addresses, Removed};
 use crate::net::own_link::{self, Traces};
-use crate::transmit::Sender;
+use crate::transmit::farewell::Farewell;
 
 /// What was done for one router.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,19 +129,16 @@ pub(super) fn holding(
 }
 
 fn speak(done: &mut [(Entry, Body, Released)], now: Instant) {
-    let sender = Sender::open();
+    let mut farewell = Farewell::new();
     for (entry, body, released) in done {
-        let frame = body.frame(entry.form);
-        if !judge::is_missed(entry, now) || frame.is_empty() {
+        if !judge::is_missed(entry, now) {
             continue;
         }
-        let sent = match &sender {
-            Ok(sender) => sender.send(body.ifindex, frame).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match sent {
-            Ok(()) => released.spoke = true,
-            Err(error) => released.failed.push(format!("priority 0 not sent: {error}")),
+        for frame in body.frames(entry.form) {
+            match farewell.send(body.ifindex, frame, &body.key) {
+                Ok(()) => released.spoke = true,
+                Err(error) => released.failed.push(format!("priority 0 not sent: {error}")),
+            }
         }
     }
 }

@@ -26,7 +26,8 @@ fn body(name: &str, addresses: &[&str]) -> Body {
         ifindex: 2,
         family: 4,
         vrid: 51,
-        frames: [vec![1; 50], vec![2; 50]],
+        frames: [vec![vec![1; 50]], vec![vec![2; 50]]],
+        key: [0; 8],
         addresses: addresses.iter().map(held).collect(),
         ..Body::default()
     }

@@ -145,6 +145,11 @@ impl Snapshot {
         self.interfaces.values().find(|i| i.name == name)
     }
 
+    /// Whether the host has the address, on whichever interface.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.interfaces.values().any(|i| i.addresses.iter().any(|address| address.ip == ip))
+    }
+
     /// Takes in a change that the monitor told, so that a copy stays as the monitor's own.
     pub fn follow(&mut self, change: &Change) {
         match change {

@@ -17,6 +17,7 @@ use crate::sys::link_address::link_address;
 pub mod advert;
 pub mod arp;
 pub mod batch;
+pub(crate) mod farewell;
 pub mod group;
 pub mod ndisc;
 pub mod presence;

@@ -1,10 +1,13 @@
 //! A router's route in use, and what was last heard of it.
 
+use std::time::SystemTime;
+
 use vrrp_common::abi::{self, Meaning};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Interval, wire};
 
 use super::Route;
+use crate::ah;
 
 /// A route in use.
 pub(super) struct Line {
@@ -17,18 +20,28 @@ pub(super) struct Line {
     arrivals: Option<Box<Arrivals>>,
     /// The last advert whose addresses differ from ours: when, from whom, and how it began.
     differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
+    /// The number of the last authentication header.
+    sequence: u32,
 }
 
 impl Line {
     pub(super) fn new(route: Route) -> Self {
-        Self { route, failing: false, last: None, arrivals: None, differing: None }
+        Self { route, failing: false, last: None, arrivals: None, differing: None, sequence: 0 }
     }
 
     /// Goes on where the router's line before this one led to the same place.
     pub(super) fn follow(&mut self, before: Self) {
+        // Whoever heard the last one waits for a greater one, wherever it comes from.
+        self.sequence = before.sequence;
         if before.route.key == self.route.key {
             self.arrivals = before.arrivals;
         }
+    }
+
+    /// The number for the next authentication header.
+    pub(super) fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.saturating_add(1).max(ah::sequence(SystemTime::now()));
+        self.sequence
     }
 
     /// Notes how long an advert that only repeats the one before it let us wait. Where the kernel program

@@ -4,6 +4,7 @@
 //! service thread over a channel that never blocks it.
 
 mod line;
+mod outbox;
 mod sources;
 mod thread;
 mod watching;
@@ -55,7 +56,8 @@ pub(crate) struct Route {
     pub(crate) version: Version,
     pub(crate) rule: abi::Router,
     pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) frame: AdvertFrame,
+    /// The advert to the group, or to each peer.
+    pub(crate) frames: Vec<AdvertFrame>,
 }
 
 /// What the protocol thread tells the service thread.

@@ -14,6 +14,7 @@ use vrrp_common::{Family, Instant, Interval, Priority, abi};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 
 use super::line::Line;
+use super::outbox::Outbox;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
 use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts};
@@ -23,7 +24,6 @@ use crate::ledger::Pulse;
 use crate::net::executor::Executor;
 use crate::slowpath::{SlowPath, Table};
 use crate::sys::clock::{self, Timer};
-use crate::transmit::Batch;
 
 /// How long before a takeover the thread is woken: about the longest that takes on an idle machine. What
 /// is left it waits out awake, and the effects thread with it; that is once for each takeover.
@@ -41,8 +41,7 @@ pub(super) struct Protocol {
     watching: Watching,
     slow: BTreeMap<u32, Readable<SlowPath>>,
     table: Table,
-    /// Adverts on their way out.
-    batch: Batch<Slot>,
+    outbox: Outbox,
     executor: Arc<Executor>,
     /// When the effects thread was last told that it has something to do soon.
     woke_executor: Instant,
@@ -64,7 +63,7 @@ impl Protocol {
             watching: Watching::new(parts.watcher),
             slow: BTreeMap::new(),
             table: Table::default(),
-            batch: Batch::new(parts.sender),
+            outbox: Outbox::new(parts.sender),
             executor: parts.executor,
             woke_executor: Instant::default(),
             pulse: parts.pulse,
@@ -302,7 +301,7 @@ impl Protocol {
         loop {
             self.gather();
             let mut effect = self.engine.poll_effect();
-            if effect.is_some() && !self.batch.is_empty() {
+            if effect.is_some() && !self.outbox.is_empty() {
                 // It works while the adverts leave, and announces nothing before they have.
                 self.executor.turn().adverts();
             }
@@ -331,9 +330,8 @@ impl Protocol {
     fn gather(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
-            let frame = line.route.frame.patch(transmit.priority, transmit.form);
             self.pulse.sending(transmit.slot, transmit.priority, transmit.form, clock::now());
-            self.batch.push(line.route.key.ifindex, frame, transmit.slot);
+            self.outbox.put(&transmit, line);
         }
     }
 
@@ -342,7 +340,7 @@ impl Protocol {
     fn transmit(&mut self) -> Option<Instant> {
         let (routes, notices) = (&mut self.routes, &self.notices);
         let mut sent_any = false;
-        self.batch.send(|slot, sent| {
+        self.outbox.send(|slot, sent| {
             sent_any |= sent.is_ok();
             let Some(line) = routes.get_mut(&slot) else { return };
             if sent.is_ok() != line.failing {

@@ -449,7 +449,8 @@ fn body(vrid: u8, addresses: &BTreeSet<u8>) -> Body {
         ifindex: 2,
         family: 4,
         vrid,
-        frames: [vec![1; 50], vec![2; 50]],
+        frames: [vec![vec![1; 50]], vec![vec![2; 50]]],
+        key: [0; 8],
         addresses: addresses.iter().map(held).collect(),
         ..Body::default()
     }

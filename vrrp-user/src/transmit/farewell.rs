@@ -1,0 +1,55 @@
+//! Adverts on behalf of a process that is gone, from the frames that it has left.
+
+use std::io;
+use std::time::SystemTime;
+
+use vrrp_common::wire;
+
+use super::{ETHERNET, ETHERTYPE_IPV4, Routed, Sender, ethertype};
+use crate::ah;
+
+/// Sends them; nobody else does at that time.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    sender: io::Result<Sender>,
+    routed: Routed,
+}
+
+impl Farewell {
+    /// Opens the socket for adverts to groups, in the calling thread's network namespace.
+    pub(crate) fn new() -> Self {
+        Self { sender: Sender::open(), routed: Routed::new() }
+    }
+
+    /// Sends a frame of [`super::AdvertFrame`]. One with an authentication header is signed by `key`
+    /// with a number that is new.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn send(&mut self, ifindex: u32, frame: &[u8], key: &[u8; 8]) -> io::Result<()> {
+        let mut frame = frame.to_vec();
+        let (to_one, sealed) = (is_routed(&frame), is_sealed(&frame));
+        if let Some(packet) = frame.get_mut(ETHERNET..).filter(|_| sealed) {
+            // Beyond what the process can have sent in this second.
+            let sequence = ah::sequence(SystemTime::now()).saturating_add(ah::PER_SECOND as u32);
+            ah::sign(key, packet, wire::IPV4_HEADER, to_one, sequence);
+        }
+        if to_one {
+            return self.routed.send(ifindex, frame.get(ETHERNET..).unwrap_or_default());
+        }
+        match &self.sender {
+            Ok(sender) => sender.send(ifindex, &frame),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+}
+
+/// Whether a frame has no MAC address to go to: the kernel finds that of its one receiver.
+fn is_routed(frame: &[u8]) -> bool {
+    frame.first_chunk() == Some(&[0; 6])
+}
+
+/// Whether an authentication header follows the IP header.
+fn is_sealed(frame: &[u8]) -> bool {
+    ethertype(frame) == ETHERTYPE_IPV4 && frame.get(ETHERNET + 9) == Some(&ah::PROTOCOL)
+}
