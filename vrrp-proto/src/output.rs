@@ -259,6 +259,8 @@ pub enum Event {
         priority: Priority,
         /// Its interval.
         interval: Interval,
+        /// Ours, which in VRRPv3 may be another (RFC 9568 §7.1).
+        ours: Interval,
     },
     /// A Backup heard the Active router release.
     PriorityZero {

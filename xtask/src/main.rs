@@ -14,7 +14,6 @@ mod linker;
 mod object;
 mod packages;
 mod run;
-mod second;
 mod steps;
 mod test;
 mod tidy;

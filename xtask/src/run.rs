@@ -104,8 +104,7 @@ pub(crate) fn shell_line(command: &Command) -> String {
     set.chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it for one.
-pub(crate) fn quoted(word: &OsStr) -> String {
+fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy().replace('\x1f', " ");
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

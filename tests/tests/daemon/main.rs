@@ -1,6 +1,7 @@
 //! The running daemon where something fails, moves or is missing under it.
 
 mod accept;
+mod answers;
 mod deaf;
 mod duplicates;
 mod ending;

@@ -90,6 +90,7 @@ impl Router {
                 from: advert.source,
                 priority: advert.priority,
                 interval: advert.interval,
+                ours: self.settings.interval,
             });
         }
         backup.following = Some(heard);

@@ -73,8 +73,9 @@ impl Service {
             Event::AddressRestored { slot, address } => {
                 self.chat(now, *slot, event, &format!("restored {}", address.ip));
             }
-            Event::Following { slot, from, .. } => {
-                self.chat(now, *slot, event, &format!("following {from}"));
+            Event::Following { slot, from, interval, .. } => {
+                let every = interval.get().as_millis();
+                self.chat(now, *slot, event, &format!("following {from} {every}"));
             }
             Event::PriorityZero { slot, from } => {
                 self.chat(now, *slot, event, &format!("zero {from}"));

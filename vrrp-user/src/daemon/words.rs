@@ -77,10 +77,17 @@ pub(crate) fn lines(
         Event::Ignored { from, theirs, .. } => vec![format!(
             "({name}) Dropping advert from {from} with priority {theirs}: owner_ignore_adverts, and we are address owner"
         )],
-        Event::Following { from, priority, interval, .. } => vec![format!(
-            "({name}) following MASTER {from}, priority {priority}, one advert each {}",
-            span(interval.get())
-        )],
+        Event::Following { from, priority, interval, ours, .. } => {
+            let other = if interval == ours {
+                String::new()
+            } else {
+                format!("; ours is {}: set `advert_int` alike on all routers", span(ours.get()))
+            };
+            vec![format!(
+                "({name}) following MASTER {from}, priority {priority}, one advert each {}{other}",
+                span(interval.get())
+            )]
+        }
         Event::PriorityZero { from, .. } => {
             vec![format!("({name}) Backup received priority 0 advertisement from {from}")]
         }
@@ -158,7 +165,7 @@ fn transition(
 mod tests {
     use std::time::Duration;
 
-    use vrrp_common::Priority;
+    use vrrp_common::{Interval, Priority};
     use vrrp_proto::Slot;
 
     use super::*;
@@ -183,6 +190,29 @@ mod tests {
                 "(VI_1) setting VIPs."
             ]
         );
+    }
+
+    /// RFC 9568 §7.1: another interval is accepted, and said.
+    #[test]
+    fn another_interval_than_ours_is_said() {
+        let ours = Interval::DEFAULT;
+        let said = |interval: Duration| {
+            let event = Event::Following {
+                slot: Slot(0),
+                from: "192.0.2.12".parse().unwrap(),
+                priority: Priority::new(200),
+                interval: Interval::new(interval).unwrap(),
+                ours,
+            };
+            lines("VI_1", &event, |_| String::new())
+        };
+        assert_eq!(
+            said(ours.get()),
+            ["(VI_1) following MASTER 192.0.2.12, priority 200, one advert each 1.000 s"]
+        );
+        let other = said(Duration::from_millis(100));
+        let end = "one advert each 100 ms; ours is 1 s: set `advert_int` alike on all routers";
+        assert!(other[0].ends_with(end), "{other:?}");
     }
 
     #[test]
