@@ -27,7 +27,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         );
     }
     let needed: Vec<_> = FOR_TESTS.into_iter().filter(|tool| is_needed(tool, args)).collect();
-    ensure(&needed, "the measures")?;
+    ensure(&needed, "the measures", true)?;
     if build_is_needed(args) {
         build_ebpf::build(&build_ebpf::Args::default())?;
     }

@@ -21,6 +21,13 @@ pub(crate) struct Args {
     features: Vec<String>,
 }
 
+impl Args {
+    /// The program as it is embedded, and whether nothing may be installed for it.
+    pub(crate) fn new(no_install: bool) -> Self {
+        Self { no_install, features: Vec::new() }
+    }
+}
+
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
 const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];

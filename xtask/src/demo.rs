@@ -48,7 +48,7 @@ pub(crate) fn demo(args: &Args) -> Result<()> {
         println!("{} namespaces of demos removed", remove_all(PREFIX));
         return Ok(());
     }
-    packages::ensure(&packages::FOR_DEMO, "the demo")?;
+    packages::ensure(&packages::FOR_DEMO, "the demo", true)?;
     // For comparison the same programme can be played with keepalived.
     if Kind::ours_under_test() {
         build_ebpf::build(&build_ebpf::Args::default())?;

@@ -14,6 +14,7 @@ mod linker;
 mod object;
 mod packages;
 mod run;
+mod second;
 mod steps;
 mod test;
 mod tidy;

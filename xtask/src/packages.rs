@@ -45,12 +45,24 @@ pub(crate) const FOR_DEMO: [Needed; 4] = [
     service("nginx", "nginx-light", "nginx"),
 ];
 
-/// Installs what is missing, and says what and `why`.
+/// For `cargo xtask test --kernel debian`, beside `ip` and `ethtool`, which go along.
+pub(crate) const FOR_SECOND_KERNEL: [Needed; 8] = [
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+    tool("/bin/busybox", "busybox-static"),
+    tool("ip", "iproute2"),
+    tool("ethtool", "ethtool"),
+    tool("strip", "binutils"),
+    tool("ldd", "libc-bin"),
+    tool("dpkg-deb", "dpkg"),
+    tool("timeout", "coreutils"),
+];
+
+/// Installs what is missing, and says what and `why`; or only says by what command, and fails.
 ///
 /// # Errors
 ///
-/// When something is missing and can't be installed.
-pub(crate) fn ensure(needed: &[Needed], why: &str) -> Result<()> {
+/// When something is missing and can't be installed, or must not be.
+pub(crate) fn ensure(needed: &[Needed], why: &str, install: bool) -> Result<()> {
     let missing: Vec<_> = needed.iter().filter(|needed| !needed.is_here()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -63,6 +75,10 @@ pub(crate) fn ensure(needed: &[Needed], why: &str) -> Result<()> {
         );
     }
     let packages: Vec<_> = missing.iter().map(|needed| needed.package.to_owned()).collect();
+    if !install {
+        let typed = apt::typed(&apt::install_command(&packages));
+        bail!("{why} need {}: `{typed}`", names.join(", "));
+    }
     println!("  installing {}: {why} need {}", packages.join(", "), names.join(", "));
     // Without the network an old list is still better than none.
     if let Err(error) = run(&mut apt::update_command()) {
@@ -106,6 +122,8 @@ mod tests {
         assert!(tool("sh", "dash").is_here());
         assert!(tool("/etc/passwd", "base-passwd").is_here());
         assert!(!tool("no-such-program-here", "none").is_here());
-        assert!(ensure(&[tool("sh", "no-such-package-here")], "these tests").is_ok());
+        assert!(ensure(&[tool("sh", "no-such-package-here")], "these tests", true).is_ok());
+        let missing = [tool("no-such-program-here", "no-such-package-here")];
+        assert!(ensure(&missing, "these tests", false).is_err());
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::object::target_dir;
 use crate::run::{cargo, is_root, root, run};
 use crate::steps::Steps;
-use crate::{build_ebpf, demo, deny, packages, tidy};
+use crate::{build_ebpf, demo, deny, packages, second, tidy};
 
 /// Which parts to run; without any: all.
 #[derive(clap::Args, Debug)]
@@ -21,11 +21,30 @@ pub(crate) struct Args {
     /// What needs root: network namespaces, real peers, the kernel program
     #[arg(long)]
     root: bool,
+    /// Of what needs root, only what runs on this kernel
+    #[arg(long)]
+    kernel: Option<Kernel>,
+    /// Only those tests of that kernel whose names contain this
+    #[arg(requires = "kernel")]
+    filter: Option<String>,
+    /// Install and fetch nothing: where something is missing, fail and say what would be done
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// A kernel that the root tests run on.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// The one that runs here
+    Running,
+    /// Debian's own, emulated: for what the running one may have been built without
+    Debian,
 }
 
 const BUILD: &str = "kernel program";
 const RELEASE: &str = "release build";
 const PACKAGES: &str = "packages";
+const SECOND: &str = "second kernel";
 
 /// Runs the chosen parts.
 ///
@@ -33,31 +52,31 @@ const PACKAGES: &str = "packages";
 ///
 /// When a step fails, with the names of all that did.
 pub(crate) fn test(args: &Args) -> Result<()> {
-    let all = !(args.lint || args.unit || args.root);
-    if (all || args.root) && !is_root() {
+    let root = args.root || args.kernel.is_some();
+    let all = !(args.lint || args.unit || root);
+    if (all || root) && !is_root() {
         bail!(
             "the tests in network namespaces need root: run `sudo --preserve-env=PATH,HOME cargo xtask test`, or `cargo xtask test --lint --unit` for all the others"
         );
     }
     let mut steps = Steps::default();
-    steps.step(BUILD, || build_ebpf::build(&build_ebpf::Args::default()));
+    steps.step(BUILD, || build_ebpf::build(&build_ebpf::Args::new(args.no_install)));
     if all || args.lint {
         lint(&mut steps);
     }
     if all || args.unit {
-        steps.step("unit tests", || run(&mut cargo(["test", "--no-fail-fast"])));
-        if root().join("fuzz/Cargo.toml").is_file() {
-            // Another workspace: a change of ours must not leave its lock file behind.
-            let manifest = ["test", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
-            steps.step("fuzz corpus", || run(&mut cargo(manifest)));
-            // The corpus is replayed through the library; nothing else compiles the targets.
-            let check = ["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"];
-            let features = ["--features", "targets"];
-            steps.step("fuzz targets", || run(cargo(check).args(features)));
-        }
+        unit(&mut steps);
     }
-    if all || args.root {
-        root_tests(&mut steps);
+    if all || root {
+        steps.step_after(&[BUILD], RELEASE, || {
+            run(&mut cargo(["build", "--release", "--package", "vrrp-user"]))
+        });
+        if args.kernel != Some(Kernel::Debian) {
+            root_tests(&mut steps, args);
+        }
+        if args.kernel != Some(Kernel::Running) {
+            second_kernel(&mut steps, args);
+        }
     }
     steps.close()
 }
@@ -84,17 +103,41 @@ fn clippy(what: &[&str]) -> Result<()> {
     run(cargo(["clippy"]).args(what).args(["--", "-D", "warnings"]))
 }
 
-fn root_tests(steps: &mut Steps) {
-    steps.step(PACKAGES, || packages::ensure(&packages::FOR_TESTS, "the root tests"));
-    steps.step_after(&[BUILD], RELEASE, || {
-        run(&mut cargo(["build", "--release", "--package", "vrrp-user"]))
+fn unit(steps: &mut Steps) {
+    steps.step("unit tests", || run(&mut cargo(["test", "--no-fail-fast"])));
+    if root().join("fuzz/Cargo.toml").is_file() {
+        // Another workspace: a change of ours must not leave its lock file behind.
+        let manifest = ["test", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
+        steps.step("fuzz corpus", || run(&mut cargo(manifest)));
+        // The corpus is replayed through the library; nothing else compiles the targets.
+        let check = ["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"];
+        let features = ["--features", "targets"];
+        steps.step("fuzz targets", || run(cargo(check).args(features)));
+    }
+}
+
+fn root_tests(steps: &mut Steps, args: &Args) {
+    steps.step(PACKAGES, || {
+        packages::ensure(&packages::FOR_TESTS, "the root tests", !args.no_install)
     });
     steps.step_after(&[BUILD, RELEASE, PACKAGES], "root tests", || {
         let daemon = target_dir(&root()).join("release/xvrrp");
+        let mut tests: Command = cargo(["test", "--no-fail-fast", "--package", "vrrp-tests", "--"]);
         // One at a time: they measure times, and own namespaces and peers of the same names.
-        let mut tests: Command =
-            cargo(["test", "--no-fail-fast", "--package", "vrrp-tests", "--", "--test-threads=1"]);
+        tests.arg("--test-threads=1").args(&args.filter);
         run(tests.env("XVRRP", daemon))
     });
-    steps.step_after(&[BUILD, RELEASE, PACKAGES], "demo", || demo::demo(&demo::Args::default()));
+    if args.filter.is_none() {
+        steps.step_after(
+            &[BUILD, RELEASE, PACKAGES],
+            "demo",
+            || demo::demo(&demo::Args::default()),
+        );
+    }
+}
+
+fn second_kernel(steps: &mut Steps, args: &Args) {
+    const FETCHED: &str = "Debian's kernel";
+    steps.step(FETCHED, || second::prepare(!args.no_install));
+    steps.step_after(&[BUILD, RELEASE, FETCHED], SECOND, || second::test(args.filter.as_deref()));
 }

@@ -30,18 +30,62 @@ pub(super) fn occupant(ifindex: u32) -> String {
 }
 
 /// Says why adverts on an interface must not be judged by a program that can't see VLAN tags, where
-/// that is so: its hardware takes them off, and there are VLANs on it, whose adverts would look like
-/// the interface's own.
+/// that is so: those of VLANs would look like the interface's own.
 pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
-    // A kernel that can't say has no such hardware.
-    if !sys::strips_vlan_tags(name).unwrap_or(false) {
-        return None;
+    match tags(kind(ifindex).as_ref()) {
+        Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
+        Tags::Removed => {
+            let vlan = vlan_on(ifindex).ok()??;
+            Some(format!("VLAN tags are off before frames come up to it, and {vlan} is on it"))
+        }
+        // A kernel that can't say has no such hardware.
+        Tags::Kept if !sys::strips_vlan_tags(name).unwrap_or(false) => None,
+        Tags::Kept => {
+            let vlan = vlan_on(ifindex).ok()??;
+            Some(format!(
+                "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
+                 `ethtool -K {name} rxvlan off` and a restart of xvrrp would let XDP be used"
+            ))
+        }
     }
-    let vlan = vlan_on(ifindex).ok()??;
-    Some(format!(
-        "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
-         `ethtool -K {name} rxvlan off` and a restart of xvrrp would let XDP be used"
-    ))
+}
+
+/// What the kernel does to VLAN tags before XDP sees a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tags {
+    /// Nothing; the hardware may take them off.
+    Kept,
+    /// They are taken off at another interface, from which the frame comes up to this one. Hardware
+    /// lets none through of VLANs that are not on it, unless it is told to.
+    Removed,
+    /// The same, and the other interfaces let the frames of all VLANs through.
+    All,
+}
+
+/// What that is for an interface of this kind. A VLAN keeps them: a second tag is still in its frames.
+fn tags(kind: Option<&InfoKind>) -> Tags {
+    const FED_BY_OTHERS: [InfoKind; 6] = [
+        InfoKind::Bond,
+        InfoKind::Team,
+        InfoKind::MacVlan,
+        InfoKind::MacVtap,
+        InfoKind::IpVlan,
+        InfoKind::IpVtap,
+    ];
+    match kind {
+        Some(kind) if *kind == InfoKind::Bridge => Tags::All,
+        Some(kind) if FED_BY_OTHERS.contains(kind) => Tags::Removed,
+        Some(_) | None => Tags::Kept,
+    }
+}
+
+/// Says why a program must not run in an interface's driver, where that is so.
+///
+/// A bond takes it and gives it to its slaves. There adverts carry the slaves' numbers, so that none
+/// would be found to be for an instance; and those that the bond throws away, since they came to a
+/// slave that is not the active one, would be heard.
+pub(super) fn not_native(ifindex: u32) -> Option<&'static str> {
+    (kind(ifindex)? == InfoKind::Bond).then_some("on a bond it would run on the slaves")
 }
 
 /// Says whether an XDP program is on an interface.
@@ -70,6 +114,22 @@ fn program_id(ifindex: u32) -> Option<u32> {
                 None
             }
         })
+}
+
+/// What an interface is, where it is no plain one.
+fn kind(ifindex: u32) -> Option<InfoKind> {
+    let mut request = LinkMessage::default();
+    request.header.index = ifindex;
+    let links = ask(request, 0).ok()?;
+    let attributes = links.into_iter().flat_map(|link| link.attributes);
+    attributes
+        .filter_map(
+            |attribute| {
+                if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
+            },
+        )
+        .flatten()
+        .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None })
 }
 
 /// A VLAN on an interface, by name.
@@ -139,6 +199,7 @@ mod tests {
         assert_eq!(program_id(1), None);
         assert_eq!(vlan_on(1).unwrap(), None);
         assert_eq!(hides_tags("lo", 1), None);
+        assert_eq!(not_native(1), None);
     }
 
     #[test]

@@ -243,6 +243,12 @@ impl FastPath {
         };
         let mut refusals = Vec::new();
         for &(mode, called) in modes {
+            if mode == sys::Mode::Native
+                && let Some(why) = link::not_native(ifindex)
+            {
+                refusals.push(why.to_owned());
+                continue;
+            }
             match sys::attach(program, ifindex, mode) {
                 Ok(attachment) => {
                     let attached = match mode {

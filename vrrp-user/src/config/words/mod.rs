@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_page_has_every_word_that_is_served() {
+        let page = include_str!("../../../../docs/xvrrp.8").replace("\\-", "-");
+        let words: Vec<&str> =
+            page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let all = table::ALL.iter().copied().flatten();
+        for known in all.filter(|known| known.class == Class::Served) {
+            // A sync group is read for its members alone, who are refused.
+            let named =
+                matches!(known.name, "group" | "vrrp_sync_group") || words.contains(&known.name);
+            assert!(named, "{known:?}");
+        }
+    }
+
+    #[test]
     fn aliases_lead_somewhere_and_hide_nothing() {
         for (place, word, meant) in table::ALIASES {
             assert!(lookup(*place, meant).is_some(), "{meant}");

@@ -1,0 +1,32 @@
+//! The kernel program comes into this kernel, with timers and without.
+
+use anyhow::{Context, Result, ensure};
+use nix::net::if_::if_nametoindex;
+use vrrp_tests::netns::Netns;
+use xvrrp::config::model::Datapath;
+use xvrrp::fastpath::{Attached, FastPath};
+
+#[test]
+#[ignore = "for the second kernel"]
+fn both_programs_load_and_attach() -> Result<()> {
+    let netns = Netns::new(&format!("sk-load-{}", std::process::id()))?;
+    netns.ip("link add near type veth peer name far")?;
+    netns.ip("link add dummy0 type dummy")?;
+    for device in ["near", "far", "dummy0"] {
+        netns.ip(&format!("link set {device} up"))?;
+    }
+    let with = FastPath::load(8).context("with timers")?;
+    // The kernel has had them since 5.15.
+    ensure!(with.has_timers(), "{:?}", with.no_timers());
+    let without = FastPath::load_without_timers(8).context("without timers")?;
+    for mut fast in [with, without] {
+        netns.enter(|| {
+            let attached = fast.attach("near", if_nametoindex("near")?, Datapath::Auto);
+            ensure!(attached == Attached::Native, "near: {attached:?}");
+            let attached = fast.attach("dummy0", if_nametoindex("dummy0")?, Datapath::Auto);
+            ensure!(matches!(attached, Attached::Generic { .. }), "dummy0: {attached:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

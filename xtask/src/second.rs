@@ -1,0 +1,165 @@
+//! The second kernel: Debian's own, booted under emulation, for the tests of what the kernel that
+//! runs here may have been built without.
+//!
+//! Nothing of it is installed: the package is fetched and taken apart in the target folder. The
+//! machine lives in memory, and its verdict comes over a line of its own, so that a panic or a
+//! machine that hangs can't look like success.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::object::target_dir;
+use crate::packages::{self, FOR_SECOND_KERNEL};
+use crate::run::{cargo, output, program, root, run};
+
+mod image;
+mod kernel;
+mod machine;
+mod modules;
+
+use image::Image;
+
+/// The test program that is made for it: all its tests are ignored elsewhere.
+const OWN: &str = "second_kernel";
+/// A test of it that needs the machine for itself.
+const ALONE: &str = "loss::";
+/// Test programs of which a part is run there too.
+const ALSO: [(&str, &str); 2] =
+    [("attach", "vlan_whose_tags_are_hidden"), ("xdp", "verdicts::handed_frames")];
+/// Programs that the laboratory calls, beside those of busybox.
+const TOOLS: [&str; 3] = ["ip", "tc", "ethtool"];
+
+/// Fetches what it takes.
+///
+/// # Errors
+///
+/// When something can't be had here.
+pub(crate) fn prepare(install: bool) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!(
+            "the second kernel is Debian's for amd64, on which this machine's programs can't run"
+        );
+    }
+    packages::ensure(&FOR_SECOND_KERNEL, "the tests on a second kernel", install)?;
+    fs::create_dir_all(folder())?;
+    kernel::ensure(&folder(), install).map(drop)
+}
+
+/// Boots it, and runs there the tests whose names contain the filter, or all that are meant for it.
+///
+/// # Errors
+///
+/// When a test fails, or when the machine ends without a word about them.
+pub(crate) fn test(filter: Option<&str>) -> Result<()> {
+    let (root, folder) = (root(), folder());
+    let kernel = kernel::ensure(&folder, false)?;
+    let mut image = Image::new()?;
+    for tool in TOOLS {
+        image.tool(tool)?;
+    }
+    image.program(&target_dir(&root).join("release/xvrrp"), "/usr/bin/xvrrp")?;
+    // Where the test programs look for them.
+    image.tree(&root.join("tests/cases"))?;
+    image.tree(&root.join("vrrp-common/testdata"))?;
+    let mut runs = Vec::new();
+    for (name, file) in test_programs()? {
+        let inside = format!("/tests/{name}");
+        image.program(&stripped(&file, &folder.join(&name))?, &inside)?;
+        runs.extend(calls(&name, &inside, filter));
+    }
+    image.modules(&kernel.modules)?;
+    image.start(&runs);
+    let initramfs = folder.join("initramfs");
+    fs::write(&initramfs, image.close())?;
+    println!("  booting {} under emulation", kernel.name);
+    machine::boot(&kernel.image, &initramfs, &folder)
+}
+
+fn folder() -> PathBuf {
+    target_dir(&root()).join("second-kernel")
+}
+
+/// How a test program is called inside, as often as it is.
+fn calls(name: &str, inside: &str, filter: Option<&str>) -> Vec<Vec<String>> {
+    let own = ["--ignored"];
+    let chosen = ALSO.iter().find(|(also, _)| *also == name).map(|(_, part)| *part);
+    let calls: Vec<Vec<&str>> = match (name == OWN, filter) {
+        (true, Some(filter)) => vec![[&own[..], &[filter]].concat()],
+        (true, None) => {
+            vec![[&own[..], &[ALONE]].concat(), [&own[..], &["--skip", ALONE]].concat()]
+        }
+        (false, filter) => vec![filter.or(chosen).into_iter().collect()],
+    };
+    // They mostly wait, and the machine is slow: side by side.
+    let begin = [inside, "--test-threads=16"];
+    let call = |words: Vec<&str>| begin.into_iter().chain(words).map(str::to_owned).collect();
+    calls.into_iter().map(call).collect()
+}
+
+/// Builds the test programs and says where they lie.
+fn test_programs() -> Result<Vec<(String, PathBuf)>> {
+    let mut names = vec![OWN];
+    names.extend(ALSO.map(|(name, _)| name));
+    let mut build = cargo(["test", "--package", "vrrp-tests", "--no-run"]);
+    for name in &names {
+        build.args(["--test", name]);
+    }
+    run(&mut build)?;
+    // Nothing is left to do, so that this only tells.
+    let told = output(build.arg("--message-format=json")).context("cargo tells no programs")?;
+    let built: Vec<_> = told.lines().filter_map(executable).collect();
+    match names.iter().find(|name| built.iter().all(|(built, _)| built != *name)) {
+        Some(missing) => bail!("cargo built no {missing}"),
+        None => Ok(built),
+    }
+}
+
+/// A test program's name and place, if this is what cargo's message is about.
+fn executable(message: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let name = message["target"]["name"].as_str()?.to_owned();
+    let is_test = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let path = message["executable"].as_str().filter(|_| is_test)?;
+    Some((name, path.into()))
+}
+
+/// A copy without what only debuggers read: it all goes through the emulated machine's memory.
+fn stripped(file: &Path, copy: &Path) -> Result<PathBuf> {
+    run(program("strip").arg("-o").arg(copy).arg(file))?;
+    Ok(copy.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_among_cargos_messages() {
+        let own = r#"{"reason":"compiler-artifact","target":{"name":"attach","kind":["test"]},"executable":"/t/attach-1"}"#;
+        assert_eq!(executable(own), Some(("attach".to_owned(), "/t/attach-1".into())));
+        let library = r#"{"reason":"compiler-artifact","target":{"name":"xvrrp","kind":["lib"]},"executable":null}"#;
+        assert_eq!(executable(library), None);
+        let bench = r#"{"reason":"compiler-artifact","target":{"name":"bench","kind":["bin"]},"executable":"/t/bench"}"#;
+        assert_eq!(executable(bench), None, "built because its package is tested");
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(executable("warning: something"), None);
+    }
+
+    #[test]
+    fn a_filter_takes_the_place_of_what_is_chosen() {
+        let lines = |name, filter| -> Vec<String> {
+            calls(name, "x", filter).iter().map(|words| words.join(" ")).collect()
+        };
+        let threads = "x --test-threads=16";
+        assert_eq!(
+            lines(OWN, None),
+            [format!("{threads} --ignored loss::"), format!("{threads} --ignored --skip loss::")]
+        );
+        assert_eq!(lines(OWN, Some("bond")), [format!("{threads} --ignored bond")]);
+        let chosen = format!("{threads} vlan_whose_tags_are_hidden");
+        assert_eq!(lines("attach", None), [chosen]);
+        assert_eq!(lines("attach", Some("bond")), [format!("{threads} bond")]);
+    }
+}
