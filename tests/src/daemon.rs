@@ -66,7 +66,15 @@ impl Daemon {
     /// # Errors
     /// It can't be started; whether it then lives is for the caller to see.
     pub fn start(lab: &Lab, kind: Kind, host: &str, conf: &str, more: &[&str]) -> Result<Self> {
-        Self::launch(lab, kind, host, conf, &[], more)
+        Self::launch(lab, kind, (host, host), conf, &[], more)
+    }
+
+    /// Starts another one of ours on a host, with a run directory of its own.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_beside(lab: &Lab, host: &str, conf: &str) -> Result<Self> {
+        Self::launch(lab, Kind::Xvrrp, (host, &format!("{host}-beside")), conf, &[], &[])
     }
 
     /// Starts a daemon by a command that ends in executing it, such as `setpriv`.
@@ -80,20 +88,20 @@ impl Daemon {
         conf: &str,
         through: &[&str],
     ) -> Result<Self> {
-        Self::launch(lab, kind, host, conf, through, &[])
+        Self::launch(lab, kind, (host, host), conf, through, &[])
     }
 
     fn launch(
         lab: &Lab,
         kind: Kind,
-        host: &str,
+        (host, name): (&str, &str),
         conf: &str,
         through: &[&str],
         more: &[&str],
     ) -> Result<Self> {
-        let run_dir = lab.dir().join(format!("{host}.run"));
-        let conf = lab.write(&format!("{host}.conf"), conf)?;
-        let log = fresh(lab.dir(), host, "log");
+        let run_dir = lab.dir().join(format!("{name}.run"));
+        let conf = lab.write(&format!("{name}.conf"), conf)?;
+        let log = fresh(lab.dir(), name, "log");
         let out = File::create(&log)?;
         let mut helper = None;
         let mut command = match kind {

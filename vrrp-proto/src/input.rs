@@ -41,6 +41,8 @@ pub enum Link {
     NoDevice,
     /// It is up, but adverts can't be received on it: no descriptor, no permission.
     Deaf,
+    /// It is up, but another process serves the virtual router on it.
+    Taken,
     /// It is down, without carrier, or gone.
     Down,
 }

@@ -160,6 +160,8 @@ pub enum Why {
     NoDevice,
     /// Adverts can't be received on the router's interface.
     Deaf,
+    /// Another process of this host serves the virtual router.
+    Taken,
     /// A watched thing with weight 0 failed.
     Tracker(TrackerId),
     /// A watched thing with weight 0 has said nothing yet.

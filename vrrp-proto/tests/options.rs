@@ -238,6 +238,8 @@ fn the_reason_of_a_fault_follows_what_is_in_the_way() {
     assert_eq!(why(&lan), Why::NoDevice);
     lan.tell(0, Input::Link { slot: SLOT, link: Link::Deaf });
     assert_eq!(why(&lan), Why::Deaf);
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Taken });
+    assert_eq!(why(&lan), Why::Taken);
     let link = Link::Up(lan.hosts[0].address);
     lan.tell(0, Input::Link { slot: SLOT, link });
     assert_eq!(why(&lan), Why::Tracker(TrackerId(1)));

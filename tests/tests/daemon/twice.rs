@@ -3,7 +3,8 @@
 use std::process::{Child, Output};
 
 use anyhow::{Context, Result, ensure};
-use vrrp_tests::daemon::xvrrp_binary;
+use nix::sys::signal::Signal;
+use vrrp_tests::daemon::{signal, xvrrp_binary};
 use vrrp_tests::status::Status;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
@@ -52,6 +53,39 @@ fn second(lab: &Lab, first: &Daemon, name: &str, conf: &str) -> Result<Output> {
     let mut command = lab.ns("r1").command("timeout");
     command.args(["5", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(first.run_dir());
     Ok(command.output()?)
+}
+
+/// With a run directory of its own a second one stays in FAULT, touches nothing, and names the first;
+/// a crash of the first one's worker gives it no chance, and its end does.
+#[test]
+fn a_second_one_elsewhere_waits() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let mut r1 = master(&lab)?;
+    let watch = lab.watch("r1")?;
+    let r2 = Daemon::start_beside(&lab, "r1", &brisk(200).alone(3))?;
+    wait_until("it is in FAULT", LIMIT, || state(&r2, "VI_1").is_ok_and(|state| state == "FAULT"))
+        .with_context(|| r2.log_end())?;
+    let line = format!("another xvrrp (process {}) serves VRID 51", r1.worker()?);
+    ensure!(r2.count_log(&line) == 1, "{line}: {}", r2.log_end());
+    signal(r1.worker()?, Signal::SIGKILL);
+    // It asks each two seconds.
+    pause(2500);
+    ensure!(state(&r1, "VI_1")? == "MASTER", "{}", r1.log_end());
+    ensure!(state(&r2, "VI_1")? == "FAULT", "{}", r2.log_end());
+    ensure!(watch.of(ADDRESS).is_empty(), "it was touched: {:?}", watch.of(ADDRESS));
+    let status = r2.status()?;
+    let instance = status.instance("VI_1")?;
+    let why = instance.why();
+    ensure!(why.contains("another xvrrp on this host serves this VRID"), "{why}");
+    r1.stop()?;
+    wait_until("the second one is MASTER", LIMIT, || {
+        state(&r2, "VI_1").is_ok_and(|state| state == "MASTER") && lab.holds("r1", VIP)
+    })
+    .with_context(|| r2.log_end())?;
+    Ok(())
 }
 
 /// Of several that start at the same moment one goes on.

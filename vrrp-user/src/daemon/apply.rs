@@ -177,8 +177,13 @@ impl Service {
     /// Takes addresses off that an earlier life left, and learns which are the host's own: of all that
     /// are new in a configuration, before anybody may put them on.
     pub(super) fn clear_leftovers(&mut self, config: &Config) {
+        self.serve(&config.instances);
         let held = self.running.values().flat_map(|running| running.settings.held());
-        let known = held.map(|address| (address.device.clone(), address.ip)).collect();
+        // Those of another daemon that runs are no leftovers.
+        let taken = config.instances.iter().filter(|instance| self.is_taken(instance));
+        let theirs = taken.flat_map(|instance| instance.addresses.iter().chain(&instance.excluded));
+        let known =
+            held.chain(theirs).map(|address| (address.device.clone(), address.ip)).collect();
         let found = leftovers::find(&self.life.marked(&self.host), config, &known, |instance| {
             self.life.resumes(instance)
         });

@@ -14,9 +14,10 @@ use vrrp_proto::{Settings, Slot, VirtualAddress};
 
 use super::plan::{self, Place};
 use super::running::Running;
+use super::served::{self, Served};
 use crate::config::model::{Config, Instance, Scheduling};
 use crate::fastpath::{self, FastPath};
-use crate::guardian::channel::Keeper;
+use crate::guardian::channel::{Keeper, Kept};
 use crate::ledger::release::{self, release};
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
@@ -37,7 +38,7 @@ pub(super) struct Life {
     earlier: BTreeMap<Place, Slot>,
     /// Those among them that were Active and go on as such.
     resumed: BTreeSet<Slot>,
-    /// The descriptors of the kernel program that the guardian keeps.
+    /// The descriptors of the kernel program, and of what is served, that the guardian keeps.
     kept: BTreeSet<String>,
     /// What an earlier life put on interfaces, and is not the host's own whatever it looks like.
     put_on: BTreeSet<(String, IpAddr)>,
@@ -173,7 +174,7 @@ impl Life {
         if wanted {
             match FastPath::adopt(kept) {
                 Ok(fast) => {
-                    self.kept = names;
+                    self.kept.extend(names);
                     return Some(fast);
                 }
                 Err(error) => warn!("The kernel program is loaded anew: {error}"),
@@ -185,10 +186,19 @@ impl Life {
         None
     }
 
-    /// Has the guardian keep the kernel program as it is now.
-    pub(super) fn keep_fast_path(&mut self, fast: Option<&FastPath>) {
+    /// What an earlier worker held of what is served.
+    pub(super) fn take_served(&mut self) -> Kept {
+        let kept =
+            self.keeper.as_mut().map(|keeper| keeper.take_all(served::PREFIX)).unwrap_or_default();
+        self.kept.extend(kept.keys().cloned());
+        kept
+    }
+
+    /// Has the guardian keep the kernel program, and what is served, as they are now.
+    pub(super) fn keep(&mut self, fast: Option<&FastPath>, served: &Served) {
         let Some(keeper) = &self.keeper else { return };
-        let now = fast.map(FastPath::exports).unwrap_or_default();
+        let mut now = fast.map(FastPath::exports).unwrap_or_default();
+        now.extend(served.exports());
         let new: Vec<_> = now
             .iter()
             .filter(|(name, _)| !self.kept.contains(*name))

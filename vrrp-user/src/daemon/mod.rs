@@ -21,6 +21,7 @@ mod refusals;
 mod repeats;
 mod report;
 mod running;
+mod served;
 mod service;
 mod trackers;
 mod words;

@@ -25,6 +25,10 @@ impl Service {
     /// Makes what an instance wants and has not, where its own interface is there. Says whether it has
     /// all. `note`: first in the ledger.
     pub(super) fn make_own_links(&mut self, slot: Slot, note: bool) -> bool {
+        // Another daemon has made them, for itself.
+        if self.running.get(&slot).is_some_and(|running| self.is_taken(&running.instance)) {
+            return true;
+        }
         let Some(running) = self.running.get_mut(&slot) else { return false };
         let wanted = wanted(&running.instance);
         let missing: Vec<&Wanted> =

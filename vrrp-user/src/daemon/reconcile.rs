@@ -11,8 +11,10 @@ use super::plan::{self, Way};
 use super::ports::Wanted;
 use super::protocol::Order;
 use super::running::Running;
+use super::served::Key;
 use super::service::Service;
 use super::{host, index};
+use crate::config::model::Instance;
 use crate::fastpath::{FastPath, UpdateError};
 use crate::net::monitor::Change;
 
@@ -49,17 +51,38 @@ impl Service {
             let wanted = wanted.entry(running.instance.interface.clone()).or_default();
             wanted.add(&running.instance);
         }
+        self.serve(&[]);
         self.ports.apply(&wanted, &self.host, &mut self.fast);
-        self.life.keep_fast_path(self.fast.as_ref());
+        self.life.keep(self.fast.as_ref(), &self.served);
         let there = |name: &&String| self.host.by_name(name).is_some();
-        self.deaf = wanted.keys().filter(there).any(|name| !self.ports.hears(name));
+        self.deaf =
+            self.served.waits() || wanted.keys().filter(there).any(|name| !self.ports.hears(name));
+    }
+
+    /// Has every other daemon know what is served here: what runs, and `more`.
+    pub(super) fn serve(&mut self, more: &[Instance]) {
+        let running = self.running.values().map(|running| &running.instance);
+        let wanted = running.chain(more).filter_map(|instance| self.key(instance)).collect();
+        self.served.apply(&wanted);
+    }
+
+    fn key(&self, instance: &Instance) -> Option<Key> {
+        let ifindex = self.host.by_name(&instance.interface)?.ifindex;
+        Some(Key { ifindex, family: instance.family, vrid: instance.vrid.get() })
+    }
+
+    /// Whether another daemon serves an instance's virtual router.
+    pub(super) fn is_taken(&self, instance: &Instance) -> bool {
+        self.key(instance).is_some_and(|key| self.served.is_taken(key))
     }
 
     fn reconcile_one(&mut self, slot: Slot) {
+        let taken = self.running.get(&slot).is_some_and(|running| self.is_taken(&running.instance));
         let complete = self.make_own_links(slot, true);
         let Some(running) = self.running.get_mut(&slot) else { return };
         let interface = self.host.by_name(&running.instance.interface);
-        let way = interface.and_then(|interface| {
+        // Where another one serves it, its adverts are not to be taken away from that.
+        let way = interface.filter(|_| !taken).and_then(|interface| {
             plan::way(&running.instance, interface, &self.host, self.index.virtual_ones())
         });
         // What could not be made is tried again.
@@ -69,6 +92,7 @@ impl Service {
         let link = match (interface, &way) {
             (Some(interface), _) if !host::is_up(interface) => Link::Down,
             (None, _) => Link::Down,
+            (Some(_), _) if taken => Link::Taken,
             (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
             (Some(_), _) if missing => Link::NoDevice,
             (Some(_), Some(way)) => Link::Up(way.source),
@@ -76,7 +100,7 @@ impl Service {
         };
         let news = way != running.way || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
-        if news && (way.is_some() || interface.is_none()) {
+        if news && (way.is_some() || interface.is_none() || taken) {
             running.reroute = false;
             let old = std::mem::replace(&mut running.way, way);
             self.life.note(slot, running, &self.host, &self.own);

@@ -23,6 +23,7 @@ use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
 use super::running::Running;
+use super::served::Served;
 use super::trackers::Trackers;
 use super::{Options, RunError, leftovers};
 use crate::config::diag::Severity;
@@ -70,6 +71,7 @@ pub(super) struct Service {
     pub(super) ports: Ports,
     /// The interfaces that instances make for themselves.
     pub(super) own_links: OwnLinks,
+    pub(super) served: Served,
     pub(super) fast: Option<FastPath>,
     pub(super) scripts: Scripts,
     pub(super) trackers: Trackers,
@@ -148,12 +150,11 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let (asked_start, asked) = unbounded_channel();
 
     let (timings_start, timings) = unbounded_channel();
-    // Before any thread has it.
-    life.tell_level(&config.global.scheduling);
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
         own_links: OwnLinks::after(life.traces()),
+        served: Served::over(life.take_served()),
         life,
         started: clock::now(),
         running: BTreeMap::new(),
@@ -295,6 +296,8 @@ impl Service {
         orders: UnboundedReceiver<Order>,
         notices: UnboundedSender<Notice>,
     ) -> Result<JoinHandle<()>, RunError> {
+        // Before the thread has it.
+        self.life.tell_level(&self.config.global.scheduling);
         let parts = Parts {
             orders,
             notices,

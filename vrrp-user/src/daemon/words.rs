@@ -45,6 +45,7 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         Why::NoSource => "the interface has no address to send from".to_owned(),
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
+        Why::Taken => "another xvrrp on this host serves this VRID on the interface".to_owned(),
         Why::Tracker(id) => format!("{} failed", tracker(*id)),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
@@ -133,6 +134,7 @@ fn transition(
         | Why::NoSource
         | Why::NoDevice
         | Why::Deaf
+        | Why::Taken
         | Why::Tracker(_)
         | Why::Undecided(_)
         | Why::AddressRefused

@@ -1,0 +1,208 @@
+//! Which virtual routers this daemon serves, for every other one in the network namespace to know.
+//!
+//! Two daemons that serve one virtual router on one interface take its adverts from each other, and the
+//! one that hears nothing would be MASTER beside the real one. Whoever serves a virtual router holds an
+//! abstract socket of its name, which goes with the last process that has it, however that ends: the
+//! guardian keeps it over a crash of the worker. Nothing is ever said through it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen,
+    socket, sockopt,
+};
+use tracing::{info, warn};
+use vrrp_common::Family;
+
+use crate::guardian::channel::Kept;
+
+/// What the names of these descriptors begin with.
+pub(crate) const PREFIX: &str = "served";
+
+/// A virtual router on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) ifindex: u32,
+    pub(crate) family: Family,
+    pub(crate) vrid: u8,
+}
+
+impl Key {
+    /// The name of its socket, and of the descriptor.
+    fn name(self) -> String {
+        format!("{PREFIX}.{}.{}.{}", self.ifindex, self.family as u8, self.vrid)
+    }
+}
+
+/// The virtual routers that are served here, and those that another daemon serves.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// By name, of an earlier worker.
+    adopted: Kept,
+    /// Without a descriptor where the kernel gave none: it is served all the same.
+    ours: BTreeMap<Key, Option<OwnedFd>>,
+    /// With the process that has it.
+    theirs: BTreeMap<Key, i32>,
+    /// It was said that there is no socket.
+    failing: bool,
+}
+
+impl Served {
+    /// Takes over what an earlier worker held.
+    pub(super) fn over(kept: Kept) -> Self {
+        Self { adopted: kept, ..Self::default() }
+    }
+
+    /// Serves exactly these, as far as nobody else does.
+    pub(super) fn apply(&mut self, wanted: &BTreeSet<Key>) {
+        self.ours.retain(|key, _| wanted.contains(key));
+        self.theirs.retain(|key, _| wanted.contains(key));
+        for key in wanted {
+            if !self.ours.contains_key(key) {
+                self.take(*key);
+            }
+        }
+        self.adopted.clear();
+    }
+
+    /// Whether another daemon serves it.
+    pub(super) fn is_taken(&self, key: Key) -> bool {
+        self.theirs.contains_key(&key)
+    }
+
+    /// Whether any is to be asked for again.
+    pub(super) fn waits(&self) -> bool {
+        !self.theirs.is_empty()
+    }
+
+    /// What the guardian is to keep.
+    pub(super) fn exports(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        self.ours.iter().filter_map(|(key, fd)| Some((key.name(), fd.as_ref()?.as_fd())))
+    }
+
+    fn take(&mut self, key: Key) {
+        let name = key.name();
+        let held = match self.adopted.remove(&name) {
+            // Once more, so that it says this process's number.
+            Some(fd) => listen(&fd, Backlog::MAXCONN).map(|()| Some(fd)),
+            None => hold(&name),
+        };
+        let (family, vrid, ifindex) = (key.family, key.vrid, key.ifindex);
+        match held {
+            Ok(Some(fd)) => {
+                if self.theirs.remove(&key).is_some() {
+                    info!("VRID {vrid} ({family:?}) on interface {ifindex} is free by now");
+                }
+                self.ours.insert(key, Some(fd));
+            }
+            // Once said, only the socket is asked for again.
+            Ok(None) if self.theirs.contains_key(&key) => {}
+            Ok(None) => match holder(&name) {
+                Ok(pid) => {
+                    warn!(
+                        "another xvrrp (process {pid}) serves VRID {vrid} ({family:?}) on interface \
+                         {ifindex}: in FAULT here until it ends"
+                    );
+                    self.theirs.insert(key, pid);
+                }
+                Err(why) => {
+                    warn!(
+                        "whether another xvrrp serves VRID {vrid} on {ifindex} is not known: {why}"
+                    );
+                    self.ours.insert(key, None);
+                }
+            },
+            Err(errno) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!("another xvrrp for the same VRID would go unnoticed: {}", errno.desc());
+                }
+                self.ours.insert(key, None);
+            }
+        }
+    }
+}
+
+fn address(name: &str) -> nix::Result<UnixAddr> {
+    UnixAddr::new_abstract(format!("xvrrp.{name}").as_bytes())
+}
+
+fn unix() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+}
+
+/// Holds a name; `None`: somebody else does.
+fn hold(name: &str) -> nix::Result<Option<OwnedFd>> {
+    let fd = unix()?;
+    match bind(fd.as_raw_fd(), &address(name)?) {
+        Ok(()) => {}
+        Err(Errno::EADDRINUSE) => return Ok(None),
+        Err(errno) => return Err(errno),
+    }
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(Some(fd))
+}
+
+/// The process that holds a name.
+///
+/// # Errors
+/// It can't be asked, or has not the rights of such a daemon: any user could keep us from serving.
+fn holder(name: &str) -> io::Result<i32> {
+    let fd = unix()?;
+    connect(fd.as_raw_fd(), &address(name)?)?;
+    let them = getsockopt(&fd, sockopt::PeerCredentials)?;
+    if them.uid() != 0 && them.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::other(format!(
+            "process {} of user {} has its name",
+            them.pid(),
+            them.uid()
+        )));
+    }
+    Ok(them.pid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No interface has such an index.
+    fn key(vrid: u8) -> Key {
+        Key { ifindex: u32::MAX - std::process::id(), family: Family::V6, vrid }
+    }
+
+    #[test]
+    fn one_serves_and_the_next_waits_until_it_goes() {
+        let (mut first, mut second) = (Served::default(), Served::default());
+        let both = BTreeSet::from([key(1), key(2)]);
+        first.apply(&BTreeSet::from([key(1)]));
+        second.apply(&both);
+        assert!(second.is_taken(key(1)) && !second.is_taken(key(2)) && second.waits());
+        assert_eq!(second.theirs[&key(1)] as u32, std::process::id());
+        // What it has does not keep it waiting, nor does it take it from itself.
+        second.apply(&both);
+        assert!(second.is_taken(key(1)) && second.ours.contains_key(&key(2)));
+        first.apply(&BTreeSet::new());
+        second.apply(&both);
+        assert!(!second.is_taken(key(1)) && !second.waits());
+    }
+
+    #[test]
+    fn the_next_worker_has_what_the_guardian_kept() {
+        let mut before = Served::default();
+        before.apply(&BTreeSet::from([key(3), key(4)]));
+        let kept: Kept = before
+            .exports()
+            .map(|(name, fd)| (name, fd.try_clone_to_owned().expect("a descriptor")))
+            .collect();
+        assert!(kept.keys().all(|name| name.starts_with(PREFIX)), "{kept:?}");
+        drop(before);
+        let (mut after, mut other) = (Served::over(kept), Served::default());
+        after.apply(&BTreeSet::from([key(3)]));
+        other.apply(&BTreeSet::from([key(3), key(4)]));
+        assert!(!after.is_taken(key(3)) && other.is_taken(key(3)));
+        assert!(!other.is_taken(key(4)), "what is not wanted any more is let go");
+    }
+}
