@@ -225,7 +225,8 @@ pub struct Instance {
     pub name: String,
     /// `state MASTER` was written. Only of interest for messages: priority decides.
     pub wants_master: bool,
-    /// `interface`.
+    /// `interface`; empty: the one that has `source`, for unicast alone. Addresses without a `dev` have
+    /// none then either.
     pub interface: String,
     /// The interface's `interface_up_down_delays`.
     pub link_delays: Delays,

@@ -40,14 +40,15 @@ pub(super) fn describe(instance: &Instance) -> String {
         line(&mut out, &format!("    {detail}"));
     }
     for (device, addresses) in by_device(instance) {
-        line(&mut out, &format!("    on {}: {}", shown(device), some_of(&addresses)));
+        let device = link(instance, device);
+        line(&mut out, &format!("    on {device}: {}", some_of(&addresses)));
     }
     out
 }
 
 /// What an instance does, without its name: how it takes part in the election, in one line.
 pub(crate) fn work(instance: &Instance) -> String {
-    let Instance { version, vrid, interface, priority, interval, .. } = instance;
+    let Instance { version, vrid, priority, interval, .. } = instance;
     let becomes = if priority.is_owner() {
         "MASTER from the start: priority 255 owns the addresses".to_owned()
     } else {
@@ -56,9 +57,17 @@ pub(crate) fn work(instance: &Instance) -> String {
     };
     format!(
         "VRRP version {version}, VRID {vrid} on {}, priority {priority}, one advert each {}; {becomes}",
-        shown(interface),
+        link(instance, &instance.interface),
         said(interval.get())
     )
+}
+
+/// The name of an interface; where none is written, whose it is.
+fn link(instance: &Instance, name: &str) -> String {
+    match instance.source {
+        Some(source) if name.is_empty() => format!("the interface with {source}"),
+        Some(_) | None => shown(name),
+    }
 }
 
 /// What is other than usual, a line each.

@@ -26,7 +26,8 @@ fn holds(loaded: &Loaded) {
     assert_eq!(loaded.startable().is_err(), loaded.exit_code() == 4);
     if let Ok(config) = loaded.startable() {
         for instance in &config.instances {
-            assert!(!instance.interface.is_empty() && instance.interface.len() < 16);
+            let named = !instance.interface.is_empty();
+            assert!(instance.interface.len() < 16 && (named || instance.source.is_some()));
             assert!((1..=255).contains(&instance.addresses.len()), "{instance:?}");
             assert!(instance.priority.get() > 0);
             let first = instance.addresses[0].ip;

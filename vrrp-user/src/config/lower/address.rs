@@ -179,6 +179,13 @@ impl Reader<'_> {
                 return rest;
             }
             other => {
+                if other == "use_vmac" {
+                    let message = "`use_vmac` behind an address is not served yet";
+                    let diag = Diag::error(Code::NotServed, option.span.clone(), message);
+                    let hint = "an instance's `use_vmac` is for the addresses on its interface";
+                    self.lose(diag.hint(hint));
+                    return &[];
+                }
                 let message = format!("`{}` is no option of an address", shown(other));
                 let device =
                     interface(option).is_ok() && other.ends_with(|c: char| c.is_ascii_digit());

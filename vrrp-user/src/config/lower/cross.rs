@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vrrp_common::Family;
 
 use super::super::diag::{Code, Diag};
-use super::super::model::Span;
+use super::super::model::{Destination, Span};
 use super::super::suggest::shown;
 use super::Ctx;
 use super::instance::Lowered;
@@ -68,7 +68,7 @@ fn name_own_links(lowered: &mut [Lowered], prefix: &str) {
 struct Seen {
     own_links: BTreeMap<String, (String, Span)>,
     names: BTreeMap<String, Span>,
-    routers: BTreeMap<(String, u8, u8), (String, Span)>,
+    routers: BTreeMap<(String, u8, u8), (String, Span, Destination)>,
     addresses: BTreeMap<(IpAddr, String), (String, Span)>,
 }
 
@@ -86,21 +86,31 @@ impl Seen {
 
     fn router(&mut self, one: &Lowered) -> Option<Diag> {
         let instance = one.instance.as_ref()?;
-        let key = (instance.interface.clone(), instance.vrid.get(), instance.family as u8);
-        if let Some((name, first)) = self.routers.get(&key) {
-            let message = format!(
-                "virtual router {} on {} is {} already",
-                instance.vrid,
-                shown(&instance.interface),
-                shown(name)
-            );
-            let diag = Diag::error(Code::Twice, one.span.clone(), message);
-            let hint =
-                "give it another `virtual_router_id`, or put its addresses into the first one";
-            return Some(diag.hint(hint).also(first.clone(), "the first one"));
-        }
-        self.routers.insert(key, (one.name.clone(), one.span.clone()));
-        None
+        // Where no interface is written, the source says which it is.
+        let source = instance.source.filter(|_| instance.interface.is_empty());
+        let link = source.map_or_else(|| instance.interface.clone(), |source| source.to_string());
+        let key = (link.clone(), instance.vrid.get(), instance.family as u8);
+        let Some((name, first, destination)) = self.routers.get(&key) else {
+            let first = (one.name.clone(), one.span.clone(), instance.destination.clone());
+            self.routers.insert(key, first);
+            return None;
+        };
+        let (vrid, link, name) = (instance.vrid, shown(&link), shown(name));
+        let message = format!("virtual router {vrid} on {link} is {name} already");
+        // keepalived tells them apart by group or peers, which the kernel's table here does not.
+        let (code, hint) = if *destination == instance.destination {
+            (
+                Code::Twice,
+                "give it another `virtual_router_id`, or put its addresses into the first one",
+            )
+        } else {
+            (
+                Code::NotServed,
+                "give it another `virtual_router_id`: on one link another group or other peers are not enough",
+            )
+        };
+        let diag = Diag::error(code, one.span.clone(), message);
+        Some(diag.hint(hint).also(first.clone(), "the first one"))
     }
 
     /// Two instances don't share an interface that one of them makes and removes.

@@ -263,7 +263,7 @@ impl Maker<'_> {
         let router_id =
             "write `virtual_router_id` and a number from 1 to 255, the same on all routers";
         let missing = [
-            ("interface", draft.interface.is_none(), "write `interface` and the link's name"),
+            ("interface", !self.has_interface(draft), "write `interface` and the link's name"),
             ("virtual_router_id", draft.vrid.is_none(), router_id),
             (
                 "virtual_ipaddress",
@@ -278,6 +278,22 @@ impl Maker<'_> {
                 self.lose(draft, diag);
             }
         }
+    }
+
+    /// An interface, or a source address and peers: whichever interface has the address is meant then.
+    fn has_interface(&self, draft: &mut Draft<'_>) -> bool {
+        if draft.interface.is_some() {
+            return true;
+        }
+        let (Some((source, span)), false) = (&draft.source, draft.peers.is_empty()) else {
+            return false;
+        };
+        // A link-local address is on any link.
+        let anywhere = !matches!(source, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if anywhere && !self.mentions("interface") {
+            draft.interface = Some((String::new(), span.clone()));
+        }
+        anywhere
     }
 
     /// Says whether the block has this word, or something that was to be it.

@@ -41,6 +41,11 @@ impl Maker<'_> {
             self.without_own_link(draft);
             return None;
         };
+        if draft.interface.as_ref().is_some_and(|(name, _)| name.is_empty()) {
+            let message = format!("`{}` without `interface`", item.known.name);
+            let diag = Diag::error(Code::Missing, item.head(), message);
+            self.lose(draft, diag.hint("write `interface` and the link to make it on"));
+        }
         let is_vmac = vmac.is_some();
         let vrid = draft.vrid.as_ref().map(|(vrid, _)| *vrid)?;
         let words = match self.words(draft, item, is_vmac, vrid) {

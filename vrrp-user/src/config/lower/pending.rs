@@ -45,6 +45,10 @@ pub(super) const PENDING: &[Pending] = &[
         matches!(one.destination, Destination::Peers(_))
     })
     .hint("without it, on all routers, adverts are multicast"),
+    Pending::refuse("without `interface`", &["unicast_src_ip", "mcast_src_ip"], |one| {
+        one.interface.is_empty()
+    })
+    .hint("write `interface` and the link that has the address"),
     Pending::refuse(
         "another multicast group",
         GROUPS,

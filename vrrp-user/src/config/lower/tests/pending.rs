@@ -34,7 +34,7 @@ fn what_is_not_done_is_refused_by_name() {
 
 #[test]
 fn each_line_of_the_list_is_tried() {
-    let tried = ["IPv6", "announcements elsewhere"];
+    let tried = ["IPv6", "announcements elsewhere", "without `interface`"];
     for pending in PENDING {
         let needed = NEEDED.iter().any(|(_, what)| *what == pending.what);
         assert!(needed || tried.contains(&pending.what), "{}", pending.what);

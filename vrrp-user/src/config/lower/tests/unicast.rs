@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use super::super::super::model::{Destination, Unicast};
+use super::super::super::summary::describe;
 use super::{Read, read, with};
 
 fn unicast(read: &Read) -> &Unicast {
@@ -136,4 +137,60 @@ fn bad_groups_cost_the_instance(#[case] globals: &str, #[case] lines: &str, #[ca
     let read = with(globals, lines);
     assert!(read.refusals("VI_1")[0].contains(says), "{:?}", read.refusals("VI_1"));
     assert_eq!(read.faults().len(), 1, "{:?}", read.faults());
+}
+
+/// The interface is the one that has the source address, wherever that is.
+#[test]
+fn without_an_interface() {
+    let file = |lines: &str| {
+        read(&format!(
+            "vrrp_instance VI_1 {{\nvirtual_router_id 1\n{lines}\n\
+             virtual_ipaddress {{\n192.0.2.1/24\n192.0.2.2/24 dev eth1\n}}\n}}\n"
+        ))
+    };
+    let peers = "unicast_peer {\n192.0.2.12\n}";
+    let read = file(&format!("unicast_src_ip 192.0.2.11\n{peers}"));
+    assert_eq!(read.faults(), [] as [String; 0]);
+    let one = read.instance("VI_1");
+    let devices: Vec<&str> = one.addresses.iter().map(|one| &*one.device).collect();
+    assert_eq!((&*one.interface, &devices[..]), ("", &["", "eth1"][..]));
+    let says = describe(one);
+    assert!(says.contains("VRID 1 on the interface with 192.0.2.11,"), "{says}");
+    assert!(says.contains("on the interface with 192.0.2.11: 192.0.2.1/24"), "{says}");
+    assert!(
+        file(&format!("unicast_src_ip 192.0.2.11\n{peers}\nuse_vmac")).refusals("VI_1")[0]
+            .contains("without `interface`")
+    );
+    // Multicast needs a link, and so does a peer without a source.
+    assert_eq!(file("mcast_src_ip 192.0.2.11").faults(), ["1:15 error missing"]);
+    assert_eq!(file(peers).faults(), ["1:15 error missing"]);
+    // A misspelled one was to be there.
+    let misspelled = file(&format!("unicast_src_ip 192.0.2.11\n{peers}\ninterfce eth0"));
+    assert_eq!(misspelled.faults(), ["7:1 error unknown-word"]);
+    let v6 = super::read(
+        "vrrp_instance VI_1 {\nvirtual_router_id 1\nunicast_src_ip fe80::5\n\
+         unicast_peer {\nfe80::6\n}\nvirtual_ipaddress {\nfe80::1/64\n}\n}\n",
+    );
+    assert_eq!(v6.faults(), ["1:15 error missing"]);
+}
+
+#[test]
+fn one_virtual_router_on_one_link() {
+    let one = |name: &str, link: &str, lines: &str, last: u8| {
+        format!(
+            "vrrp_instance {name} {{\n{link}\nvirtual_router_id 1\n{lines}\n\
+             virtual_ipaddress {{ 192.0.2.{last} }}\n}}\n"
+        )
+    };
+    let eth0 = "interface eth0";
+    let same = read(&(one("A", eth0, "", 1) + &one("B", eth0, "", 2)));
+    assert_eq!(same.faults(), ["7:15 error twice"]);
+    // Told apart by the group: keepalived's way, and said to be none here.
+    let group = read(&(one("A", eth0, "", 1) + &one("B", eth0, "mcast_dst_ip 224.0.0.19", 2)));
+    assert!(group.refusals("B").iter().any(|why| why.contains("on eth0 is A already")));
+    let unicast = |last: u8| format!("unicast_src_ip 192.0.2.{last}\nunicast_peer {{ 192.0.2.9 }}");
+    let apart = read(&(one("A", "", &unicast(11), 1) + &one("B", "", &unicast(12), 2)));
+    assert_eq!(apart.faults(), [] as [String; 0]);
+    let apart = read(&(one("A", "", &unicast(11), 1) + &one("B", "", &unicast(11), 2)));
+    assert_eq!(apart.faults().len(), 1);
 }
