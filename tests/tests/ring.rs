@@ -15,7 +15,7 @@ use vrrp_tests::wait::pause;
 use vrrp_tests::{cases, packet};
 use xvrrp::config::model::Datapath;
 use xvrrp::fastpath::{Attached, Counters, FastPath, Ring};
-use xvrrp::slowpath::{Filter, SlowPath, Table};
+use xvrrp::slowpath::{Filter, SlowPath, Table, Target};
 
 const XDP_PASS: u32 = 2;
 const SLOT: u32 = 0;
@@ -31,10 +31,17 @@ fn router() -> Router {
         auth_type: wire::AUTH_NONE,
         password: [0; 8],
         source: wire::octets(Ipv4Addr::new(192, 0, 2, 11).into()),
+        destination: wire::octets(wire::group(Family::V4)),
         addresses: 1,
         flags: 0,
         reserved: [0; 2],
     }
+}
+
+/// Adverts of one router to the group.
+fn only(vrid: u8) -> Filter {
+    let destination = wire::group(Family::V4);
+    Filter::Only(BTreeSet::from([Target { destination, vrid }]))
 }
 
 fn loaded(ifindex: u32) -> Result<(FastPath, Ring, Table)> {
@@ -43,8 +50,8 @@ fn loaded(ifindex: u32) -> Result<(FastPath, Ring, Table)> {
     let mut table = Table::new();
     let key = RouterKey::new(ifindex, Family::V4, VRID);
     let addresses = [Ipv4Addr::new(192, 0, 2, 250).into()];
-    fast.set_router(key, router(), &addresses)?;
-    table.set(key, router(), &addresses);
+    fast.set_router(key, router(), &addresses, &[])?;
+    table.set(key, router(), &addresses, &[]);
     Ok((fast, ring, table))
 }
 
@@ -127,10 +134,10 @@ impl Pair {
 fn accounts(want: Datapath, name: &str) -> Result<()> {
     let pair = Pair::new(name)?;
     let (mut fast, mut ring, mut table) = loaded(pair.near)?;
-    let vrids = BTreeSet::from([VRID]);
+    let vrids = only(VRID);
     let (attached, mut slow) = pair.netns.enter(|| {
         let attached = fast.attach("near", pair.near, want);
-        let slow = SlowPath::open(pair.near, &Filter::Only(vrids))?;
+        let slow = SlowPath::open(pair.near, Family::V4, &vrids)?;
         Ok((attached, slow))
     })?;
     ensure!(!matches!(attached, Attached::Socket { .. }), "{attached:?}");
@@ -179,7 +186,7 @@ fn the_socket_alone_takes_everything() -> Result<()> {
     let pair = Pair::new("rs")?;
     let (_fast, _ring, mut table) = loaded(pair.near)?;
     let near = pair.near;
-    let mut slow = pair.netns.enter(|| Ok(SlowPath::open(near, &Filter::All)?))?;
+    let mut slow = pair.netns.enter(|| Ok(SlowPath::open(near, Family::V4, &Filter::All)?))?;
     let tagged = |vid: u8| {
         let mut frame = cases::frame("P01-v2-header", "good");
         frame.splice(12..12, [0x81, 0, 0, vid]);
@@ -213,7 +220,7 @@ fn the_socket_alone_takes_everything() -> Result<()> {
     ensure!(records.is_sorted_by_key(|record| record.at));
     ensure!(table.strangers().len() == 1);
     // The filter can be changed while the socket is open.
-    slow.set_filter(&Filter::Only(BTreeSet::from([52])))?;
+    slow.set_filter(&only(52))?;
     pair.send(&frames, 1)?;
     ensure!(slow.drain(10, &mut table, |_| ())? == 1);
     ensure!(slow.lost()? == 0);

@@ -47,6 +47,7 @@ fn router(slot: u32) -> Router {
         auth_type: wire::AUTH_NONE,
         password: [0; 8],
         source: wire::octets(Ipv4Addr::new(192, 0, 2, 11).into()),
+        destination: wire::octets(wire::group(Family::V4)),
         addresses: 1,
         flags: 0,
         reserved: [0; 2],
@@ -65,7 +66,7 @@ impl Bench {
         let watcher = fast.watcher().context("the watcher was taken")?;
         let addresses = [Ipv4Addr::new(192, 0, 2, 250).into()];
         let key = RouterKey::new(ifindex, Family::V4, VRID);
-        fast.set_router(key, router(SLOT), &addresses)?;
+        fast.set_router(key, router(SLOT), &addresses, &[])?;
         let good = cases::frame("P01-v2-header", "good");
         Ok(Self { fast, ring, watcher, good, down: Duration::ZERO })
     }
@@ -280,7 +281,7 @@ fn an_expiry_that_finds_the_ring_full_comes_later() -> Result<()> {
     // Another virtual router fills the ring.
     let addresses = [Ipv4Addr::new(192, 0, 2, 250).into()];
     let key = RouterKey::new(1, Family::V4, VRID + 1);
-    bench.fast.set_router(key, router(OTHER), &addresses)?;
+    bench.fast.set_router(key, router(OTHER), &addresses, &[])?;
     let ours =
         std::mem::replace(&mut bench.good, cases::frame("P01-v2-header", "vrid-52-not-configured"));
     ensure!(bench.run(6000)? == XDP_PASS);
@@ -337,7 +338,12 @@ fn a_slot_that_another_router_gets_begins_anew() -> Result<()> {
     bench.fast.reset(SLOT)?;
     ensure!(bench.watcher.watch(SLOT).is_none());
     let addresses = [Ipv4Addr::new(192, 0, 2, 250).into()];
-    bench.fast.set_router(RouterKey::new(1, Family::V4, VRID + 1), router(SLOT), &addresses)?;
+    bench.fast.set_router(
+        RouterKey::new(1, Family::V4, VRID + 1),
+        router(SLOT),
+        &addresses,
+        &[],
+    )?;
     bench.good = cases::frame("P01-v2-header", "vrid-52-not-configured");
     bench.watch(SLOT, 6 * DOWN)?;
     ensure!(bench.watcher.watch(SLOT) > old);

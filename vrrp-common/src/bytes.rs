@@ -25,6 +25,15 @@ pub trait Bytes {
         self.read(at)
     }
 
+    /// The value, as if nothing were known of it.
+    ///
+    /// For the verifier two sums of different numbers of words are two different things, and it walks
+    /// what follows for each. In the kernel this is a value that may be any.
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        value
+    }
+
     /// Reads a 16-bit integer in network order.
     #[inline(always)]
     fn be16(&self, at: usize) -> Option<u16> {
@@ -65,6 +74,11 @@ impl<B: Bytes + ?Sized> Bytes for Tail<'_, B> {
     #[inline(always)]
     fn read_anew<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.bytes.read_anew::<N>(self.at + at)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        self.bytes.forget(value)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Internet checksum (RFC 1071) over bytes, and the pseudo-headers put in front of them.
 
+use crate::bytes::Bytes;
 use crate::ids::Family;
 
 /// A running one's-complement sum of 16-bit words.
@@ -49,6 +50,13 @@ impl Sum {
             [last] => sum.word(u16::from_be_bytes([*last, 0])),
             _ => sum,
         }
+    }
+
+    /// The same sum, by [`Bytes::forget`].
+    #[inline(always)]
+    #[must_use]
+    pub fn forgotten<B: Bytes + ?Sized>(self, bytes: &B) -> Self {
+        Self(bytes.forget(self.0))
     }
 
     /// Adds another sum.

@@ -13,11 +13,11 @@ pub enum Reject {
     HeaderChecksum = 1,
     /// A fragment: an advert fits in one packet.
     Fragment = 2,
-    /// Sent to us alone although the instance listens on the group.
+    /// Sent to one host: not us, or although the instance listens on the group.
     Destination = 3,
     /// The sender's address can't be a host's, or not one that may send adverts.
     Source = 4,
-    /// TTL or hop limit other than 255 (RFC 9568 §5.1.1.3, §7.1).
+    /// TTL or hop limit other than 255 (RFC 9568 §5.1.1.3, §7.1), or than a unicast peer may have.
     Ttl = 5,
     /// Another VRRP version than the instance's (RFC 9568 §7.1).
     Version = 6,
@@ -29,7 +29,7 @@ pub enum Reject {
     Checksum = 9,
     /// Another authentication type than the instance's (RFC 2338 §7.1).
     AuthType = 10,
-    /// The password differs (RFC 2338 §5.3.6.2).
+    /// The password differs (RFC 2338 §5.3.6.2), or the authentication header does not fit the packet.
     AuthData = 11,
     /// VRRPv2: another interval than ours (RFC 3768 §7.1). VRRPv3: interval 0 (erratum 8301).
     Interval = 12,
@@ -41,11 +41,17 @@ pub enum Reject {
     ForeignCluster = 15,
     /// Our own advert came back: a loop in the network, or a host with our address.
     OwnSource = 16,
+    /// Not one of the unicast peers, and the instance listens to those alone.
+    NotAPeer = 17,
+    /// IPv6: the first address is not link-local (RFC 9568 §5.2.9, erratum 8300).
+    FirstAddress = 18,
+    /// An authentication header's sequence number that is not new (RFC 2402 §3.4.3).
+    Replay = 19,
 }
 
 impl Reject {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Truncated,
         Self::HeaderChecksum,
         Self::Fragment,
@@ -63,6 +69,9 @@ impl Reject {
         Self::Addresses,
         Self::ForeignCluster,
         Self::OwnSource,
+        Self::NotAPeer,
+        Self::FirstAddress,
+        Self::Replay,
     ];
 
     /// The reason with this number, as it stands in a ring record.
@@ -95,6 +104,9 @@ impl Reject {
             Self::Addresses => "addresses",
             Self::ForeignCluster => "foreign_cluster",
             Self::OwnSource => "own_source",
+            Self::NotAPeer => "not_a_peer",
+            Self::FirstAddress => "first_address",
+            Self::Replay => "replay",
         }
     }
 }

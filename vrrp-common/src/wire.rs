@@ -23,12 +23,20 @@ pub const AUTH_DATA: usize = 8;
 pub const CHECKSUM_AT: usize = 6;
 /// An IPv4 header without options.
 pub const IPV4_HEADER: usize = 20;
+/// An IPv6 header without extensions.
+pub const IPV6_HEADER: usize = 40;
+/// The IP protocol number of an authentication header (RFC 2402 §2).
+pub const PROTOCOL_AH: u8 = 51;
+/// An authentication header with the 96 bits of HMAC-MD5-96 (RFC 2402 §2, RFC 2403 §2).
+pub const AH_HEADER: usize = 24;
 /// The longest message: 255 IPv6 addresses.
 pub const LONGEST: usize = HEADER + 255 * 16;
 /// "No authentication" (RFC 3768 §5.3.6).
 pub const AUTH_NONE: u8 = 0;
 /// "Simple text password" (RFC 2338 §5.3.6.2).
 pub const AUTH_PASS: u8 = 1;
+/// "IP authentication header" (RFC 2338 §5.3.6.3).
+pub const AUTH_AH: u8 = 2;
 
 /// Which bytes a VRRPv3 checksum over IPv4 covers.
 ///

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use vrrp_common::abi::{self, Event, Meaning, StrangerKey};
 use vrrp_common::check::{Agreement, Checked, Envelope};
 use vrrp_common::frame::Located;
-use vrrp_common::{Bytes, Family, Reject, wire};
+use vrrp_common::{Bytes, Family, Reject};
 
 use crate::packet::Frame;
 use crate::{Outcome, maps, watch};
@@ -20,13 +20,20 @@ pub(crate) struct Arrival<'a> {
 impl Arrival<'_> {
     /// Notes an accepted advert that only repeats the watched one, and reports another.
     #[inline(always)]
-    pub(crate) fn accepted(&self, slot: u32, envelope: &Envelope, checked: Checked) -> Outcome {
+    pub(crate) fn accepted(&self, slot: u32, checked: Checked) -> Outcome {
+        // It was there a moment ago. Read twice, it need not be kept meanwhile.
+        let Some(envelope) = self.envelope() else {
+            return Outcome::NotOurs;
+        };
         let at = now();
-        if watch::repeats(slot, &Meaning::new(envelope, &checked), at) {
+        if watch::repeats(slot, &Meaning::new(&envelope, &checked), at) {
             maps::count(slot, abi::COUNTER_REPEATED);
             return Outcome::Repeated;
         }
-        let event = self.event(at, slot, envelope, &Ok(checked));
+        let Some(envelope) = self.envelope() else {
+            return Outcome::NotOurs;
+        };
+        let event = self.event(at, slot, &envelope, &Ok(checked));
         let written = maps::emit(event, |event| {
             if matches!(checked.agreement, Agreement::Overlap) {
                 event.keep_head(self.frame, self.located.message);
@@ -42,13 +49,15 @@ impl Arrival<'_> {
 
     /// Counts a refused advert and reports it, but not each of a flood.
     #[inline(always)]
-    pub(crate) fn refused(&self, slot: u32, envelope: &Envelope, reason: Reject) {
+    pub(crate) fn refused(&self, slot: u32, reason: Reject) {
         maps::count(slot, reason.index());
         // The coarse clock, one tick behind at most, costs a few nanoseconds and the exact one 25.
         // SAFETY: reads a clock.
         let about = unsafe { bpf_ktime_get_coarse_ns() };
-        if maps::report_due(slot, reason.index(), about, abi::REFUSED_EVERY_NANOS) {
-            let event = self.event(now(), slot, envelope, &Err(reason));
+        if maps::report_due(slot, reason.index(), about, abi::REFUSED_EVERY_NANOS)
+            && let Some(envelope) = self.envelope()
+        {
+            let event = self.event(now(), slot, &envelope, &Err(reason));
             // A sample that finds no room is only a sample less: the counter has it.
             maps::emit(event, |event| {
                 event.keep_head(self.frame, self.located.message);
@@ -58,7 +67,10 @@ impl Arrival<'_> {
 
     /// Notes an advert for a virtual router that is not ours.
     #[inline(always)]
-    pub(crate) fn stranger(&self, envelope: &Envelope) {
+    pub(crate) fn stranger(&self) {
+        let Some(envelope) = self.envelope() else {
+            return;
+        };
         let key = StrangerKey {
             ifindex: self.ifindex,
             family: self.located.family as u8,
@@ -67,6 +79,11 @@ impl Arrival<'_> {
             source: envelope.source,
         };
         maps::note_stranger(&key, now());
+    }
+
+    #[inline(always)]
+    fn envelope(&self) -> Option<Envelope> {
+        Envelope::read(self.frame, &self.located)
     }
 
     #[inline(always)]
@@ -81,22 +98,23 @@ impl Arrival<'_> {
     }
 }
 
-/// Counts a packet that only the slow path takes apart, where it names an instance of ours. The slow
-/// path takes what is sent to the group and nothing else.
+/// Counts an IPv4 packet that only the slow path takes apart, where it is for an instance of ours.
 #[inline(always)]
-pub(crate) fn complex(frame: &Frame, ifindex: u32) {
-    let Ok(located) = vrrp_common::frame::locate::<_, true>(frame) else {
+pub(crate) fn complex_v4(frame: &Frame, ip: usize, ifindex: u32) {
+    let Ok(located) = vrrp_common::frame::locate_v4::<_, true>(frame, ip) else {
         return;
     };
     let Some(vrid) = frame.byte(located.message + 1) else {
         return;
     };
     // Anew: the compiler knows that the VRID lies behind the destination, the verifier does not.
-    if frame.read_anew(located.ip + 16) != Some(wire::GROUP_V4) {
+    let Some(destination) = frame.read_anew::<4>(ip + 16) else {
         return;
-    }
+    };
     let key = abi::RouterKey::new(ifindex, Family::V4, vrid);
-    if let Some(router) = maps::router(&key) {
+    if let Some(router) = maps::router(&key)
+        && router.destination.first_chunk() == Some(&destination)
+    {
         maps::count(router.slot, abi::COUNTER_COMPLEX);
     }
 }

@@ -21,17 +21,19 @@ mod emit;
 mod log;
 mod maps;
 mod object;
+mod packed;
 mod packet;
 #[cfg(feature = "timers")]
 mod timer;
 mod watch;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use vrrp_common::abi::{self, AddressKey, Router, RouterKey};
+use vrrp_common::abi::{self, Address6Key, AddressKey, PeerKey, Router, RouterKey, TtlBounds};
 use vrrp_common::check::{self, Judgement, Rules};
-use vrrp_common::frame::{self, Skip};
+use vrrp_common::frame::{self, Located, Skip};
 use vrrp_common::{Family, Reject};
 
 use crate::emit::Arrival;
@@ -41,9 +43,9 @@ use crate::packet::Frame;
 enum Outcome {
     /// Not VRRP, or of another VLAN.
     Other,
-    /// VRRP in a shape or length that only the slow path takes apart.
+    /// Perhaps VRRP, and only the slow path can tell what of it.
     Complex,
-    /// VRRP, but too short or to a group that is not VRRP's.
+    /// VRRP, but too short or to a group that is not the instance's.
     NotOurs,
     /// For a virtual router that another daemon may serve.
     Stranger,
@@ -60,15 +62,63 @@ enum Outcome {
 /// The program, attached to every interface that carries adverts.
 #[xdp]
 fn vrrp_xdp(ctx: XdpContext) -> u32 {
-    let outcome = outcome(&ctx);
-    #[cfg(feature = "log")]
-    log::outcome(&ctx, &outcome);
-    action(&outcome)
+    match frame::locate::<_, false>(&Frame::new(&ctx)) {
+        Ok(Located { family: Family::V4, sealed: false, ip, .. }) => v4(ctx.ctx, ip),
+        Ok(Located { family: Family::V4, sealed: true, ip, .. }) => sealed_v4(ctx.ctx, ip),
+        Ok(Located { family: Family::V6, ip, .. }) => {
+            conclude_v6(ctx.ctx, ip, judge_v6(ctx.ctx, ip))
+        }
+        Err(Skip::Other) => action(&ctx, &Outcome::Other),
+        Err(Skip::Complex { family, ip }) => {
+            if matches!(family, Family::V4) {
+                emit::complex_v4(&Frame::new(&ctx), ip, ctx.ingress_ifindex() as u32);
+            }
+            action(&ctx, &Outcome::Complex)
+        }
+    }
+}
+
+// Functions of the kernel's, each with a stack of its own: together they need more than the 512 bytes
+// that there are. And in each the offsets are constants.
+
+#[inline(never)]
+fn v4(ctx: *mut xdp_md, ip: usize) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let located = Located::v4(ip);
+    conclude(&ctx, located, &judge(&ctx, &located))
+}
+
+#[inline(never)]
+fn sealed_v4(ctx: *mut xdp_md, ip: usize) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let located = Located::sealed_v4(ip);
+    conclude(&ctx, located, &judge(&ctx, &located))
+}
+
+/// IPv6's addresses take so much of the stack that judging and concluding don't fit into one.
+#[inline(never)]
+fn judge_v6(ctx: *mut xdp_md, ip: usize) -> u64 {
+    packed::pack(&judge(&XdpContext::new(ctx), &Located::v6(ip)))
+}
+
+#[inline(never)]
+fn conclude_v6(ctx: *mut xdp_md, ip: usize, packed: u64) -> u32 {
+    conclude(&XdpContext::new(ctx), Located::v6(ip), &packed::unpack(packed))
+}
+
+#[inline(always)]
+fn judge(ctx: &XdpContext, located: &Located) -> Judgement {
+    let rules = Interface(ctx.ingress_ifindex() as u32);
+    check::judge::<_, _, 1>(&Frame::new(ctx), located, &rules)
 }
 
 /// What the kernel is to do with a frame: the policy in one place.
 #[inline(always)]
-fn action(outcome: &Outcome) -> u32 {
+fn action(ctx: &XdpContext, outcome: &Outcome) -> u32 {
+    #[cfg(feature = "log")]
+    log::outcome(ctx, outcome);
+    #[cfg(not(feature = "log"))]
+    let _ = ctx;
     match outcome {
         // Others' business, or the slow path's.
         Outcome::Other
@@ -95,42 +145,37 @@ fn action(outcome: &Outcome) -> u32 {
             | Reject::NoAddress
             | Reject::Addresses
             | Reject::ForeignCluster
-            | Reject::OwnSource => XDP_DROP,
+            | Reject::OwnSource
+            | Reject::NotAPeer
+            | Reject::FirstAddress
+            | Reject::Replay => XDP_DROP,
         },
     }
 }
 
 #[inline(always)]
-fn outcome(ctx: &XdpContext) -> Outcome {
+fn conclude(ctx: &XdpContext, located: Located, judgement: &Judgement) -> u32 {
     let frame = Frame::new(ctx);
-    let located = match frame::locate::<_, false>(&frame) {
-        Ok(located) => located,
-        Err(Skip::Other) => return Outcome::Other,
-        Err(Skip::Complex) => {
-            emit::complex(&frame, ctx.ingress_ifindex() as u32);
-            return Outcome::Complex;
-        }
-    };
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let arrival = Arrival { frame: &frame, ifindex, located };
-    match check::judge::<_, _, 1>(&frame, &located, &Interface(ifindex)) {
+    let arrival = Arrival { frame: &frame, ifindex: ctx.ingress_ifindex() as u32, located };
+    let outcome = match *judgement {
         Judgement::NotOurs => Outcome::NotOurs,
-        Judgement::Stranger(envelope) => {
-            arrival.stranger(&envelope);
+        Judgement::Stranger => {
+            arrival.stranger();
             Outcome::Stranger
         }
-        Judgement::TooLong { slot } => {
+        Judgement::Unfinished { slot } => {
             maps::count(slot, abi::COUNTER_COMPLEX);
             Outcome::Complex
         }
-        Judgement::Ours { envelope, slot, verdict } => match verdict {
-            Ok(checked) => arrival.accepted(slot, &envelope, checked),
+        Judgement::Ours { slot, verdict } => match verdict {
+            Ok(checked) => arrival.accepted(slot, checked),
             Err(reason) => {
-                arrival.refused(slot, &envelope, reason);
+                arrival.refused(slot, reason);
                 Outcome::Refused(reason)
             }
         },
-    }
+    };
+    action(ctx, &outcome)
 }
 
 /// The rules in the maps, for adverts that arrive on the interface with this index.
@@ -144,7 +189,29 @@ impl Rules for Interface {
 
     #[inline(always)]
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
-        maps::address(&AddressKey { slot, address })
+        maps::address_v4(&AddressKey { slot, address })
+    }
+
+    #[inline(always)]
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        maps::address_v6(&Address6Key { slot, address })
+    }
+
+    #[inline(always)]
+    fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {
+        maps::peer(&PeerKey { slot, address: source })
+    }
+
+    /// The sum takes user space.
+    #[inline(always)]
+    fn unsealed(&self, _: &Router, _: &Located) -> Option<Result<(), Reject>> {
+        None
+    }
+
+    /// What was heard last may have come up the slow path.
+    #[inline(always)]
+    fn came_last(&self, _: u32, _: &Located) -> Option<bool> {
+        None
     }
 }
 

@@ -7,12 +7,13 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use vrrp_common::abi::{
-    ADDRESSES_PER_SLOT, AddressKey, Event, MAX_SLOTS, MAX_STRANGERS, PerCounter, RING_BYTES,
-    Router, RouterKey, Stranger, StrangerKey,
+    ADDRESSES_PER_SLOT, Address6Key, AddressKey, Event, MAX_SLOTS, MAX_STRANGERS, PEERS_PER_SLOT,
+    PeerKey, PerCounter, RING_BYTES, Router, RouterKey, Stranger, StrangerKey, TtlBounds,
 };
 
 const SLOTS: usize = MAX_SLOTS as usize;
 const ADDRESS_ENTRIES: usize = (MAX_SLOTS * ADDRESSES_PER_SLOT) as usize;
+const PEER_ENTRIES: usize = (MAX_SLOTS * PEERS_PER_SLOT) as usize;
 /// Memory only for entries that are there.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -20,6 +21,10 @@ const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 static ROUTERS: HashMap<RouterKey, Router, SLOTS, ON_DEMAND> = HashMap::new();
 #[btf_map]
 static ADDRESSES: HashMap<AddressKey, u32, ADDRESS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static ADDRESSES6: HashMap<Address6Key, u32, ADDRESS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static PEERS: HashMap<PeerKey, TtlBounds, PEER_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<PerCounter, SLOTS> = PerCpuArray::new();
 #[btf_map]
@@ -38,11 +43,25 @@ pub(crate) fn router(key: &RouterKey) -> Option<&'static Router> {
     unsafe { ROUTERS.get(key) }
 }
 
-/// The position of an address in an instance's list.
+/// The position of an IPv4 address in an instance's list.
 #[inline(always)]
-pub(crate) fn address(key: &AddressKey) -> Option<u32> {
+pub(crate) fn address_v4(key: &AddressKey) -> Option<u32> {
     // SAFETY: as for `router`; the value is copied at once.
     unsafe { ADDRESSES.get(key) }.copied()
+}
+
+/// The position of an IPv6 address in an instance's list.
+#[inline(always)]
+pub(crate) fn address_v6(key: &Address6Key) -> Option<u32> {
+    // SAFETY: as for `address_v4`.
+    unsafe { ADDRESSES6.get(key) }.copied()
+}
+
+/// Which TTLs a unicast peer's adverts may have.
+#[inline(always)]
+pub(crate) fn peer(key: &PeerKey) -> Option<TtlBounds> {
+    // SAFETY: as for `address_v4`.
+    unsafe { PEERS.get(key) }.copied()
 }
 
 /// Adds one to a counter of a slot, on this CPU.

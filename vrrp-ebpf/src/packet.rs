@@ -39,6 +39,29 @@ impl Bytes for Frame {
         };
         read(start as usize, end as usize, at)
     }
+
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        #[cfg(target_arch = "bpf")]
+        {
+            // SAFETY: the context outlives the program; any number does. Nothing is changed but this
+            // register, twice, so that it is as before.
+            unsafe {
+                let any = ptr::read_volatile(&raw const (*self.ctx).rx_queue_index);
+                let mut forgotten = u64::from(value);
+                core::arch::asm!(
+                    "{0} ^= {1}",
+                    "{0} ^= {1}",
+                    inout(reg) forgotten,
+                    in(reg) u64::from(any),
+                    options(pure, nomem, nostack)
+                );
+                forgotten as u32
+            }
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        value
+    }
 }
 
 #[inline(always)]

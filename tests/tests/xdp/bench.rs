@@ -56,8 +56,8 @@ impl Bench {
 
     pub(crate) fn set(&mut self, router: Router, addresses: &[IpAddr]) -> Result<()> {
         let key = RouterKey::new(IFINDEX, Family::V4, VRID);
-        self.fast.set_router(key, router, addresses)?;
-        self.table.set(key, router, addresses);
+        self.fast.set_router(key, router, addresses, &[])?;
+        self.table.set(key, router, addresses, &[]);
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Bench {
     pub(crate) fn verdict(&self, frame: &[u8]) -> Option<Result<(), Reject>> {
         let located = frame::locate::<_, true>(frame).ok()?;
         match check::judge::<_, _, 8>(frame, &located, &self.table.rules(IFINDEX)) {
-            Judgement::NotOurs | Judgement::Stranger(_) | Judgement::TooLong { .. } => None,
+            Judgement::NotOurs | Judgement::Stranger | Judgement::Unfinished { .. } => None,
             Judgement::Ours { verdict, .. } => Some(verdict.map(|_| ())),
         }
     }
@@ -145,7 +145,7 @@ impl Bench {
 
 /// Says whether a frame has a shape that the kernel program leaves to the slow path.
 pub(crate) fn shape_is_complex(frame: &[u8]) -> bool {
-    frame::locate::<_, false>(frame) == Err(Skip::Complex)
+    matches!(frame::locate::<_, false>(frame), Err(Skip::Complex { .. }))
 }
 
 /// Says whether a frame has a shape, or a length, that the kernel program leaves to the slow path.
@@ -163,6 +163,7 @@ pub(crate) fn settings(version: Version) -> Router {
         auth_type: wire::AUTH_NONE,
         password: [0; 8],
         source: wire::octets(SOURCE.into()),
+        destination: wire::octets(wire::group(Family::V4)),
         addresses: 0,
         flags: 0,
         reserved: [0; 2],

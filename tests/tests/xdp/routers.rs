@@ -25,7 +25,7 @@ fn a_router_that_is_removed_is_a_stranger() -> Result<()> {
 fn addresses_stay_while_any_key_leads_to_their_slot() -> Result<()> {
     let mut bench = Bench::new()?;
     let other = RouterKey::new(IFINDEX, Family::V4, 99);
-    bench.fast.set_router(other, settings(Version::V2), &vips(1))?;
+    bench.fast.set_router(other, settings(Version::V2), &vips(1), &[])?;
     bench.configure("DUT-v2")?;
     bench.fast.remove_router(other, SLOT);
     let done = bench.fast(&cases::frame("P01-v2-header", "good"))?;
@@ -47,9 +47,10 @@ fn more_routers_than_slots_are_refused_in_words() -> Result<()> {
             key(vrid),
             Router { slot: u32::from(vrid) - 1, ..settings(Version::V2) },
             &[],
+            &[],
         )?;
     }
-    let third = fast.set_router(key(3), Router { slot: 1, ..settings(Version::V2) }, &[]);
+    let third = fast.set_router(key(3), Router { slot: 1, ..settings(Version::V2) }, &[], &[]);
     let text = third.map_err(|error| error.to_string());
     ensure!(text.is_err_and(|text| text.contains("no room")));
     Ok(())

@@ -180,7 +180,15 @@ fn damaged_frames_get_the_same_verdict_on_both_paths() -> Result<()> {
         let often = seen[reason.index() as usize];
         // A password takes more luck than 40,000 frames have; the handed frames have those. Our own
         // source address is not in any of them.
-        let rare = matches!(reason, Reject::AuthData | Reject::OwnSource | Reject::Source);
+        let rare = matches!(
+            reason,
+            Reject::AuthData
+                | Reject::OwnSource
+                | Reject::Source
+                | Reject::NotAPeer
+                | Reject::FirstAddress
+                | Reject::Replay
+        );
         ensure!(rare || often > 10, "{reason} came {often} times: {seen:?}");
     }
     ensure!(seen[Reject::ALL.len()] > 100 && seen[Reject::ALL.len() + 1] > 1000, "{seen:?}");

@@ -69,7 +69,7 @@ fn every_length_that_a_message_can_have() {
             if count <= 32 {
                 assert_eq!(fast, settings.judge(&frame), "{count} addresses");
             } else {
-                assert_eq!(fast, Some(Judgement::TooLong { slot: SLOT }), "{count} addresses");
+                assert_eq!(fast, Some(Judgement::Unfinished { slot: SLOT }), "{count} addresses");
             }
             // Any one of them exchanged is noticed.
             let mut other = theirs;

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use rstest::rstest;
+use vrrp_common::abi::{Router, TtlBounds};
 use vrrp_common::check::Judgement;
+use vrrp_common::wire;
 use vrrp_common::{Reject, Version};
 
-use crate::support::{Settings, VIP};
+use crate::support::{PEER, Settings, VIP, VIP6};
 
 /// One frame of a file.
 struct Case {
@@ -49,7 +51,9 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 fn settings(configuration: &str) -> Settings {
     match configuration {
-        "DUT-v2.conf" | "DUT-unicast.conf" => Settings::new(Version::V2, &[VIP]),
+        "DUT-v2.conf" => Settings::new(Version::V2, &[VIP]),
+        "DUT-unicast.conf" => unicast(),
+        "DUT-v6.conf" => Settings::v6(&[VIP6, "2001:db8::250".parse().unwrap()]),
         "DUT-v2-pass.conf" => Settings::new(Version::V2, &[VIP]).with_password(*b"1111\0\0\0\0"),
         "DUT-v3.conf" => Settings::new(Version::V3, &[VIP]),
         other => panic!("no settings for {other}"),
@@ -59,14 +63,18 @@ fn settings(configuration: &str) -> Settings {
 /// The reason for each frame that is refused.
 fn reason(file: &str, name: &str) -> Reject {
     match name {
-        "ttl-254" | "ttl-1" => Reject::Ttl,
-        "version-1" | "version-3-on-v2-instance" | "v2-message-on-v3-instance" => Reject::Version,
+        "ttl-254" | "ttl-1" | "hop-limit-254" => Reject::Ttl,
+        "version-2" | "version-1" | "version-3-on-v2-instance" | "v2-message-on-v3-instance" => {
+            Reject::Version
+        }
         // A VRRPv3 message that says 2: twelve bytes, where VRRPv2 has twenty.
-        "version-2-nibble-in-v3-message" => Reject::Length,
+        "version-2-nibble-in-v3-message" | "count-3-two-present" => Reject::Length,
         "type-2" | "type-0" => Reject::Type,
         "checksum-plus-one"
         | "checksum-byte-swapped"
         | "neither-sum"
+        | "sum-wrong"
+        | "sum-without-pseudo-header"
         | "pseudo-sum-of-other-source"
         | "pass-right-checksum-wrong"
         | "router-alert-and-bad-vrrp-sum" => Reject::Checksum,
@@ -92,6 +100,8 @@ fn reason(file: &str, name: &str) -> Reject {
 #[case("P07-v3-header.hex")]
 #[case("P09-link-plain.hex")]
 #[case("P11-ip-header.hex")]
+#[case("P13-v6-header.hex")]
+#[case("P15-unicast.hex")]
 #[case("P18-other-group-same-vrid.hex")]
 #[case("P19-master-hears.hex")]
 #[case("P23-learned-interval.hex")]
@@ -104,14 +114,24 @@ fn as_marked(#[case] file: &str) {
         match case.expect.as_str() {
             "accept" => assert!(settings.verdict(&case.bytes).is_ok(), "{name}: {judgement:?}"),
             // Decided: the sum that RFC 9568 describes is as good as keepalived's.
-            "choice" if name == "message-only-sum-rfc9568" => {
+            // So are a link-local address's neighbours, and by default any sender of unicast.
+            "choice"
+                if matches!(
+                    name.as_str(),
+                    "message-only-sum-rfc9568" | "source-global" | "from-a-stranger"
+                ) =>
+            {
                 assert!(settings.verdict(&case.bytes).is_ok(), "{name}: {judgement:?}");
+            }
+            // Dropped or not, it has no effect.
+            "drop" if name == "multicast-on-unicast-instance" => {
+                assert_eq!(judgement, Some(Judgement::NotOurs), "{name}");
             }
             "drop" | "choice" => {
                 assert_eq!(settings.verdict(&case.bytes), Err(reason(file, name)), "{name}");
             }
             "ignore" => assert!(
-                matches!(judgement, None | Some(Judgement::NotOurs | Judgement::Stranger(_))),
+                matches!(judgement, None | Some(Judgement::NotOurs | Judgement::Stranger)),
                 "{name}: {judgement:?}"
             ),
             other => panic!("{name}: expect {other}"),
@@ -122,21 +142,32 @@ fn as_marked(#[case] file: &str) {
     }
 }
 
-#[test]
-fn ipv6_is_not_served_yet_and_not_found() {
-    let (_, cases) = read("P13-v6-header.hex");
-    for case in cases {
-        assert_eq!(Settings::new(Version::V3, &[VIP]).judge(&case.bytes), None, "{}", case.name);
-    }
+/// The unicast router of `DUT-unicast.conf`.
+fn unicast() -> Settings {
+    let mut settings = Settings::new(Version::V2, &[VIP]);
+    settings.router.flags = Router::UNICAST;
+    settings.router.destination = settings.router.source;
+    settings.peers.insert(wire::octets(PEER.into()), TtlBounds::ANY);
+    settings
 }
 
+/// With `check_unicast_src` a sender that is not in the list is refused, the listed one not.
 #[test]
-fn unicast_is_not_served_yet_and_refused_by_its_destination() {
-    let (configuration, cases) = read("P15-unicast.hex");
+fn strangers_are_refused_on_demand() {
+    let mut settings = unicast();
+    settings.router.flags |= Router::CHECK_SOURCE;
+    let (_, cases) = read("P15-unicast.hex");
     for case in cases {
-        if case.name != "multicast-on-unicast-instance" {
-            let verdict = settings(&configuration).verdict(&case.bytes);
-            assert_eq!(verdict, Err(Reject::Destination), "{}", case.name);
+        match case.name.as_str() {
+            "multicast-on-unicast-instance" => {}
+            "from-a-stranger" => {
+                assert_eq!(settings.verdict(&case.bytes), Err(Reject::NotAPeer));
+                assert!(!unicast().verdict(&case.bytes).unwrap().listed);
+            }
+            name => {
+                assert!(settings.verdict(&case.bytes).is_ok(), "{name}");
+                assert!(unicast().verdict(&case.bytes).unwrap().listed);
+            }
         }
     }
 }

@@ -6,8 +6,12 @@ mod addresses;
 #[cfg(test)]
 mod handed;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod reasons;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unicast;

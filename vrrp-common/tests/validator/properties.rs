@@ -76,7 +76,7 @@ proptest! {
         if frame.addresses.len() <= 32 {
             prop_assert_eq!(fast, settings.judge(&bytes));
         } else {
-            prop_assert_eq!(fast, Some(Judgement::TooLong { slot: SLOT }));
+            prop_assert_eq!(fast, Some(Judgement::Unfinished { slot: SLOT }));
         }
     }
 
@@ -99,8 +99,8 @@ proptest! {
             // No longer VRRP, no longer to the group, or another virtual router's.
             let other = match judgement {
                 None => at < MESSAGE,
-                Some(Judgement::NotOurs) => (IP + 16..MESSAGE).contains(&at),
-                Some(Judgement::Stranger(_)) => at == MESSAGE + 1 || at == IP,
+                Some(Judgement::NotOurs) => at == IP || (IP + 16..MESSAGE).contains(&at),
+                Some(Judgement::Stranger) => at == MESSAGE + 1 || at == IP,
                 Some(_) => false,
             };
             prop_assert!(other, "byte {at}: {judgement:?}");
@@ -147,7 +147,7 @@ proptest! {
         }
         match settings.judge_fast(&bytes) {
             None => {}
-            Some(Judgement::TooLong { .. }) => {
+            Some(Judgement::Unfinished { .. }) => {
                 prop_assert!(bytes[MESSAGE + 3..].first().is_some_and(|count| *count > 32)
                     || bytes[12..14] != [8, 0]);
             }

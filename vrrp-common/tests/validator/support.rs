@@ -1,11 +1,12 @@
 //! Frames and settings to judge them by.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vrrp_common::abi::Router;
+use vrrp_common::abi::{Router, TtlBounds};
 use vrrp_common::check::{self, Checked, Judgement, Rules};
 use vrrp_common::checksum::Sum;
+use vrrp_common::frame::Located;
 use vrrp_common::wire::{self, Advert, ChecksumForm};
 use vrrp_common::{Family, Priority, Reject, Version, Vrid, frame};
 
@@ -14,19 +15,31 @@ pub(crate) const SLOT: u32 = 7;
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 pub(crate) const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x5e00, 0x250);
+pub(crate) const OURS6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x11);
+pub(crate) const PEER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x65);
 /// Offsets in a frame without tags and options.
 pub(crate) const IP: usize = 14;
 pub(crate) const MESSAGE: usize = 34;
+/// The same over IPv6.
+pub(crate) const MESSAGE6: usize = 54;
 
 /// The settings of one router.
 pub(crate) struct Settings {
     pub(crate) router: Router,
-    positions: HashMap<Ipv4Addr, u32>,
+    family: Family,
+    positions: HashMap<IpAddr, u32>,
+    pub(crate) peers: HashMap<[u8; 16], TtlBounds>,
+    /// What is known of an authentication header.
+    pub(crate) unsealed: Option<Result<(), Reject>>,
+    /// Whether the sender is the one that was heard last.
+    pub(crate) came_last: Option<bool>,
 }
 
 impl Settings {
     pub(crate) fn new(version: Version, addresses: &[Ipv4Addr]) -> Self {
-        let positions = (0..).zip(addresses).map(|(at, address)| (*address, at)).collect();
+        let positions =
+            (0..).zip(addresses).map(|(at, address)| (IpAddr::V4(*address), at)).collect();
         let router = Router {
             slot: SLOT,
             interval: 1,
@@ -34,11 +47,26 @@ impl Settings {
             auth_type: wire::AUTH_NONE,
             password: [0; 8],
             source: wire::octets(OURS.into()),
+            destination: wire::octets(wire::group(Family::V4)),
             addresses: u8::try_from(addresses.len()).unwrap(),
             flags: 0,
             reserved: [0; 2],
         };
-        Self { router, positions }
+        let family = Family::V4;
+        Self { router, family, positions, peers: HashMap::new(), unsealed: None, came_last: None }
+    }
+
+    /// A VRRPv3 router over IPv6.
+    pub(crate) fn v6(addresses: &[Ipv6Addr]) -> Self {
+        let none = Self::new(Version::V3, &[]);
+        let positions = (0..).zip(addresses).map(|(at, v6)| (IpAddr::V6(*v6), at)).collect();
+        let router = Router {
+            source: OURS6.octets(),
+            destination: wire::GROUP_V6,
+            addresses: u8::try_from(addresses.len()).unwrap(),
+            ..none.router
+        };
+        Self { router, positions, family: Family::V6, ..none }
     }
 
     pub(crate) fn with_password(mut self, password: [u8; 8]) -> Self {
@@ -75,12 +103,31 @@ impl Settings {
 
 impl Rules for Settings {
     fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
-        (family == Family::V4 && vrid == VRID).then_some(&self.router)
+        (family == self.family && vrid == VRID).then_some(&self.router)
     }
 
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
         assert_eq!(slot, SLOT);
-        self.positions.get(&Ipv4Addr::from(address)).copied()
+        self.positions.get(&IpAddr::from(address)).copied()
+    }
+
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        assert_eq!(slot, SLOT);
+        self.positions.get(&IpAddr::from(address)).copied()
+    }
+
+    fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {
+        assert_eq!(slot, SLOT);
+        self.peers.get(&source).copied()
+    }
+
+    fn unsealed(&self, _: &Router, _: &Located) -> Option<Result<(), Reject>> {
+        self.unsealed
+    }
+
+    fn came_last(&self, slot: u32, _: &Located) -> Option<bool> {
+        assert_eq!(slot, SLOT);
+        self.came_last
     }
 }
 
@@ -140,6 +187,45 @@ impl Frame {
         sum_header(&mut frame);
         frame
     }
+}
+
+/// A VRRPv3 advert of the peer's over IPv6, in a frame.
+pub(crate) fn advert_v6(addresses: &[Ipv6Addr]) -> Vec<u8> {
+    let addresses: Vec<IpAddr> = addresses.iter().copied().map(IpAddr::V6).collect();
+    let message = Advert {
+        version: Version::V3,
+        vrid: Vrid::new(VRID).unwrap(),
+        priority: Priority::new(150),
+        interval: 100,
+        addresses: &addresses,
+        password: None,
+        form: ChecksumForm::PseudoHeader,
+        source: PEER6.into(),
+        destination: Ipv6Addr::from(wire::GROUP_V6).into(),
+    };
+    let mut frame =
+        b"\x33\x33\x00\x00\x00\x12\x02\x00\x00\x00\x00\x65\x86\xdd\x6c\x00\x00\x00".to_vec();
+    frame.extend((message.len() as u16).to_be_bytes());
+    frame.extend([wire::PROTOCOL, wire::TTL]);
+    frame.extend(PEER6.octets());
+    frame.extend(wire::GROUP_V6);
+    frame.resize(MESSAGE6 + message.len(), 0);
+    message.emit(&mut frame[MESSAGE6..]).unwrap();
+    frame
+}
+
+/// A good VRRPv2 advert behind an authentication header, whose sum nobody looks at here.
+pub(crate) fn sealed() -> Vec<u8> {
+    let mut frame = Frame::new(Version::V2, &[VIP]).bytes();
+    frame[MESSAGE + 4] = wire::AUTH_AH;
+    sum_message(&mut frame);
+    frame[IP + 9] = wire::PROTOCOL_AH;
+    frame[IP + 3] += wire::AH_HEADER as u8;
+    sum_header(&mut frame);
+    let mut header = [0; wire::AH_HEADER];
+    header[..2].copy_from_slice(&[wire::PROTOCOL, 4]);
+    frame.splice(MESSAGE..MESSAGE, header);
+    frame
 }
 
 /// Makes the IPv4 header's checksum right, where there is a whole header.

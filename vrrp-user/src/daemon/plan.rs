@@ -10,7 +10,9 @@ use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
 use super::protocol::Route;
-use crate::config::model::{Destination, Instance, OwnLink, OwnLinkKind, Peer, Tracked, Unicast};
+use crate::config::model::{
+    Auth, Destination, Instance, OwnLink, OwnLinkKind, Peer, Tracked, Unicast,
+};
 use crate::ledger::Body;
 use crate::net::{Interface, Snapshot};
 use crate::transmit::{AdvertFrame, Around, Mac};
@@ -142,6 +144,7 @@ pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
         && one.auth == other.auth
         && one.destination == other.destination
         && one.own_link == other.own_link
+        && flags(one) == flags(other)
 }
 
 /// How an instance's adverts leave an interface and what it listens to there.
@@ -163,20 +166,32 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         destination: wire::group(instance.family),
     };
     let frames = frames(instance, way, &advert)?;
-    let auth_type = if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE };
+    let (auth_type, password) = match instance.auth {
+        None => (wire::AUTH_NONE, [0; 8]),
+        Some(Auth::Pass(password)) => (wire::AUTH_PASS, password),
+        Some(Auth::Ah(key)) => (wire::AUTH_AH, key),
+    };
     let rule = abi::Router {
         slot: slot.0,
         interval,
         version: instance.version as u8,
         auth_type,
-        password: instance.password().unwrap_or_default(),
+        password,
         source: wire::octets(way.source),
+        destination: wire::octets(match instance.destination {
+            Destination::Group(group) => group,
+            Destination::Peers(_) => way.source,
+        }),
         addresses: addresses.len().min(255) as u8,
-        flags: 0,
+        flags: flags(instance),
         reserved: [0; 2],
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
-    Ok(Route { key, version: instance.version, rule, addresses, frames })
+    let peers = match &instance.destination {
+        Destination::Group(_) => Vec::new(),
+        Destination::Peers(unicast) => unicast.peers.clone(),
+    };
+    Ok(Route { key, version: instance.version, rule, addresses, peers, frames })
 }
 
 /// The advert to the group, or to each peer.
@@ -200,4 +215,26 @@ fn frames(
             way.peers.iter().map(to).collect()
         }
     }
+}
+
+/// What else adverts must agree with.
+fn flags(instance: &Instance) -> u8 {
+    let (unicast, check_source) = match &instance.destination {
+        Destination::Group(_) => (false, false),
+        Destination::Peers(unicast) => (true, unicast.check_source),
+    };
+    // Who keeps the rule demands it. A list that does not begin with a link-local address, which
+    // keepalived takes with a warning, must be heard by routers that have the same.
+    let link_local_first = instance.addresses.first().is_some_and(|address| match address.ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    });
+    let flags = [
+        (instance.same_addresses, abi::Router::SAME_ADDRESSES),
+        (unicast, abi::Router::UNICAST),
+        (check_source, abi::Router::CHECK_SOURCE),
+        (instance.skip_check_adv_addr, abi::Router::SKIP_ADDRESSES),
+        (link_local_first, abi::Router::LINK_LOCAL_FIRST),
+    ];
+    flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag)
 }

@@ -1,16 +1,18 @@
 //! The interfaces that adverts come from: the kernel program, the group, the slow path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
+use vrrp_common::{Family, wire};
 
 use super::protocol::Order;
 use crate::config::model::{Datapath, Destination, Instance};
 use crate::fastpath::{Attached, FastPath};
 use crate::net::Snapshot;
-use crate::slowpath::{Filter, SlowPath};
+use crate::slowpath::{Filter, SlowPath, Target};
 use crate::transmit::group::Membership;
 
 /// The interfaces in use.
@@ -32,8 +34,10 @@ pub(crate) struct Ports {
 struct Port {
     name: String,
     attached: Attached,
-    /// The VRIDs the slow path's filter was made for; `None`: all.
-    filtered: Option<BTreeSet<u8>>,
+    /// Those with a socket.
+    families: BTreeSet<Family>,
+    /// The routers that the slow path's filter was made for; `None`: all.
+    filtered: Option<BTreeSet<Target>>,
     /// Held for their effect: the NIC's filter and IGMP snooping let the groups through.
     /// `None`: it could not be joined, and is tried again.
     groups: BTreeMap<IpAddr, Option<Membership>>,
@@ -42,16 +46,22 @@ struct Port {
 /// What the instances on an interface listen to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Their VRIDs.
-    vrids: BTreeSet<u8>,
+    /// Who they are on the wire.
+    targets: BTreeSet<Target>,
     /// The groups of their adverts.
     groups: BTreeSet<IpAddr>,
 }
 
 impl Wanted {
-    /// Adds an instance.
-    pub(crate) fn add(&mut self, instance: &Instance) {
-        self.vrids.insert(instance.vrid.get());
+    /// Adds an instance that sends from this address; nothing is sent to an instance alone before it
+    /// has one.
+    pub(crate) fn add(&mut self, instance: &Instance, source: Option<IpAddr>) {
+        let destination = match instance.destination {
+            Destination::Group(group) => Some(group),
+            Destination::Peers(_) => instance.source.or(source),
+        };
+        let vrid = instance.vrid.get();
+        self.targets.extend(destination.map(|destination| Target { destination, vrid }));
         match instance.destination {
             Destination::Group(group) => self.groups.insert(group),
             Destination::Peers(_) => false,
@@ -91,7 +101,7 @@ impl Ports {
         }
     }
 
-    /// Opens, changes and closes, so that exactly the interfaces in `wanted`, with the VRIDs used on
+    /// Opens, changes and closes, so that exactly the interfaces in `wanted`, with the routers on
     /// them, are listened to where they exist.
     pub(crate) fn apply(
         &mut self,
@@ -123,10 +133,8 @@ impl Ports {
                 None => self.open_one(ifindex, name, wanted, fast),
                 Some(port) => {
                     port.join(ifindex, &wanted.groups);
-                    let vrids = &wanted.vrids;
-                    if port.filtered.as_ref().is_some_and(|filtered| filtered != vrids) {
-                        port.filtered = Some(vrids.clone());
-                        refilter(&self.orders, ifindex, Filter::Only(vrids.clone()));
+                    if let Err(error) = port.listen(ifindex, &wanted.targets, &self.orders) {
+                        self.fail(ifindex, name, &error.to_string(), fast);
                     }
                 }
             }
@@ -189,33 +197,29 @@ impl Ports {
     }
 
     fn open_one(&mut self, ifindex: u32, name: &str, wanted: &Wanted, fast: &mut Option<FastPath>) {
-        // The socket first, for all VRRP: between the two nothing goes unheard.
-        match SlowPath::open(ifindex, &Filter::All) {
-            Ok(socket) => {
-                // The protocol thread ends after this one, or both do.
-                let _ = self.orders.send(Order::Listen(ifindex, Box::new(socket)));
-            }
-            Err(error) => {
-                self.fail(ifindex, name, &error.to_string(), fast);
-                return;
-            }
-        }
-        let attached = match fast {
-            Some(fast) => fast.attach(name, ifindex, self.want),
-            None => Attached::Socket { why: self.without.clone() },
+        let mut port = Port {
+            name: name.to_owned(),
+            attached: Attached::Socket { why: self.without.clone() },
+            families: BTreeSet::new(),
+            filtered: None,
+            groups: BTreeMap::new(),
         };
+        // The sockets first, for all VRRP: between them and the program nothing goes unheard.
+        if let Err(error) = port.listen(ifindex, &wanted.targets, &self.orders) {
+            let _ = self.orders.send(Order::Unlisten(ifindex));
+            self.fail(ifindex, name, &error.to_string(), fast);
+            return;
+        }
+        if let Some(fast) = fast {
+            port.attached = fast.attach(name, ifindex, self.want);
+        }
         if !self.failed.contains(&ifindex) {
-            describe(name, &attached);
+            describe(name, &port.attached);
         }
-        let filtered = match &attached {
-            Attached::Native | Attached::Generic { .. } => Some(wanted.vrids.clone()),
-            Attached::Socket { .. } => None,
-        };
-        if filtered.is_some() {
-            refilter(&self.orders, ifindex, Filter::Only(wanted.vrids.clone()));
+        if !matches!(port.attached, Attached::Socket { .. }) {
+            port.filtered = Some(wanted.targets.clone());
+            refilter(&self.orders, ifindex, Filter::Only(wanted.targets.clone()));
         }
-        let groups = BTreeMap::new();
-        let mut port = Port { name: name.to_owned(), attached, filtered, groups };
         port.join(ifindex, &wanted.groups);
         self.open.insert(ifindex, port);
     }
@@ -235,6 +239,29 @@ impl Ports {
 }
 
 impl Port {
+    /// Opens the sockets that these routers need and that are not open yet, and has all take what is
+    /// theirs.
+    fn listen(
+        &mut self,
+        ifindex: u32,
+        targets: &BTreeSet<Target>,
+        orders: &UnboundedSender<Order>,
+    ) -> io::Result<()> {
+        let used = targets.iter().map(|target| wire::family_of(target.destination));
+        let new: Vec<Family> = used.filter(|family| self.families.insert(*family)).collect();
+        for family in &new {
+            let socket = SlowPath::open(ifindex, *family, &Filter::All)?;
+            // The protocol thread ends after this one, or both do.
+            let _ = orders.send(Order::Listen(Box::new(socket)));
+        }
+        let filtered = self.filtered.as_mut();
+        if let Some(filtered) = filtered.filter(|old| !new.is_empty() || *old != targets) {
+            filtered.clone_from(targets);
+            refilter(orders, ifindex, Filter::Only(targets.clone()));
+        }
+        Ok(())
+    }
+
     /// Is in exactly these groups from now on.
     fn join(&mut self, ifindex: u32, groups: &BTreeSet<IpAddr>) {
         self.groups.retain(|group, _| groups.contains(group));

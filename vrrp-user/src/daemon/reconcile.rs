@@ -49,7 +49,7 @@ impl Service {
         let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
         for running in self.running.values() {
             let wanted = wanted.entry(running.instance.interface.clone()).or_default();
-            wanted.add(&running.instance);
+            wanted.add(&running.instance, running.way.as_ref().map(|way| way.source));
         }
         self.serve(&[]);
         self.ports.apply(&wanted, &self.host, &mut self.fast);
@@ -260,7 +260,7 @@ fn set_route(
         }
     };
     if let Some(fast) = fast {
-        match fast.set_router(route.key, route.rule, &route.addresses) {
+        match fast.set_router(route.key, route.rule, &route.addresses, &route.peers) {
             Ok(()) => {}
             Err(UpdateError::Full) => info!(
                 "({}) the kernel program has no room for it: its adverts are judged in the daemon \

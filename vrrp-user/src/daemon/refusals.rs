@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use vrrp_common::checksum::{self, Sum};
 use vrrp_common::{Family, Reject, Version, abi, wire};
 
-use crate::config::model::Instance;
+use crate::config::model::{Auth, Destination, Instance};
 use crate::text;
 
 /// A refused advert in words.
@@ -21,9 +21,8 @@ pub(crate) struct Explained {
 
 /// Puts a refused advert into words.
 pub(crate) fn explain(record: &abi::Event, reason: Reject, instance: &Instance) -> Explained {
-    let source = wire::address(family(record), record.source);
     let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
-    Explained { source, detail: detail(record, reason, head, instance) }
+    Explained { source: source(record), detail: detail(record, reason, head, instance) }
 }
 
 fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance) -> String {
@@ -35,14 +34,9 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             "the IP header's checksum is wrong: something changed it on its way".to_owned()
         }
         Reject::Fragment => "an advert in fragments; adverts fit in one packet".to_owned(),
-        Reject::Destination => format!(
-            "sent to {} alone; this instance listens on the group 224.0.0.18",
-            wire::address(family(record), record.destination)
-        ),
+        Reject::Destination => destination(record, instance),
         Reject::Source => "that can't be a host's address".to_owned(),
-        Reject::Ttl => {
-            format!("TTL {}, expected 255: it passed a router or is forged", record.ttl)
-        }
+        Reject::Ttl => ttl(record.ttl, source(record), &instance.destination),
         Reject::Version => format!(
             "VRRP version {}, this instance speaks version {}: set `version` alike on all routers",
             byte(0) >> 4,
@@ -56,33 +50,87 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
             counted(byte(3))
         ),
         Reject::Checksum => wrong_checksum(record, head, instance.version),
-        Reject::AuthType => format!(
-            "authentication type {}, expected {}: set `auth_type` alike on all routers",
-            auth(byte(4)),
-            auth(if instance.password().is_some() { wire::AUTH_PASS } else { wire::AUTH_NONE })
-        ),
+        Reject::AuthType => auth_type(byte(4), instance),
         Reject::AuthData => {
             "received an invalid passwd: set `auth_pass` alike on all routers".to_owned()
         }
-        Reject::Interval => match instance.version {
-            Version::V2 => format!(
-                "advertisement interval mismatch: theirs is {} s, ours {}: set `advert_int` alike on all routers",
-                byte(5),
-                text::span(instance.interval.get())
-            ),
-            Version::V3 => "advertisement interval 0, which would time out at once".to_owned(),
-        },
+        Reject::Replay => {
+            "its sequence number was used before: somebody repeats an old advert, or its sender began \
+             anew"
+                .to_owned()
+        }
+        Reject::NotAPeer => {
+            "not one of `unicast_peer`: add it there, or see `check_unicast_src`".to_owned()
+        }
+        Reject::FirstAddress => format!(
+            "its first address is not link-local ({}): put a link-local address first on all routers",
+            list(&addresses(record, head), byte(3))
+        ),
+        Reject::Interval => interval(byte(5), instance),
         Reject::NoAddress => format!("no address in it, expected {}", ours(instance)),
         Reject::Addresses | Reject::ForeignCluster => {
             format!(
                 "its addresses are {}, ours {}",
-                list(&addresses(head), byte(3)),
+                list(&addresses(record, head), byte(3)),
                 ours(instance)
             )
         }
         Reject::OwnSource => {
             "our own address: a loop in the network, or another host with our address".to_owned()
         }
+    }
+}
+
+/// Where it was sent and where the instance listens.
+fn destination(record: &abi::Event, instance: &Instance) -> String {
+    let to = wire::address(family(record), record.destination);
+    match &instance.destination {
+        Destination::Group(group) => {
+            format!("sent to {to} alone; this instance listens on the group {group}")
+        }
+        Destination::Peers(_) => format!(
+            "sent to {to}; this instance listens at its own address, which its peers need in \
+             `unicast_peer`"
+        ),
+    }
+}
+
+fn auth_type(came: u8, instance: &Instance) -> String {
+    let expected = match instance.auth {
+        None => wire::AUTH_NONE,
+        Some(Auth::Pass(_)) => wire::AUTH_PASS,
+        Some(Auth::Ah(_)) => wire::AUTH_AH,
+    };
+    format!(
+        "authentication type {}, expected {}: set `auth_type` alike on all routers",
+        auth(came),
+        auth(expected)
+    )
+}
+
+fn interval(came: u8, instance: &Instance) -> String {
+    match instance.version {
+        Version::V2 => format!(
+            "advertisement interval mismatch: theirs is {came} s, ours {}: set `advert_int` alike on \
+             all routers",
+            text::span(instance.interval.get())
+        ),
+        Version::V3 => "advertisement interval 0, which would time out at once".to_owned(),
+    }
+}
+
+/// Which TTL came and which was expected.
+fn ttl(came: u8, source: IpAddr, destination: &Destination) -> String {
+    let bounds = match destination {
+        Destination::Group(_) => None,
+        Destination::Peers(unicast) => unicast.peers.iter().find(|peer| peer.address == source),
+    };
+    match bounds {
+        None => format!("TTL {came}, expected 255: it passed a router or is forged"),
+        Some(peer) => format!(
+            "TTL {came}, expected {} to {}: see `min_ttl` and `max_ttl` of `unicast_peer`",
+            peer.min_ttl, peer.max_ttl
+        ),
     }
 }
 
@@ -143,7 +191,7 @@ fn ours(instance: &Instance) -> String {
 pub(crate) fn difference(record: &abi::Event, instance: &Instance) -> String {
     let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
     let count = head.get(3).copied().unwrap_or_default();
-    let theirs: BTreeSet<_> = addresses(head).into_iter().collect();
+    let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
     let ours: BTreeSet<_> = instance.addresses.iter().map(|a| a.ip).collect();
     let mut text = format!("expected {} VIPs but received {count}", ours.len());
     // Beyond what the record holds nothing can be said to be missing.
@@ -178,9 +226,13 @@ fn auth(kind: u8) -> String {
     match kind {
         wire::AUTH_NONE => "0 (none)".to_owned(),
         wire::AUTH_PASS => "1 (PASS)".to_owned(),
-        2 => "2 (AH)".to_owned(),
+        wire::AUTH_AH => "2 (AH)".to_owned(),
         other => other.to_string(),
     }
+}
+
+fn source(record: &abi::Event) -> IpAddr {
+    wire::address(family(record), record.source)
 }
 
 fn family(record: &abi::Event) -> Family {
@@ -188,11 +240,13 @@ fn family(record: &abi::Event) -> Family {
 }
 
 /// The addresses in the first bytes of a message: those that its count and the bytes both hold.
-fn addresses(head: &[u8]) -> Vec<IpAddr> {
+fn addresses(record: &abi::Event, head: &[u8]) -> Vec<IpAddr> {
     let Some(body) = head.get(wire::HEADER..) else { return Vec::new() };
     let count = usize::from(head[3]);
-    let (words, _) = body.as_chunks::<4>();
-    words.iter().take(count).map(|word| IpAddr::from(*word)).collect()
+    match family(record) {
+        Family::V4 => body.as_chunks::<4>().0.iter().take(count).map(|a| (*a).into()).collect(),
+        Family::V6 => body.as_chunks::<16>().0.iter().take(count).map(|a| (*a).into()).collect(),
+    }
 }
 
 fn list(addresses: &[IpAddr], count: u8) -> String {
@@ -250,7 +304,7 @@ mod tests {
         spoil(&mut frame);
         let mine = route(11).expect("a route");
         let mut table = Table::new();
-        table.set(mine.key, mine.rule, &mine.addresses);
+        table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
         let record = table.frame(7, Instant::from_nanos(1), &frame).expect("a record");
         let reason = Reject::from_index(record.reason).expect("a reason");
         assert_eq!(record.kind, abi::Event::REFUSED);

@@ -14,9 +14,11 @@ use vrrp_common::abi;
 use super::{Attached, FastPath, LoadError, Program, link, sys};
 
 /// The maps by name. `TIMERS` is there only with timers.
-pub(super) const MAPS: [&str; 9] = [
+pub(super) const MAPS: [&str; 11] = [
     "ROUTERS",
     "ADDRESSES",
+    "ADDRESSES6",
+    "PEERS",
     "COUNTERS",
     "REPORTS",
     "ARRIVALS",

@@ -33,12 +33,12 @@ pub(crate) use self::adopt::PREFIX;
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
-pub(crate) use self::routers::{Positions, positions};
+pub(crate) use self::routers::{Positions, bounds, positions};
 pub use self::watch::{Seen, Watcher};
 
-use self::routers::Routers;
+use self::routers::{Maps, Routers};
 use self::watch::Slots;
-use crate::config::model::Datapath;
+use crate::config::model::{Datapath, Peer};
 use crate::sys::clock;
 
 const PROGRAM: &str = "vrrp_xdp";
@@ -48,6 +48,8 @@ const PER_SLOT: [&str; 6] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNT
 const RING_PER_SLOT: u32 = 128;
 /// The smallest ring: a burst of a thousand.
 const LEAST_RING: u32 = 1 << 17;
+/// Room for unicast peers, however few slots there are.
+const LEAST_PEERS: u32 = 1024;
 /// Room for addresses, whatever the number of slots: the hash's buckets cost 16 bytes each.
 const MOST_ADDRESSES: u32 = 1 << 16;
 
@@ -147,7 +149,10 @@ impl FastPath {
         let slots = slots.clamp(1, abi::MAX_SLOTS);
         let addresses = slots.saturating_mul(abi::ADDRESSES_PER_SLOT).min(MOST_ADDRESSES);
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries("ADDRESSES", addresses).verifier_log_level(VerifierLogLevel::STATS);
+        let peers = slots.saturating_mul(abi::PEERS_PER_SLOT).max(LEAST_PEERS);
+        loader.map_max_entries("ADDRESSES", addresses).map_max_entries("ADDRESSES6", addresses);
+        loader.map_max_entries("PEERS", peers);
+        loader.verifier_log_level(VerifierLogLevel::STATS);
         let ring = slots.saturating_mul(RING_PER_SLOT).next_power_of_two();
         loader.map_max_entries("EVENTS", ring.clamp(LEAST_RING, abi::RING_BYTES));
         for map in PER_SLOT {
@@ -187,7 +192,12 @@ impl FastPath {
         let slots = Slots::new(mapping);
         Ok(Self {
             room,
-            routers: Routers::new(take(&mut maps, "ROUTERS")?, take(&mut maps, "ADDRESSES")?),
+            routers: Routers::new(Maps {
+                routers: take(&mut maps, "ROUTERS")?,
+                addresses: take(&mut maps, "ADDRESSES")?,
+                addresses6: take(&mut maps, "ADDRESSES6")?,
+                peers: take(&mut maps, "PEERS")?,
+            }),
             counters: take(&mut maps, "COUNTERS")?,
             reports: take(&mut maps, "REPORTS")?,
             arrivals: take(&mut maps, "ARRIVALS")?,
@@ -296,9 +306,10 @@ impl FastPath {
         }
     }
 
-    /// Has the program check adverts for `key` by `router` and `addresses` from now on.
+    /// Has the program check adverts for `key` by `router`, `addresses` and, with
+    /// [`Router::UNICAST`], `peers` from now on.
     ///
-    /// The addresses are there before the settings that need them, and those no longer wanted go
+    /// Addresses and peers are there before the settings that need them, and those no longer wanted go
     /// after. How many there are is counted here, whatever `router` says.
     ///
     /// # Errors
@@ -310,11 +321,12 @@ impl FastPath {
         key: RouterKey,
         router: Router,
         addresses: &[IpAddr],
+        peers: &[Peer],
     ) -> Result<(), UpdateError> {
         if router.slot >= self.room {
             return Err(UpdateError::Full);
         }
-        self.routers.set(key, router, addresses)
+        self.routers.set(key, router, addresses, peers)
     }
 
     /// Has the program leave adverts for `key` alone, unless they are another slot's by now.

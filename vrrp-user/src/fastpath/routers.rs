@@ -1,55 +1,74 @@
 //! The maps that say which adverts are ours and what must be in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use aya::maps::{HashMap, MapData, MapError};
 use tracing::debug;
-use vrrp_common::abi::{AddressKey, Router, RouterKey};
+use vrrp_common::abi::{Address6Key, AddressKey, PeerKey, Router, RouterKey, TtlBounds};
+use vrrp_common::wire;
 
 use super::UpdateError;
+use crate::config::model::Peer;
 
 /// Addresses with their positions.
-pub(crate) type Positions = BTreeMap<Ipv4Addr, u32>;
+pub(crate) type Positions = BTreeMap<IpAddr, u32>;
 
-/// `ROUTERS` and `ADDRESSES`, and what is in them.
+/// A slot's unicast peers.
+type Peers = BTreeMap<[u8; 16], TtlBounds>;
+
+/// The maps and what is in them.
 pub(super) struct Routers {
-    routers: HashMap<MapData, RouterKey, Router>,
-    addresses: HashMap<MapData, AddressKey, u32>,
+    maps: Maps,
     slots: BTreeMap<RouterKeyOrder, u32>,
     positions: BTreeMap<u32, Positions>,
+    peers: BTreeMap<u32, Peers>,
     /// Those that an earlier process has set, and this one has not yet.
     found: BTreeSet<RouterKeyOrder>,
+}
+
+/// The maps.
+pub(super) struct Maps {
+    pub(super) routers: HashMap<MapData, RouterKey, Router>,
+    pub(super) addresses: HashMap<MapData, AddressKey, u32>,
+    pub(super) addresses6: HashMap<MapData, Address6Key, u32>,
+    pub(super) peers: HashMap<MapData, PeerKey, TtlBounds>,
 }
 
 /// [`RouterKey`] in an order.
 type RouterKeyOrder = (u32, u8, u8);
 
 impl Routers {
-    pub(super) fn new(
-        routers: HashMap<MapData, RouterKey, Router>,
-        addresses: HashMap<MapData, AddressKey, u32>,
-    ) -> Self {
+    pub(super) fn new(maps: Maps) -> Self {
         Self {
-            routers,
-            addresses,
+            maps,
             slots: BTreeMap::new(),
             positions: BTreeMap::new(),
+            peers: BTreeMap::new(),
             found: BTreeSet::new(),
         }
     }
 
     /// Learns what an earlier process has put into the maps.
     pub(super) fn recall(&mut self) -> Result<(), MapError> {
-        for entry in self.routers.iter() {
+        for entry in self.maps.routers.iter() {
             let (key, router) = entry?;
             self.slots.insert(order(key), router.slot);
             self.found.insert(order(key));
         }
-        for entry in self.addresses.iter() {
+        for entry in self.maps.addresses.iter() {
             let (key, position) = entry?;
-            let address = Ipv4Addr::from_octets(key.address);
+            let address = IpAddr::from(key.address);
             self.positions.entry(key.slot).or_default().insert(address, position);
+        }
+        for entry in self.maps.addresses6.iter() {
+            let (key, position) = entry?;
+            let address = IpAddr::from(key.address);
+            self.positions.entry(key.slot).or_default().insert(address, position);
+        }
+        for entry in self.maps.peers.iter() {
+            let (key, bounds) = entry?;
+            self.peers.entry(key.slot).or_default().insert(key.address, bounds);
         }
         Ok(())
     }
@@ -63,10 +82,10 @@ impl Routers {
             }
         }
         let used: BTreeSet<u32> = self.slots.values().copied().collect();
-        let unused: Vec<u32> =
-            self.positions.keys().copied().filter(|slot| !used.contains(slot)).collect();
-        for slot in unused {
-            self.forget_unused(slot);
+        let there: BTreeSet<u32> =
+            self.positions.keys().chain(self.peers.keys()).copied().collect();
+        for slot in there.difference(&used) {
+            self.forget_unused(*slot);
         }
     }
 
@@ -75,21 +94,30 @@ impl Routers {
         key: RouterKey,
         router: Router,
         addresses: &[IpAddr],
+        peers: &[Peer],
     ) -> Result<(), UpdateError> {
         self.found.remove(&order(key));
         let slot = router.slot;
         let old = self.positions.entry(slot).or_default();
-        let new = positions(old, addresses);
+        let new = positions(old, key.family, addresses);
         for (address, position) in &new {
             if old.get(address) == Some(position) {
                 continue;
             }
             // Noted first: what is there in part must go too when the router goes.
             old.insert(*address, *position);
-            self.addresses.insert(address_key(slot, *address), position, 0)?;
+            self.maps.set_address(slot, *address, *position)?;
+        }
+        let known = self.peers.entry(slot).or_default();
+        let wanted = bounds(peers);
+        for (address, bounds) in &wanted {
+            if known.get(address) != Some(bounds) {
+                known.insert(*address, *bounds);
+                self.maps.peers.insert(PeerKey { slot, address: *address }, bounds, 0)?;
+            }
         }
         let router = Router { addresses: new.len().min(255) as u8, ..router };
-        self.routers.insert(key, router, 0)?;
+        self.maps.routers.insert(key, router, 0)?;
         if let Some(other) = self.slots.insert(order(key), slot)
             && other != slot
         {
@@ -98,7 +126,13 @@ impl Routers {
         let stale = self.positions.insert(slot, new).unwrap_or_default();
         for address in stale.into_keys() {
             if !self.positions[&slot].contains_key(&address) {
-                self.remove_address(slot, address);
+                self.maps.remove_address(slot, address);
+            }
+        }
+        let stale = self.peers.insert(slot, wanted).unwrap_or_default();
+        for address in stale.into_keys() {
+            if !self.peers[&slot].contains_key(&address) {
+                self.maps.remove_peer(slot, address);
             }
         }
         Ok(())
@@ -110,7 +144,7 @@ impl Routers {
             return;
         }
         self.found.remove(&order(key));
-        if let Err(error) = self.routers.remove(&key) {
+        if let Err(error) = self.maps.routers.remove(&key) {
             debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove: {error}");
         }
         if let Some(slot) = self.slots.remove(&order(key)) {
@@ -118,35 +152,76 @@ impl Routers {
         }
     }
 
-    /// Removes a slot's addresses when no key leads to it any more.
+    /// Removes a slot's addresses and peers when no key leads to it any more.
     fn forget_unused(&mut self, slot: u32) {
         if self.slots.values().any(|used| *used == slot) {
             return;
         }
         for address in self.positions.remove(&slot).unwrap_or_default().into_keys() {
-            self.remove_address(slot, address);
+            self.maps.remove_address(slot, address);
         }
-    }
-
-    fn remove_address(&mut self, slot: u32, address: Ipv4Addr) {
-        if let Err(error) = self.addresses.remove(&address_key(slot, address)) {
-            debug!(slot, "no address {address} to remove: {error}");
+        for address in self.peers.remove(&slot).unwrap_or_default().into_keys() {
+            self.maps.remove_peer(slot, address);
         }
     }
 }
 
-/// Positions for a list of addresses, each address once, as its adverts' checks number them.
+impl Maps {
+    fn set_address(
+        &mut self,
+        slot: u32,
+        address: IpAddr,
+        position: u32,
+    ) -> Result<(), UpdateError> {
+        match address {
+            IpAddr::V4(v4) => {
+                let key = AddressKey { slot, address: v4.octets() };
+                self.addresses.insert(key, position, 0)?;
+            }
+            IpAddr::V6(v6) => {
+                let key = Address6Key { slot, address: v6.octets() };
+                self.addresses6.insert(key, position, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_address(&mut self, slot: u32, address: IpAddr) {
+        let removed = match address {
+            IpAddr::V4(v4) => self.addresses.remove(&AddressKey { slot, address: v4.octets() }),
+            IpAddr::V6(v6) => self.addresses6.remove(&Address6Key { slot, address: v6.octets() }),
+        };
+        if let Err(error) = removed {
+            debug!(slot, "no address {address} to remove: {error}");
+        }
+    }
+
+    fn remove_peer(&mut self, slot: u32, address: [u8; 16]) {
+        if let Err(error) = self.peers.remove(&PeerKey { slot, address }) {
+            debug!(slot, "no peer {address:02x?} to remove: {error}");
+        }
+    }
+}
+
+/// The peers as the validator asks for them.
+pub(crate) fn bounds(peers: &[Peer]) -> Peers {
+    peers
+        .iter()
+        .map(|peer| (wire::octets(peer.address), TtlBounds::new(peer.min_ttl, peer.max_ttl)))
+        .collect()
+}
+
+/// Positions for the addresses of a family in a list, each address once, as its adverts' checks number
+/// them.
 ///
 /// An address that had a position in `old` keeps it, so that an advert which is judged while the list
 /// changes is not counted short. Up to 32 addresses stay below 32, where the kernel program tells them
 /// all apart.
-pub(crate) fn positions(old: &Positions, addresses: &[IpAddr]) -> Positions {
-    let mut new: BTreeMap<Ipv4Addr, Option<u32>> = addresses
+pub(crate) fn positions(old: &Positions, family: u8, addresses: &[IpAddr]) -> Positions {
+    let mut new: BTreeMap<IpAddr, Option<u32>> = addresses
         .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(v4) => Some((*v4, None)),
-            IpAddr::V6(_) => None,
-        })
+        .filter(|address| wire::family_of(**address) as u8 == family)
+        .map(|address| (*address, None))
         .collect();
     let limit = new.len().max(32) as u32;
     let mut free = vec![true; limit as usize];
@@ -167,14 +242,16 @@ fn order(key: RouterKey) -> RouterKeyOrder {
     (key.ifindex, key.family, key.vrid)
 }
 
-fn address_key(slot: u32, address: Ipv4Addr) -> AddressKey {
-    AddressKey { slot, address: address.octets() }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
+    use vrrp_common::Family;
+
+    use super::*;
+
+    const V4: u8 = Family::V4 as u8;
 
     fn v4(last: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
@@ -183,7 +260,8 @@ mod tests {
     #[test]
     fn each_address_once_and_no_other_family() {
         let list = [v4(9), v4(3), v4(9), "2001:db8::1".parse().unwrap()];
-        assert_eq!(positions(&Positions::new(), &list).len(), 2);
+        assert_eq!(positions(&Positions::new(), V4, &list).len(), 2);
+        assert_eq!(positions(&Positions::new(), Family::V6 as u8, &list).len(), 1);
     }
 
     proptest! {
@@ -193,8 +271,8 @@ mod tests {
             after in proptest::collection::vec(any::<u8>(), 0..60),
         ) {
             let list = |lasts: &[u8]| lasts.iter().map(|last| v4(*last)).collect::<Vec<_>>();
-            let old = positions(&Positions::new(), &list(&before));
-            let new = positions(&old, &list(&after));
+            let old = positions(&Positions::new(), V4, &list(&before));
+            let new = positions(&old, V4, &list(&after));
             let mut wanted = after.clone();
             wanted.sort_unstable();
             wanted.dedup();

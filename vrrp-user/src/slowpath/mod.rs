@@ -9,6 +9,6 @@ mod strangers;
 mod sys;
 mod table;
 
-pub use self::filter::Filter;
+pub use self::filter::{Filter, Target};
 pub use self::socket::SlowPath;
 pub use self::table::Table;

@@ -1,4 +1,4 @@
-//! The packet socket of one interface.
+//! The packet socket of one interface and family.
 
 use std::fmt;
 use std::io;
@@ -8,23 +8,30 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
-use vrrp_common::Instant;
 use vrrp_common::abi::Event;
+use vrrp_common::{Family, Instant};
 
 use super::sys::{self, Batch};
 use super::{Filter, Table};
 use crate::sys::link_address::link_address;
 
-/// `ETH_P_IP`, and not all protocols: the kernel shows those sockets what this host sends, too.
-const ETHERTYPE: u16 = 0x0800;
+/// One protocol, and not all: the kernel shows those sockets what this host sends, too.
+const fn ethertype(family: Family) -> u16 {
+    match family {
+        Family::V4 => 0x0800,
+        Family::V6 => 0x86dd,
+    }
+}
+
 /// Room for adverts that come while the protocol thread is busy: a thousand where the driver spends a
 /// page on each, five thousand where it doesn't. It costs nothing while they don't wait.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// The socket through which one interface's adverts come up; readable when there are any.
+/// The socket through which one interface's adverts of one family come up; readable when there are any.
 pub struct SlowPath {
     socket: Socket,
     ifindex: u32,
+    family: Family,
     batch: Batch,
     /// When the socket was last seen empty: nothing in it is older.
     empty_at: u64,
@@ -37,18 +44,18 @@ impl SlowPath {
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` or `ENXIO` where there is no such interface.
-    pub fn open(ifindex: u32, filter: &Filter) -> io::Result<Self> {
+    pub fn open(ifindex: u32, family: Family, filter: &Filter) -> io::Result<Self> {
         // Protocol 0: receives nothing before it is bound.
         let kind = Type::RAW.nonblocking().cloexec();
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)))?;
-        sys::attach_filter(socket.as_fd(), &filter.program())?;
+        sys::attach_filter(socket.as_fd(), &filter.program(family))?;
         sys::stamp_arrivals(socket.as_fd())?;
         // The second is bound by the host's limit, which the first, with CAP_NET_ADMIN, is not.
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
             .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
         let empty_at = monotonic()?;
-        socket.bind(&link_address(ifindex, ETHERTYPE))?;
-        Ok(Self { socket, ifindex, batch: Batch::new(), empty_at, lost: 0 })
+        socket.bind(&link_address(ifindex, ethertype(family)))?;
+        Ok(Self { socket, ifindex, family, batch: Batch::new(), empty_at, lost: 0 })
     }
 
     /// Replaces the filter for frames that arrive from now on; those that wait stay.
@@ -56,12 +63,17 @@ impl SlowPath {
     /// # Errors
     /// The kernel's, where it has no memory.
     pub fn set_filter(&self, filter: &Filter) -> io::Result<()> {
-        sys::attach_filter(self.socket.as_fd(), &filter.program())
+        sys::attach_filter(self.socket.as_fd(), &filter.program(self.family))
     }
 
     /// The interface.
     pub fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// The family.
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// How many frames that passed the filter found no room in the socket, in its whole life.
@@ -125,7 +137,10 @@ impl AsRawFd for SlowPath {
 
 impl fmt::Debug for SlowPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SlowPath").field("ifindex", &self.ifindex).finish_non_exhaustive()
+        f.debug_struct("SlowPath")
+            .field("ifindex", &self.ifindex)
+            .field("family", &self.family)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Frames per call.
 const FRAMES: usize = 32;
-/// Longer than any advert: 255 addresses behind the longest IP header and two tags. What is behind it
-/// in a longer frame has no say.
-const FRAME: usize = 2048;
+/// Longer than any advert: 255 IPv6 addresses behind two tags, an IP header and some extensions. What is
+/// behind it in a longer frame has no say.
+const FRAME: usize = 4608;
 /// Room for the stamp with its header.
 const CONTROL: usize = 64;
 

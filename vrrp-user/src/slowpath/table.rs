@@ -2,21 +2,23 @@
 //! in user space.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey};
-use vrrp_common::check::{self, Agreement, Judgement, Rules};
+use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey, TtlBounds};
+use vrrp_common::check::{self, Agreement, Envelope, Judgement, Rules};
 use vrrp_common::frame::{self, Located};
-use vrrp_common::{Family, Instant};
+use vrrp_common::{Family, Instant, Reject};
 
 use super::strangers::Strangers;
-use crate::fastpath::{Counters, Positions, positions};
+use crate::config::model::Peer;
+use crate::fastpath::{Counters, Positions, bounds, positions};
 
 /// The routers whose adverts the slow path judges, with their counters.
 #[derive(Debug, Default)]
 pub struct Table {
     routers: HashMap<RouterKey, Router>,
     addresses: HashMap<u32, Positions>,
+    peers: HashMap<u32, BTreeMap<[u8; 16], TtlBounds>>,
     tallies: BTreeMap<u32, Tally>,
     strangers: Strangers,
 }
@@ -34,13 +36,14 @@ impl Table {
         Self::default()
     }
 
-    /// Judges adverts for `key` by `router` and `addresses` from now on. How many addresses there are
-    /// is counted here, whatever `router` says.
-    pub fn set(&mut self, key: RouterKey, router: Router, addresses: &[IpAddr]) {
+    /// Judges adverts for `key` by `router`, `addresses` and, with [`Router::UNICAST`], `peers` from now
+    /// on. How many addresses there are is counted here, whatever `router` says.
+    pub fn set(&mut self, key: RouterKey, router: Router, addresses: &[IpAddr], peers: &[Peer]) {
         let slot = router.slot;
-        let new = positions(&Positions::new(), addresses);
+        let new = positions(&Positions::new(), key.family, addresses);
         let router = Router { addresses: new.len().min(255) as u8, ..router };
         self.addresses.insert(slot, new);
+        self.peers.insert(slot, bounds(peers));
         if let Some(old) = self.routers.insert(key, router)
             && old.slot != slot
         {
@@ -81,9 +84,10 @@ impl Table {
     pub fn frame(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
         let located = frame::locate::<_, true>(frame).ok()?;
         let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex));
+        let envelope = Envelope::read(frame, &located)?;
         match judgement {
             Judgement::NotOurs => None,
-            Judgement::Stranger(envelope) => {
+            Judgement::Stranger => {
                 let key = StrangerKey {
                     ifindex,
                     family: located.family as u8,
@@ -94,9 +98,9 @@ impl Table {
                 self.strangers.note(key, at.as_nanos());
                 None
             }
-            // No message holds more addresses than the loop takes.
-            Judgement::TooLong { .. } => None,
-            Judgement::Ours { envelope, slot, verdict } => {
+            // No message holds more addresses than the loop takes, and these rules can tell all.
+            Judgement::Unfinished { .. } => None,
+            Judgement::Ours { slot, verdict } => {
                 let tally = self.tallies.entry(slot).or_default();
                 let keep_head = match verdict {
                     Ok(checked) => {
@@ -126,6 +130,7 @@ impl Table {
     fn forget_unused(&mut self, slot: u32) {
         if self.routers.values().all(|router| router.slot != slot) {
             self.addresses.remove(&slot);
+            self.peers.remove(&slot);
         }
     }
 }
@@ -156,6 +161,22 @@ impl Rules for Interface<'_> {
     }
 
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
-        self.table.addresses.get(&slot)?.get(&Ipv4Addr::from(address)).copied()
+        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
+    }
+
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
+    }
+
+    fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {
+        self.table.peers.get(&slot)?.get(&source).copied()
+    }
+
+    fn unsealed(&self, _: &Router, _: &Located) -> Option<Result<(), Reject>> {
+        Some(Err(Reject::AuthData))
+    }
+
+    fn came_last(&self, _: u32, _: &Located) -> Option<bool> {
+        Some(false)
     }
 }

@@ -21,7 +21,7 @@ use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
 use self::thread::Protocol;
-use crate::config::model::Scheduling;
+use crate::config::model::{Peer, Scheduling};
 use crate::daemon::budget::Budget;
 use crate::fastpath::{Counters, Ring, Watcher};
 use crate::ledger::Pulse;
@@ -38,8 +38,8 @@ pub(crate) enum Order {
     Route(Slot, Box<Route>),
     /// A router has no interface at present.
     Unroute(Slot),
-    /// Adverts of an interface that come up the slow path.
-    Listen(u32, Box<SlowPath>),
+    /// Adverts of an interface and family that come up the slow path.
+    Listen(Box<SlowPath>),
     /// What of an interface comes up the slow path.
     Filter(u32, Filter),
     /// The interface is gone.
@@ -56,6 +56,8 @@ pub(crate) struct Route {
     pub(crate) version: Version,
     pub(crate) rule: abi::Router,
     pub(crate) addresses: Vec<IpAddr>,
+    /// The senders that it knows, where adverts come to it alone.
+    pub(crate) peers: Vec<Peer>,
     /// The advert to the group, or to each peer.
     pub(crate) frames: Vec<AdvertFrame>,
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 
 use tokio::io::unix::AsyncFd;
-use vrrp_common::{Instant, abi};
+use vrrp_common::{Family, Instant, abi};
 
 use crate::fastpath::Ring;
 use crate::slowpath::SlowPath;
@@ -56,7 +56,9 @@ pub(super) async fn readable_ring(ring: Option<&Readable<Ring>>) -> io::Result<(
 }
 
 /// Waits until one of the sockets has something.
-pub(super) async fn readable_any(sockets: &BTreeMap<u32, Readable<SlowPath>>) -> io::Result<()> {
+pub(super) async fn readable_any(
+    sockets: &BTreeMap<(u32, Family), Readable<SlowPath>>,
+) -> io::Result<()> {
     std::future::poll_fn(|context| {
         for socket in sockets.values() {
             if let Poll::Ready(guard) = socket.ready.poll_read_ready(context) {

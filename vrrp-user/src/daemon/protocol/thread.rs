@@ -39,7 +39,7 @@ pub(super) struct Protocol {
     notices: UnboundedSender<Notice>,
     ring: Option<Readable<Ring>>,
     watching: Watching,
-    slow: BTreeMap<u32, Readable<SlowPath>>,
+    slow: BTreeMap<(u32, Family), Readable<SlowPath>>,
     table: Table,
     outbox: Outbox,
     executor: Arc<Executor>,
@@ -195,7 +195,7 @@ impl Protocol {
         let Some(line) = self.routes.get_mut(&slot) else { return };
         // The slot may have been another router's when the record was written.
         let key = line.route.key;
-        if (key.vrid, key.ifindex) != (record.vrid, record.ifindex) {
+        if (key.family, key.vrid, key.ifindex) != (record.family, record.vrid, record.ifindex) {
             return;
         }
         if record.kind == abi::Event::REFUSED {
@@ -247,7 +247,7 @@ impl Protocol {
                 self.flush(now);
             }
             Order::Route(slot, route) => {
-                self.table.set(route.key, route.rule, &route.addresses);
+                self.table.set(route.key, route.rule, &route.addresses, &route.peers);
                 let mut line = Line::new(*route);
                 if let Some(old) = self.routes.remove(&slot) {
                     if old.route.key != line.route.key {
@@ -263,26 +263,24 @@ impl Protocol {
                     self.table.reset(slot.0);
                 }
             }
-            Order::Listen(ifindex, slow) => match Readable::new(*slow) {
-                Ok(watched) => {
-                    self.slow.insert(ifindex, watched);
+            Order::Listen(slow) => {
+                let (ifindex, family) = (slow.ifindex(), slow.family());
+                match Readable::new(*slow) {
+                    Ok(watched) => {
+                        self.slow.insert((ifindex, family), watched);
+                    }
+                    Err(error) => self.deaf(ifindex, &error),
                 }
-                Err(error) => {
-                    self.slow.remove(&ifindex);
-                    self.tell(Notice::Deaf(ifindex, error.to_string()));
-                }
-            },
+            }
             Order::Filter(ifindex, filter) => {
-                let slow = self.slow.get(&ifindex);
-                let set = slow.map_or(Ok(()), |slow| slow.source.set_filter(&filter));
-                if let Err(error) = set {
-                    self.slow.remove(&ifindex);
-                    self.tell(Notice::Deaf(ifindex, error.to_string()));
+                let mut sockets = self.slow.iter().filter(|((of, _), _)| *of == ifindex);
+                if let Err(error) =
+                    sockets.try_for_each(|(_, slow)| slow.source.set_filter(&filter))
+                {
+                    self.deaf(ifindex, &error);
                 }
             }
-            Order::Unlisten(ifindex) => {
-                self.slow.remove(&ifindex);
-            }
+            Order::Unlisten(ifindex) => self.slow.retain(|(of, _), _| *of != ifindex),
             Order::Inspect(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.inspect());
@@ -293,6 +291,12 @@ impl Protocol {
                 self.stop = Some(stopped);
             }
         }
+    }
+
+    /// Gives up an interface whose sockets can't be used.
+    fn deaf(&mut self, ifindex: u32, error: &io::Error) {
+        self.slow.retain(|(of, _), _| *of != ifindex);
+        self.tell(Notice::Deaf(ifindex, error.to_string()));
     }
 
     /// Does what the engine asks: adverts first, then addresses, then words. An advert that came in
@@ -365,9 +369,10 @@ impl Protocol {
     fn inspect(&mut self) -> Inspection {
         // A socket whose interface went away has nothing more to say.
         self.watching.refresh_all(&mut self.engine);
-        let lost =
-            self.slow.iter_mut().map(|(ifindex, slow)| (*ifindex, slow.source.lost().unwrap_or(0)));
-        let lost = lost.collect();
+        let mut lost = BTreeMap::new();
+        for ((ifindex, _), slow) in &mut self.slow {
+            *lost.entry(*ifindex).or_default() += slow.source.lost().unwrap_or(0);
+        }
         Inspection {
             now: clock::now(),
             views: self.engine.views().collect(),

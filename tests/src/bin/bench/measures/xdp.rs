@@ -139,11 +139,17 @@ impl Ours {
             auth_type: wire::AUTH_NONE,
             password: [0; 8],
             source: wire::octets(Ipv4Addr::new(192, 0, 2, 11).into()),
+            destination: wire::octets(wire::group(Family::V4)),
             addresses: 0,
             flags: 0,
             reserved: [0; 2],
         };
-        fast.set_router(RouterKey::new(IFINDEX, Family::V4, VRID), router, &[IpAddr::V4(VIP)])?;
+        fast.set_router(
+            RouterKey::new(IFINDEX, Family::V4, VRID),
+            router,
+            &[IpAddr::V4(VIP)],
+            &[],
+        )?;
         Ok(Self { fast, ring, watcher })
     }
 

@@ -3,24 +3,29 @@
 //! Every type is `repr(C)` without padding or `bool`, its size asserted, so that the kernel program
 //! and the daemon, built by two compilers, lay it out alike. [`VERSION`] changes with any of them.
 
+mod event;
+
 use bytemuck::{Pod, Zeroable};
 
-use crate::bytes::Bytes;
 use crate::check::{Checked, Envelope};
 use crate::ids::Family;
 use crate::reject::Reject;
-use crate::time::Instant;
+
+pub use self::event::{Event, Expiry};
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Bytes of the ring buffer: 4,096 records of 128 bytes with their headers.
 pub const RING_BYTES: u32 = 1 << 19;
 /// Virtual routers of others that are remembered.
 pub const MAX_STRANGERS: u32 = 1024;
-/// Addresses one advert can hold; the `ADDRESSES` map has room for as many per slot.
+/// Addresses one advert can hold; the `ADDRESSES` and `ADDRESSES6` maps have room for as many per slot.
 pub const ADDRESSES_PER_SLOT: u32 = 256;
+
+/// Room for unicast peers, in the mean over all slots.
+pub const PEERS_PER_SLOT: u32 = 16;
 
 /// The counters of one slot: one per [`Reject`], then these.
 pub const COUNTERS_PER_SLOT: u32 = 32;
@@ -31,7 +36,9 @@ pub type PerCounter = [u64; COUNTERS_PER_SLOT as usize];
 pub const COUNTER_ACCEPTED: u32 = 24;
 /// Counter of adverts sent up the slow path because the ring was full.
 pub const COUNTER_RING_FULL: u32 = 25;
-/// Counter of adverts sent up the slow path for their shape: options, fragments, long lists.
+/// Counter of adverts sent up the slow path: for their shape (IPv4 options, fragments, long lists), or
+/// because only user space can finish the judgement (authentication headers, [`Router::SKIP_ADDRESSES`]).
+/// IPv6 extension headers go the same way without being counted here.
 pub const COUNTER_COMPLEX: u32 = 26;
 /// Counter of adverts that passed every check and said nothing new: see [`Runtime`].
 pub const COUNTER_REPEATED: u32 = 27;
@@ -72,15 +79,18 @@ pub struct Router {
     pub interval: u16,
     /// 2 or 3.
     pub version: u8,
-    /// RFC 2338 authentication type, 0 or 1.
+    /// RFC 2338 authentication type, 0 to 2.
     pub auth_type: u8,
-    /// The password, padded with zeros.
+    /// The password or the authentication header's key, padded with zeros.
     pub password: [u8; 8],
     /// Our own source address, in the first bytes.
     pub source: [u8; 16],
+    /// Where adverts for us are sent, in the first bytes: a group, or our own address with
+    /// [`Router::UNICAST`].
+    pub destination: [u8; 16],
     /// How many addresses we advertise.
     pub addresses: u8,
-    /// [`Router::SAME_ADDRESSES`].
+    /// [`Router::SAME_ADDRESSES`] and its kin.
     pub flags: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -89,6 +99,14 @@ pub struct Router {
 impl Router {
     /// Any difference between the address lists refuses the advert (RFC 3768 §7.1).
     pub const SAME_ADDRESSES: u8 = 1;
+    /// Adverts come to us alone. TTL and hop limit are the peer's affair, see [`TtlBounds`].
+    pub const UNICAST: u8 = 2;
+    /// With [`Router::UNICAST`]: only the peers' adverts are accepted.
+    pub const CHECK_SOURCE: u8 = 4;
+    /// The addresses are not compared where the advert accepted before came from the same sender.
+    pub const SKIP_ADDRESSES: u8 = 8;
+    /// The first IPv6 address must be link-local (RFC 9568 §5.2.9, erratum 8300).
+    pub const LINK_LOCAL_FIRST: u8 = 16;
 }
 
 /// Key of the `ADDRESSES` map, whose value is the address's position as `u32`. IPv4; short, since the
@@ -100,6 +118,55 @@ pub struct AddressKey {
     pub slot: u32,
     /// The address.
     pub address: [u8; 4],
+}
+
+/// Key of the `ADDRESSES6` map, whose value is the address's position as `u32`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Address6Key {
+    /// The instance.
+    pub slot: u32,
+    /// The address.
+    pub address: [u8; 16],
+}
+
+/// Key of the `PEERS` map: one of the senders that a [`Router::UNICAST`] instance knows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct PeerKey {
+    /// The instance.
+    pub slot: u32,
+    /// The peer, in the first bytes.
+    pub address: [u8; 16],
+}
+
+/// Value of the `PEERS` map: which TTLs or hop limits the peer's adverts may have.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct TtlBounds {
+    /// The least.
+    pub min: u8,
+    /// The greatest.
+    pub max: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl TtlBounds {
+    /// Any.
+    pub const ANY: Self = Self::new(0, u8::MAX);
+
+    /// From `min` to `max`, both among them.
+    #[inline(always)]
+    pub const fn new(min: u8, max: u8) -> Self {
+        Self { min, max, reserved: [0; 2] }
+    }
+
+    /// Says whether a TTL is within.
+    #[inline(always)]
+    pub const fn hold(self, ttl: u8) -> bool {
+        self.min <= ttl && ttl <= self.max
+    }
 }
 
 /// Key of the `STRANGERS` map.
@@ -213,158 +280,13 @@ pub struct Runtime {
     pub reserved_kernel: [u64; 6],
 }
 
-/// An [`Event::EXPIRED`] in detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// When the watched advert last came.
-    pub last_seen: Instant,
-    /// The [`Runtime::watch`] whose advert stayed away.
-    pub watch: u64,
-}
-
-const HEAD: usize = 40;
-
-/// One record in the ring.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Event {
-    /// When the frame arrived or the timer ran out, as `CLOCK_MONOTONIC` nanoseconds.
-    pub at: u64,
-    /// [`Event::ADVERT`], [`Event::REFUSED`] or [`Event::EXPIRED`].
-    pub kind: u32,
-    /// The instance.
-    pub slot: u32,
-    /// The interface.
-    pub ifindex: u32,
-    /// The [`Reject`] of a refused one.
-    pub reason: u32,
-    /// The interval field of an accepted one.
-    pub interval: u16,
-    /// Bytes of `head` that are set.
-    pub head_len: u8,
-    /// 4 or 6.
-    pub family: u8,
-    /// The VRID.
-    pub vrid: u8,
-    /// The sender's priority, of an accepted one.
-    pub priority: u8,
-    /// The [`crate::wire::ChecksumForm`], of an accepted one.
-    pub form: u8,
-    /// The [`crate::check::Agreement`], of an accepted one.
-    pub agreement: u8,
-    /// The sender; of an expiry, its details.
-    pub source: [u8; 16],
-    /// Where it was sent.
-    pub destination: [u8; 16],
-    /// TTL or hop limit.
-    pub ttl: u8,
-    /// Zero.
-    pub reserved: u8,
-    /// The Ethernet source.
-    pub mac: [u8; 6],
-    /// The message's first bytes, where they say more than the fields: a refused advert, or one whose
-    /// addresses are not quite ours.
-    pub head: [u8; HEAD],
-}
-
-impl Event {
-    /// An advert that passed every check.
-    pub const ADVERT: u32 = 1;
-    /// An advert that did not, or a sample of many.
-    pub const REFUSED: u32 = 2;
-    /// A watched advert stayed away for Master_Down_Interval: [`Event::expiry`].
-    pub const EXPIRED: u32 = 3;
-    /// Bytes kept of a message: its header and eight IPv4 addresses.
-    pub const HEAD: usize = HEAD;
-
-    /// The record of a judged advert, without the message's first bytes.
-    #[inline(always)]
-    pub fn new(
-        at: u64,
-        ifindex: u32,
-        family: Family,
-        slot: u32,
-        envelope: &Envelope,
-        verdict: &Result<Checked, Reject>,
-    ) -> Self {
-        let mut event = Self {
-            at,
-            kind: Self::ADVERT,
-            slot,
-            ifindex,
-            reason: 0,
-            interval: 0,
-            head_len: 0,
-            family: family as u8,
-            vrid: envelope.vrid,
-            priority: 0,
-            form: 0,
-            agreement: 0,
-            source: envelope.source,
-            destination: envelope.destination,
-            ttl: envelope.ttl,
-            reserved: 0,
-            mac: envelope.mac,
-            head: [0; Self::HEAD],
-        };
-        match verdict {
-            Ok(checked) => {
-                event.interval = checked.interval;
-                event.priority = checked.priority;
-                event.form = checked.form as u8;
-                event.agreement = checked.agreement as u8;
-            }
-            Err(reason) => {
-                event.kind = Self::REFUSED;
-                event.reason = reason.index();
-            }
-        }
-        event
-    }
-
-    /// The record of a watched advert that stayed away, at `at`.
-    #[inline(always)]
-    pub fn expired(at: u64, slot: u32, last_seen: u64, watch: u64) -> Self {
-        let mut event = Self::zeroed();
-        event.at = at;
-        event.kind = Self::EXPIRED;
-        event.slot = slot;
-        let details: [u8; 16] = bytemuck::cast([last_seen, watch]);
-        event.source = details;
-        event
-    }
-
-    /// The details of an [`Event::EXPIRED`]; nothing for another record.
-    pub fn expiry(&self) -> Option<Expiry> {
-        if self.kind != Self::EXPIRED {
-            return None;
-        }
-        let [last_seen, watch]: [u64; 2] = bytemuck::cast(self.source);
-        Some(Expiry { last_seen: Instant::from_nanos(last_seen), watch })
-    }
-
-    /// Copies the first bytes of the message at offset `at` of a frame.
-    #[inline(always)]
-    pub fn keep_head<B: Bytes + ?Sized>(&mut self, bytes: &B, at: usize) {
-        let mut i = 0;
-        while i < Self::HEAD / 4 {
-            let Some(word) = bytes.read_anew::<4>(at + 4 * i) else {
-                break;
-            };
-            self.head[4 * i] = word[0];
-            self.head[4 * i + 1] = word[1];
-            self.head[4 * i + 2] = word[2];
-            self.head[4 * i + 3] = word[3];
-            self.head_len = (4 * i + 4) as u8;
-            i += 1;
-        }
-    }
-}
-
 const _: () = {
     assert!(size_of::<RouterKey>() == 8);
-    assert!(size_of::<Router>() == 36);
+    assert!(size_of::<Router>() == 52);
     assert!(size_of::<AddressKey>() == 8);
+    assert!(size_of::<Address6Key>() == 20);
+    assert!(size_of::<PeerKey>() == 20);
+    assert!(size_of::<TtlBounds>() == 4);
     assert!(size_of::<StrangerKey>() == 24);
     assert!(size_of::<Stranger>() == 16);
     assert!(size_of::<Event>() == 112);
@@ -384,6 +306,12 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::AddressKey {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for super::Address6Key {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::PeerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::TtlBounds {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for super::StrangerKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Stranger {}
@@ -391,64 +319,4 @@ mod user {
     unsafe impl aya::Pod for super::Event {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Runtime {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::Agreement;
-    use crate::wire::ChecksumForm;
-
-    fn judged() -> (Envelope, Checked) {
-        let envelope = Envelope {
-            source: [192, 0, 2, 101, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            destination: [0; 16],
-            ttl: 255,
-            vrid: 51,
-            mac: [2, 0, 0, 0, 0, 0x65],
-        };
-        let checked = Checked {
-            priority: 150,
-            interval: 100,
-            form: ChecksumForm::PseudoHeader,
-            agreement: Agreement::Exact,
-        };
-        (envelope, checked)
-    }
-
-    #[test]
-    fn a_record_means_what_the_advert_means() {
-        let (envelope, checked) = judged();
-        let event = Event::new(7, 2, Family::V4, 3, &envelope, &Ok(checked));
-        assert_eq!(Meaning::of(&event), Meaning::new(&envelope, &checked));
-        assert_eq!(event.expiry(), None);
-    }
-
-    #[test]
-    fn whatever_matters_changes_the_words() {
-        let (envelope, checked) = judged();
-        let words = Meaning::new(&envelope, &checked).words();
-        let mut others = [(envelope, checked); 6];
-        others[0].0.source[3] ^= 1;
-        others[1].0.mac[5] ^= 1;
-        others[2].1.interval += 1;
-        others[3].1.priority -= 1;
-        others[4].1.form = ChecksumForm::Message;
-        others[5].1.agreement = Agreement::Overlap;
-        for (envelope, checked) in others {
-            assert_ne!(
-                Meaning::new(&envelope, &checked).words(),
-                words,
-                "{envelope:?} {checked:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_expiry_comes_back() {
-        let event = Event::expired(9, 3, 5, u64::MAX);
-        assert_eq!((event.at, event.slot), (9, 3));
-        let details = Expiry { last_seen: Instant::from_nanos(5), watch: u64::MAX };
-        assert_eq!(event.expiry(), Some(details));
-    }
 }

@@ -1,0 +1,220 @@
+//! The records in the ring.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::bytes::Bytes;
+use crate::check::{Checked, Envelope};
+use crate::ids::Family;
+use crate::reject::Reject;
+use crate::time::Instant;
+
+/// An [`Event::EXPIRED`] in detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// When the watched advert last came.
+    pub last_seen: Instant,
+    /// The [`Runtime::watch`] whose advert stayed away.
+    pub watch: u64,
+}
+
+const HEAD: usize = 40;
+
+/// One record in the ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Event {
+    /// When the frame arrived or the timer ran out, as `CLOCK_MONOTONIC` nanoseconds.
+    pub at: u64,
+    /// [`Event::ADVERT`], [`Event::REFUSED`] or [`Event::EXPIRED`].
+    pub kind: u32,
+    /// The instance.
+    pub slot: u32,
+    /// The interface.
+    pub ifindex: u32,
+    /// The [`Reject`] of a refused one.
+    pub reason: u32,
+    /// The interval field of an accepted one.
+    pub interval: u16,
+    /// Bytes of `head` that are set.
+    pub head_len: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// The VRID.
+    pub vrid: u8,
+    /// The sender's priority, of an accepted one.
+    pub priority: u8,
+    /// The [`crate::wire::ChecksumForm`], of an accepted one.
+    pub form: u8,
+    /// The [`crate::check::Agreement`], of an accepted one.
+    pub agreement: u8,
+    /// The sender; of an expiry, its details.
+    pub source: [u8; 16],
+    /// Where it was sent.
+    pub destination: [u8; 16],
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// 1 for an accepted one from a sender that is not among the instance's unicast peers.
+    pub unlisted: u8,
+    /// The Ethernet source.
+    pub mac: [u8; 6],
+    /// The message's first bytes, where they say more than the fields: a refused advert, or one whose
+    /// addresses are not quite ours.
+    pub head: [u8; HEAD],
+}
+
+impl Event {
+    /// An advert that passed every check.
+    pub const ADVERT: u32 = 1;
+    /// An advert that did not, or a sample of many.
+    pub const REFUSED: u32 = 2;
+    /// A watched advert stayed away for Master_Down_Interval: [`Event::expiry`].
+    pub const EXPIRED: u32 = 3;
+    /// Bytes kept of a message: its header and eight IPv4 addresses.
+    pub const HEAD: usize = HEAD;
+
+    /// The record of a judged advert, without the message's first bytes.
+    #[inline(always)]
+    pub fn new(
+        at: u64,
+        ifindex: u32,
+        family: Family,
+        slot: u32,
+        envelope: &Envelope,
+        verdict: &Result<Checked, Reject>,
+    ) -> Self {
+        let mut event = Self {
+            at,
+            kind: Self::ADVERT,
+            slot,
+            ifindex,
+            reason: 0,
+            interval: 0,
+            head_len: 0,
+            family: family as u8,
+            vrid: envelope.vrid,
+            priority: 0,
+            form: 0,
+            agreement: 0,
+            source: envelope.source,
+            destination: envelope.destination,
+            ttl: envelope.ttl,
+            unlisted: 0,
+            mac: envelope.mac,
+            head: [0; Self::HEAD],
+        };
+        match verdict {
+            Ok(checked) => {
+                event.interval = checked.interval;
+                event.priority = checked.priority;
+                event.form = checked.form as u8;
+                event.agreement = checked.agreement as u8;
+                event.unlisted = u8::from(!checked.listed);
+            }
+            Err(reason) => {
+                event.kind = Self::REFUSED;
+                event.reason = reason.index();
+            }
+        }
+        event
+    }
+
+    /// The record of a watched advert that stayed away, at `at`.
+    #[inline(always)]
+    pub fn expired(at: u64, slot: u32, last_seen: u64, watch: u64) -> Self {
+        let mut event = Self::zeroed();
+        event.at = at;
+        event.kind = Self::EXPIRED;
+        event.slot = slot;
+        let details: [u8; 16] = bytemuck::cast([last_seen, watch]);
+        event.source = details;
+        event
+    }
+
+    /// The details of an [`Event::EXPIRED`]; nothing for another record.
+    pub fn expiry(&self) -> Option<Expiry> {
+        if self.kind != Self::EXPIRED {
+            return None;
+        }
+        let [last_seen, watch]: [u64; 2] = bytemuck::cast(self.source);
+        Some(Expiry { last_seen: Instant::from_nanos(last_seen), watch })
+    }
+
+    /// Copies the first bytes of the message at offset `at` of a frame.
+    #[inline(always)]
+    pub fn keep_head<B: Bytes + ?Sized>(&mut self, bytes: &B, at: usize) {
+        let mut i = 0;
+        while i < Self::HEAD / 4 {
+            let Some(word) = bytes.read_anew::<4>(at + 4 * i) else {
+                break;
+            };
+            self.head[4 * i] = word[0];
+            self.head[4 * i + 1] = word[1];
+            self.head[4 * i + 2] = word[2];
+            self.head[4 * i + 3] = word[3];
+            self.head_len = (4 * i + 4) as u8;
+            i += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Meaning;
+    use crate::check::Agreement;
+    use crate::wire::ChecksumForm;
+
+    fn judged() -> (Envelope, Checked) {
+        let envelope = Envelope {
+            source: [192, 0, 2, 101, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            destination: [0; 16],
+            ttl: 255,
+            vrid: 51,
+            mac: [2, 0, 0, 0, 0, 0x65],
+        };
+        let checked = Checked {
+            priority: 150,
+            interval: 100,
+            form: ChecksumForm::PseudoHeader,
+            agreement: Agreement::Exact,
+            listed: true,
+        };
+        (envelope, checked)
+    }
+
+    #[test]
+    fn a_record_means_what_the_advert_means() {
+        let (envelope, checked) = judged();
+        let event = Event::new(7, 2, Family::V4, 3, &envelope, &Ok(checked));
+        assert_eq!(Meaning::of(&event), Meaning::new(&envelope, &checked));
+        assert_eq!(event.expiry(), None);
+    }
+
+    #[test]
+    fn whatever_matters_changes_the_words() {
+        let (envelope, checked) = judged();
+        let words = Meaning::new(&envelope, &checked).words();
+        let mut others = [(envelope, checked); 6];
+        others[0].0.source[3] ^= 1;
+        others[1].0.mac[5] ^= 1;
+        others[2].1.interval += 1;
+        others[3].1.priority -= 1;
+        others[4].1.form = ChecksumForm::Message;
+        others[5].1.agreement = Agreement::Overlap;
+        for (envelope, checked) in others {
+            assert_ne!(
+                Meaning::new(&envelope, &checked).words(),
+                words,
+                "{envelope:?} {checked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expiry_comes_back() {
+        let event = Event::expired(9, 3, 5, u64::MAX);
+        assert_eq!((event.at, event.slot), (9, 3));
+        let details = Expiry { last_seen: Instant::from_nanos(5), watch: u64::MAX };
+        assert_eq!(event.expiry(), Some(details));
+    }
+}
