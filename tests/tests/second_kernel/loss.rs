@@ -34,7 +34,7 @@ fn a_fifth_is_lost_at_100_ms() -> Result<()> {
     let wire = lab.capture_port("r2")?;
     change("add", "loss 20% delay 20ms 20ms")?;
     let pulse = Pulse::start();
-    pause(15_000);
+    pause(12_000);
     let stalls = pulse.stop();
     change("change", "loss 0%")?;
     becomes(&r2, "VI_1", "BACKUP")?;

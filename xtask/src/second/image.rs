@@ -193,3 +193,81 @@ fn parse_ldd(told: &str) -> impl Iterator<Item = &Path> {
         file.split_whitespace().next().filter(|file| file.starts_with('/')).map(Path::new)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, mode, device and bytes.
+    type Entry = (String, u32, (u32, u32), Vec<u8>);
+
+    /// What an archive has, in order.
+    fn read(mut archive: &[u8]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        loop {
+            let head = std::str::from_utf8(&archive[..110]).unwrap();
+            let (magic, fields) = head.split_at(6);
+            assert_eq!(magic, "070701");
+            let field = |at: usize| u32::from_str_radix(&fields[8 * at..8 * at + 8], 16).unwrap();
+            let (name_size, size) = (field(11) as usize, field(6) as usize);
+            assert_eq!(archive[110 + name_size - 1], 0);
+            let name = String::from_utf8(archive[110..110 + name_size - 1].to_vec()).unwrap();
+            let data = (110 + name_size).next_multiple_of(4);
+            let bytes = archive[data..data + size].to_vec();
+            archive = &archive[(data + size).next_multiple_of(4)..];
+            if name == "TRAILER!!!" {
+                assert!(archive.is_empty());
+                return entries;
+            }
+            entries.push((name, field(1), (field(9), field(10)), bytes));
+        }
+    }
+
+    fn empty() -> Image {
+        Image { archive: Vec::new(), there: BTreeSet::new() }
+    }
+
+    #[test]
+    fn a_file_comes_behind_its_folders_and_once() {
+        let mut image = empty();
+        for bytes in [&b"one"[..], b"other"] {
+            image.put("/usr/lib/x.so".as_ref(), PROGRAM, (0, 0), bytes);
+        }
+        image.put("/usr/x".as_ref(), LINK, (0, 0), b"/usr/lib/x.so");
+        image.put("/console".as_ref(), CONSOLE, (5, 1), &[]);
+        let expected = [
+            ("usr", FOLDER, (0, 0), &b""[..]),
+            ("usr/lib", FOLDER, (0, 0), b""),
+            ("usr/lib/x.so", PROGRAM, (0, 0), b"one"),
+            ("usr/x", LINK, (0, 0), b"/usr/lib/x.so"),
+            ("console", CONSOLE, (5, 1), b""),
+        ];
+        let owned = |(name, mode, device, bytes): (&str, u32, (u32, u32), &[u8])| {
+            (name.to_owned(), mode, device, bytes.to_vec())
+        };
+        assert_eq!(read(&image.close()), expected.map(owned));
+    }
+
+    #[test]
+    fn the_script_runs_everything_and_keeps_a_failure() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let runs = [words("false"), words("true"), words("true it's")];
+        // The lines between those that only the machine can run.
+        let script = script(&runs).replace(SETUP, "status=0\n");
+        let script = script.replace(" > /dev/ttyS1", "").replace("poweroff -f", "");
+        let told = output(program("sh").args(["-c", &script])).unwrap();
+        let lines: Vec<_> = told.lines().map(str::trim_start).collect();
+        assert_eq!(lines, ["$ false", "$ true", "$ true 'it'\\''s'", &format!("{VERDICT}1")]);
+    }
+
+    #[test]
+    fn libraries_are_found_among_what_ldd_tells() {
+        let told = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f8f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f8e)\n\tlibgone.so => not found\n";
+        let found: Vec<_> = parse_ldd(told).collect();
+        assert_eq!(
+            found,
+            [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), "/lib64/ld-linux-x86-64.so.2".as_ref()]
+        );
+        assert_eq!(parse_ldd("\tnot a dynamic executable\n").count(), 0);
+    }
+}

@@ -41,7 +41,7 @@ pub(super) fn ensure(folder: &Path, fetch_it: bool) -> Result<Kernel> {
     let place = folder.join(name.replace([' ', ':'], "_"));
     if !place.is_dir() {
         if !fetch_it {
-            bail!("{name} is not there: `apt-get download {package}` fetches it");
+            bail!("{name} is not there yet, and would be fetched: `apt-get download {package}`");
         }
         fetch(folder, &package, &place)?;
     }
