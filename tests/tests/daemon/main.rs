@@ -4,6 +4,7 @@ mod accept;
 mod answers;
 mod deaf;
 mod duplicates;
+mod elsewhere;
 mod ending;
 mod exits;
 mod flapping;

@@ -7,6 +7,7 @@
 mod accept;
 mod apply;
 mod budget;
+mod elsewhere;
 mod hear;
 mod host;
 mod index;
@@ -21,6 +22,7 @@ mod refusals;
 mod repeats;
 mod report;
 mod running;
+mod secondaries;
 mod served;
 mod service;
 mod trackers;

@@ -41,6 +41,7 @@ impl Service {
             self.reconcile_one(slot);
         }
         self.watch_interfaces();
+        self.promote_secondaries();
         self.tidy_own_links();
     }
 
@@ -156,6 +157,7 @@ impl Service {
             self.tidy_own_links();
         }
         if touched.new_link {
+            self.promote_secondaries();
             self.ports.recheck(&mut self.fast);
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Running {
     /// The instance changed, so the route must be told again.
     pub(super) reroute: bool,
     pub(super) link: Option<Link>,
+    /// When its addresses were last announced elsewhere, or when it was last not Active.
+    pub(super) elsewhere: Instant,
     /// What is made for it, and changed for that.
     pub(super) traces: Traces,
 }
@@ -47,6 +49,7 @@ impl Running {
             way: None,
             reroute: false,
             link: None,
+            elsewhere: Instant::from_nanos(0),
             traces: Traces { links: Vec::new(), settings: Vec::new() },
         }
     }

@@ -23,9 +23,10 @@ use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::repeats::Repeats;
 use super::running::Running;
+use super::secondaries::Secondaries;
 use super::served::Served;
 use super::trackers::Trackers;
-use super::{Options, RunError, leftovers};
+use super::{Options, RunError, elsewhere, leftovers};
 use crate::config::diag::Severity;
 use crate::config::model::{Config, Datapath};
 use crate::config::{self, Loaded};
@@ -85,6 +86,7 @@ pub(super) struct Service {
     pub(super) orders: UnboundedSender<Order>,
     pub(super) executor: Arc<Executor>,
     pub(super) firewall: Firewall,
+    pub(super) secondaries: Secondaries,
     /// The host's own addresses among the configured ones.
     pub(super) own: BTreeSet<OwnAddress>,
     /// What each watched interface was last said to be.
@@ -172,6 +174,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         orders,
         executor,
         firewall: Firewall::new(run_dir.path()),
+        secondaries: Secondaries::default(),
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
         deaf: false,
@@ -189,9 +192,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
-    if let Some(fast) = &mut service.fast {
-        fast.drop_unused();
-    }
+    service.fast.iter_mut().for_each(FastPath::drop_unused);
     let mut ears = Ears { notices, changes, timings, reports, asked, signals };
     service.wait_for_protocol(&mut ears.notices).await?;
     service.life.running(service.fast.as_ref().map(FastPath::once).unwrap_or_default());
@@ -335,6 +336,8 @@ impl Service {
         // Beside the loop: what else happens must not put it off.
         let mut retry = tokio::time::interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut elsewhere = tokio::time::interval(elsewhere::LOOK);
+        elsewhere.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 notice = ears.notices.recv() => {
@@ -361,6 +364,7 @@ impl Service {
                     }
                     self.host_changed(&changes);
                 }
+                _ = elsewhere.tick(), if self.announces_elsewhere() => self.announce_elsewhere(),
                 Some(timing) = ears.timings.recv() => self.timed(timing),
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
@@ -464,6 +468,7 @@ impl Service {
         // kernel share: a peer in one of them would wait for it with our addresses.
         tokio::time::sleep(taken_over.saturating_sub(began.elapsed())).await;
         self.end_own_links();
+        self.end_secondaries();
         if done {
             self.life.over(run_dir);
         }

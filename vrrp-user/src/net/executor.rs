@@ -84,6 +84,7 @@ pub(super) enum Message {
     Claim(Slot, Vec<(VirtualAddress, u32)>),
     Protect(BTreeSet<OwnAddress>),
     Detected(Detected),
+    Refresh(Slot, Arc<[VirtualAddress]>),
     Made(Macvlan),
     Unmade(u32),
     Configure(Config),
@@ -131,6 +132,11 @@ impl Executor {
     /// its [`Effect::RemoveAddresses`] takes them off as if it had put them on.
     pub fn claim(&self, slot: Slot, addresses: Vec<(VirtualAddress, u32)>) {
         self.post(Message::Claim(slot, addresses));
+    }
+
+    /// Announces those of the addresses once more that the router holds.
+    pub fn refresh(&self, slot: Slot, addresses: Arc<[VirtualAddress]>) {
+        self.post(Message::Refresh(slot, addresses));
     }
 
     /// Duplicate address detection has come to its end for an address: if a router holds it, it is

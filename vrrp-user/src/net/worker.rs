@@ -124,6 +124,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
             Message::Protect(own) => self.own = own,
             Message::Detected(detected) => self.detected(&detected),
+            Message::Refresh(slot, addresses) => self.refresh(slot, &addresses),
             Message::Made(macvlan) => {
                 let held = self.claims.on(macvlan.index);
                 self.addresses.interfaces(self.hearing.add(macvlan, held));
@@ -385,6 +386,15 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         for address in addresses {
             if !self.refused.contains(&(slot, address.ip)) {
                 self.announcer.push(now, slot, address, repeat);
+            }
+        }
+    }
+
+    /// Announces what a router holds by now: it may have given some up since that was asked.
+    fn refresh(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
+        for address in addresses {
+            if self.claims.index(slot, &address.device, address.ip).is_some() {
+                self.enqueue(slot, std::slice::from_ref(address), 1);
             }
         }
     }

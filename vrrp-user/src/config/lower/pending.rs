@@ -14,8 +14,6 @@ pub(super) struct Pending {
     /// The keywords that ask for it: the message names the one that is written. Without any it is
     /// about the addresses.
     words: &'static [&'static str],
-    /// What happens all the same; without it the instance is not run.
-    effect: Option<&'static str>,
     /// What to write instead.
     hint: Option<&'static str>,
     /// Says whether an instance needs it.
@@ -28,7 +26,7 @@ impl Pending {
         words: &'static [&'static str],
         needed: fn(&Instance) -> bool,
     ) -> Self {
-        Self { what, words, effect: None, hint: None, needed }
+        Self { what, words, hint: None, needed }
     }
 
     const fn hint(self, hint: &'static str) -> Self {
@@ -64,17 +62,9 @@ pub(super) const PENDING: &[Pending] = &[
     .hint("without it the addresses answer with the interface's own MAC address"),
     Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
     Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
-    Pending {
-        effect: Some("on other interfaces `garp_master_refresh` alone repeats announcements"),
-        ..Pending::refuse("announcements elsewhere", ELSEWHERE, |one| {
-            one.announce_elsewhere.is_some()
-        })
-    },
 ];
 
 const GROUPS: &[&str] = &["mcast_dst_ip", "vrrp_mcast_group4", "vrrp_mcast_group6"];
-const ELSEWHERE: &[&str] =
-    &["garp_extra_if", "vmac_garp_intvl", "vrrp_garp_extra_if", "vrrp_vmac_garp_intvl"];
 const MISMATCH: &[&str] = &["vip_mismatch", "vrrp_vip_mismatch", STRICT[0], STRICT[1]];
 
 /// What an instance needs and is not done yet: errors, each of which costs the instance.
@@ -96,10 +86,7 @@ pub(super) fn pending(
         if diags.iter().any(|diag| diag.span == span) {
             continue;
         }
-        diags.push(match pending.effect {
-            Some(effect) => Diag::notice(Code::NotServed, span, message).now(effect),
-            None => Diag::error(Code::NotServed, span, message).hint_if(pending.hint),
-        });
+        diags.push(Diag::error(Code::NotServed, span, message).hint_if(pending.hint));
     }
     diags
 }

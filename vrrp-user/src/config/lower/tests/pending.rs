@@ -1,6 +1,5 @@
 //! What is not done yet is refused, each by its name, and nothing else is.
 
-use super::super::super::diag::Severity;
 use super::super::pending::PENDING;
 use super::{read, with};
 
@@ -34,20 +33,11 @@ fn what_is_not_done_is_refused_by_name() {
 
 #[test]
 fn each_line_of_the_list_is_tried() {
-    let tried = ["IPv6", "announcements elsewhere", "without `interface`"];
+    let tried = ["IPv6", "without `interface`"];
     for pending in PENDING {
         let needed = NEEDED.iter().any(|(_, what)| *what == pending.what);
         assert!(needed || tried.contains(&pending.what), "{}", pending.what);
     }
-}
-
-#[test]
-fn what_changes_little_is_only_said() {
-    let read = with("", "garp_extra_if 5");
-    let listed = PENDING.iter().any(|pending| pending.what == "announcements elsewhere");
-    let severities: Vec<Severity> = read.diags.iter().map(|diag| diag.severity).collect();
-    assert_eq!(severities, if listed { vec![Severity::Notice] } else { vec![] });
-    assert_eq!(read.refusals("VI_1"), [] as [&str; 0]);
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Addresses on other interfaces than the one that adverts leave by.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, wait_until};
+
+use super::{LIMIT, brisk};
+
+const ELSEWHERE: &str = "203.0.113.250";
+const SETTING: &str = "cat /proc/sys/net/ipv4/conf/eth1/promote_secondaries";
+
+#[test]
+fn other_interfaces() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("garp_extra_if", announcements_are_repeated_there),
+        ("promote_secondaries", secondary_addresses_stay_there),
+    ])
+}
+
+fn master(lab: &Lab, lines: &[&str], address: &str) -> Result<Daemon> {
+    let instance = lines.iter().fold(brisk(100), |instance, line| instance.line(line));
+    let r1 = lab.run("r1", &instance.track("virtual_ipaddress_excluded", &[address]).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", ELSEWHERE))
+        .with_context(|| r1.log_end())?;
+    Ok(r1)
+}
+
+fn announcements_are_repeated_there() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let (here, there) = (lab.capture("client")?, Capture::start(lab.ns("client"), "eth1")?);
+    let lines = ["garp_master_delay 0", "garp_master_repeat 1", "garp_extra_if all 1"];
+    let r1 = master(&lab, &lines, "203.0.113.250/24 dev eth1")?;
+    let heard = |wire: &Capture, ip: [u8; 4]| wire.announcements(Ipv4Addr::from(ip)).len();
+    wait_until("it is announced again and again", LIMIT, || {
+        heard(&there, [203, 0, 113, 250]) >= 3
+    })?;
+    ensure!(heard(&here, [192, 0, 2, 250]) == 1, "repeated where the adverts are");
+    drop(r1);
+    let before = heard(&there, [203, 0, 113, 250]);
+    pause(1500);
+    ensure!(heard(&there, [203, 0, 113, 250]) == before, "announced by nobody");
+    Ok(())
+}
+
+fn secondary_addresses_stay_there() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    lab.ns("r1").sysctl("net.ipv4.conf.all.promote_secondaries", 0)?;
+    lab.ns("r1").sysctl("net.ipv4.conf.eth1.promote_secondaries", 0)?;
+    let address = "203.0.113.250/24 dev eth1";
+    let mut r1 = master(&lab, &["promote_secondaries"], address)?;
+    ensure!(lab.ns("r1").sh(SETTING)?.trim() == "1", "it is not set");
+    // Without it, what comes second goes with the first one.
+    lab.ns("r1").ip("addr add 203.0.113.251/24 dev eth1")?;
+    r1.stop()?;
+    ensure!(!lab.holds("r1", ELSEWHERE) && lab.holds("r1", "203.0.113.251"));
+    ensure!(lab.ns("r1").sh(SETTING)?.trim() == "0", "it is not put back");
+
+    let r1 = master(&lab, &["promote_secondaries"], address)?;
+    let without = brisk(100).track("virtual_ipaddress_excluded", &[address]).alone(3);
+    r1.reload(&without)?;
+    wait_until("a reload puts it back", LIMIT, || {
+        lab.ns("r1").sh(SETTING).is_ok_and(|value| value.trim() == "0")
+    })?;
+    ensure!(lab.holds("r1", ELSEWHERE) && r1.count_log("Entering MASTER") == 1);
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! `garp_extra_if`: announcements that are repeated on interfaces that adverts don't leave by. Switches
+//! would forget the MAC address there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vrrp_proto::{StateName, VirtualAddress};
+
+use super::running::Running;
+use super::service::Service;
+use crate::sys::clock;
+
+/// How often it is looked for what is due: the keyword is in whole seconds.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// The addresses of an instance that this is about.
+fn addresses(running: &Running, all: bool) -> Arc<[VirtualAddress]> {
+    let instance = &running.instance;
+    let made = instance.own_link.as_ref().filter(|link| link.send_on_base).map(|link| &link.name);
+    let adverts_leave_by = match &instance.own_link {
+        Some(link) if !link.send_on_base => &link.name,
+        Some(_) | None => &instance.interface,
+    };
+    let elsewhere = |address: &&VirtualAddress| {
+        address.device != *adverts_leave_by && (all || Some(&address.device) == made)
+    };
+    running.settings.held().filter(elsewhere).cloned().collect()
+}
+
+impl Service {
+    /// Whether any instance asks for it.
+    pub(super) fn announces_elsewhere(&self) -> bool {
+        self.config.instances.iter().any(|instance| instance.announce_elsewhere.is_some())
+    }
+
+    /// Announces what is due.
+    pub(super) fn announce_elsewhere(&mut self) {
+        let now = clock::now();
+        for (slot, running) in &mut self.running {
+            let Some(elsewhere) = running.instance.announce_elsewhere else { continue };
+            if running.state != StateName::Active {
+                running.elsewhere = now;
+            } else if now.since(running.elsewhere) >= elsewhere.every {
+                running.elsewhere = now;
+                self.executor.refresh(*slot, addresses(running, elsewhere.all));
+            }
+        }
+    }
+}
