@@ -85,7 +85,7 @@ fn has_test(text: &str, name: &str) -> bool {
         let mut above = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
         let is_mark =
             |line: &&str| matches!(line.trim_end(), "#[test]" | "#[rstest]" | "#[tokio::test]");
-        head.iter().any(|head| line.starts_with(head.as_str())) && above.any(|l| is_mark(&l))
+        head.iter().any(|head| line.starts_with(head.as_str())) && above.any(is_mark)
     })
 }
 
