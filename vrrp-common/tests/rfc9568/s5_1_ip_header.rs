@@ -3,7 +3,7 @@
 use vrrp_common::check::Judgement;
 use vrrp_common::{Reject, wire};
 
-use crate::support::{IP, sum_header};
+use crate::support::{IP, Settings, VIP6, advert_v6, sum_header};
 use crate::{advert, v3};
 
 /// §5.1.1.2: the group.
@@ -44,4 +44,42 @@ fn another_protocol_is_no_advert() {
         assert_eq!(v3().judge(&frame), None, "{protocol}");
     }
     assert_eq!(wire::PROTOCOL, 112);
+}
+
+/// §5.1.2.2: the group over IPv6.
+#[test]
+fn adverts_for_another_ipv6_group_are_nobodys() {
+    let settings = Settings::v6(&[VIP6]);
+    assert!(settings.verdict(&advert_v6(&[VIP6])).is_ok());
+    for (at, byte) in [(24 + 15, 0x11), (24 + 15, 0x13), (24 + 1, 0x05), (24 + 1, 0x01)] {
+        let mut frame = advert_v6(&[VIP6]);
+        frame[IP + at] = byte;
+        assert_eq!(settings.judge(&frame), Some(Judgement::NotOurs), "{at}: {byte:#x}");
+    }
+}
+
+/// §5.1.2.3: hop limit 255 and no other.
+#[test]
+fn any_hop_limit_but_255_is_refused() {
+    let settings = Settings::v6(&[VIP6]);
+    for limit in 0..=255 {
+        let mut frame = advert_v6(&[VIP6]);
+        frame[IP + 7] = limit;
+        let verdict = settings.verdict(&frame);
+        if limit == 255 {
+            assert!(verdict.is_ok());
+        } else {
+            assert_eq!(verdict, Err(Reject::Ttl), "{limit}");
+        }
+    }
+}
+
+/// §5.1.2.4: next header 112.
+#[test]
+fn another_next_header_is_no_advert() {
+    for next in [6, 17, 58, 59, 111, 113, 255] {
+        let mut frame = advert_v6(&[VIP6]);
+        frame[IP + 6] = next;
+        assert_eq!(Settings::v6(&[VIP6]).judge(&frame), None, "{next}");
+    }
 }

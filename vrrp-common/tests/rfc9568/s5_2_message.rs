@@ -3,11 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use rstest::rstest;
+use vrrp_common::abi::Router;
 use vrrp_common::check::Judgement;
+use vrrp_common::checksum::Sum;
 use vrrp_common::wire::{Advert, ChecksumForm, EmitError, GROUP_V4};
 use vrrp_common::{Priority, Reject, Version, Vrid};
 
-use crate::support::{Frame, IP, MESSAGE, PEER, VIP, VRID, sum_message};
+use crate::support::{
+    Frame, IP, MESSAGE, MESSAGE6, PEER, Settings, VIP, VIP6, VRID, advert_v6, sum_message,
+};
 use crate::{advert, v3};
 
 /// A good advert with a byte of its message changed and the sum made right.
@@ -138,4 +142,37 @@ fn the_addresses_are_of_the_packets_family() {
     crate::support::sum_header(&mut frame);
     sum_message(&mut frame);
     assert_eq!(v3().verdict(&frame), Err(Reject::Length));
+}
+
+/// §5.2.8 over IPv6: the pseudo-header is in the sum, so that another sender's is another sum.
+#[test]
+fn over_ipv6_the_checksum_is_over_the_pseudo_header_too() {
+    let settings = Settings::v6(&[VIP6]);
+    let good = advert_v6(&[VIP6]);
+    assert!(settings.verdict(&good).is_ok());
+    // The lower half of the source, and each bit of the sum.
+    for (at, bit) in
+        (IP + 16..IP + 24).chain(MESSAGE6 + 6..MESSAGE6 + 8).zip([1, 128].iter().cycle())
+    {
+        let mut frame = good.clone();
+        frame[at] ^= bit;
+        assert_eq!(settings.verdict(&frame), Err(Reject::Checksum), "byte {at}");
+    }
+    // The form without it, which version 3 knows over IPv4 only.
+    let mut frame = good;
+    frame[MESSAGE6 + 6..MESSAGE6 + 8].fill(0);
+    let sum = Sum::new().slice(&frame[MESSAGE6..]).checksum();
+    frame[MESSAGE6 + 6..MESSAGE6 + 8].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(settings.verdict(&frame), Err(Reject::Checksum));
+}
+
+/// §5.2.9 and erratum 8300: the first one is link-local. Demanded of others by who does so itself.
+#[test]
+fn the_first_ipv6_address_is_link_local() {
+    let global = "2001:db8::250".parse().unwrap();
+    let mut settings = Settings::v6(&[VIP6, global]);
+    settings.router.flags = Router::LINK_LOCAL_FIRST;
+    assert!(settings.verdict(&advert_v6(&[VIP6, global])).is_ok());
+    assert_eq!(settings.verdict(&advert_v6(&[global, VIP6])), Err(Reject::FirstAddress));
+    assert_eq!(settings.verdict(&advert_v6(&[global])), Err(Reject::FirstAddress));
 }

@@ -213,7 +213,8 @@ mod tests {
             ["(VI_1) following MASTER 192.0.2.12, priority 200, one advert each 1.000 s"]
         );
         let other = said(Duration::from_millis(100));
-        let end = "one advert each 100.0 ms; ours is 1.000 s: set `advert_int` alike on all routers";
+        let end =
+            "one advert each 100.0 ms; ours is 1.000 s: set `advert_int` alike on all routers";
         assert!(other[0].ends_with(end), "{other:?}");
     }
 
