@@ -1,5 +1,6 @@
 //! Who answers for the address (RFC 3768 §6.4.2, §6.4.3 and §8.4; RFC 9568 §6.4.2, §6.4.3 and §8.3.1).
 
+use std::net::Ipv6Addr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use vrrp_common::checksum::Sum;
+use vrrp_tests::conf::Instance;
 use vrrp_tests::{Kind, Lab, lab, now, packet};
 
 use super::{ADDRESS, brisk, wait_state};
+
+const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x250);
 
 /// Long enough for every answer on a busy host.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -78,6 +82,44 @@ fn accepts(lab: &Lab, host: &str) -> Result<bool> {
     Ok(accepted)
 }
 
+/// Asks for the IPv6 address by a neighbour solicitation; who answers, by number, each with the flags
+/// of its advertisement and the number in its link-layer option.
+fn solicited(lab: &Lab) -> Result<Vec<(u8, u8, u8)>> {
+    let client = lab::number("client");
+    let source: Ipv6Addr = format!("fe80::ff:fe00:{client:x}").parse()?;
+    let group: Ipv6Addr = "ff02::1:ff00:250".parse()?;
+    // Type 135, no code, room for the checksum and 4 reserved bytes; the target; our link-layer address.
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(ADDRESS6.octets());
+    message.extend([1, 1]);
+    message.extend(mac("client"));
+    let pseudo = Sum::new().slice(&source.octets()).slice(&group.octets());
+    let sum = pseudo.word(message.len() as u16).word(58).slice(&message).checksum();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = vec![0x33, 0x33, 0xff, 0, 2, 0x50];
+    frame.extend(mac("client"));
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, message.len() as u8, 58, 255]);
+    frame.extend(source.octets());
+    frame.extend(group.octets());
+    frame.extend(message);
+    let mut answers = Vec::new();
+    exchange(lab, &frame, |frame| {
+        let answer = frame.get(..86).filter(|ip| ip[12..14] == [0x86, 0xdd] && ip[20] == 58);
+        let answer = answer.filter(|ip| ip[54] == 136 && ip[62..78] == ADDRESS6.octets());
+        answers.extend(answer.map(|ip| (ip[11], ip[58], ip[85])));
+    })?;
+    Ok(answers)
+}
+
+/// Router, solicited and override (RFC 4861 §4.4).
+const FLAGS_OF_A_ROUTER: u8 = 0xe0;
+
+/// An instance with an IPv6 address beside the advert's.
+fn both_families(priority: u8) -> Instance {
+    let beside = format!("{ADDRESS6}/64");
+    brisk(priority).every("2").track("virtual_ipaddress_excluded", &[&beside])
+}
+
 #[test]
 fn only_the_active_router_answers_and_accepts() -> Result<()> {
     if !Kind::ours_under_test() {
@@ -85,21 +127,33 @@ fn only_the_active_router_answers_and_accepts() -> Result<()> {
     }
     let lab = Lab::new(&["r1", "r2", "client"])?;
     // Long intervals: what is asked of a BACKUP is asked while it is one.
-    let r2 = lab.run("r2", &brisk(100).every("2").alone(3))?;
+    for host in ["r1", "r2"] {
+        lab.ns(host).sysctl("net.ipv6.conf.eth0.forwarding", 1)?;
+    }
+    let r2 = lab.run("r2", &both_families(100).alone(3))?;
     wait_state(&r2, "VI_1", "BACKUP")?;
     let answers = asked(&lab)?;
     ensure!(super::state(&r2, "VI_1")? == "BACKUP");
     ensure!(answers.is_empty(), "a BACKUP that waits answers: {answers:?}");
     ensure!(!accepts(&lab, "r2")?, "a BACKUP takes a packet for the address");
     ensure!(super::state(&r2, "VI_1")? == "BACKUP");
-    let mut r1 = lab.run("r1", &brisk(255).every("2").alone(3))?;
+    ensure!(solicited(&lab)?.is_empty(), "a BACKUP that waits answers over IPv6");
+    ensure!(super::state(&r2, "VI_1")? == "BACKUP");
+    let mut r1 = lab.run("r1", &both_families(255).alone(3))?;
     wait_state(&r1, "VI_1", "MASTER")?;
     ensure!(asked(&lab)? == [lab::number("r1")], "beside a BACKUP only the MASTER answers");
+    let one = lab::number("r1");
+    ensure!(
+        solicited(&lab)? == [(one, FLAGS_OF_A_ROUTER, one)],
+        "only the MASTER answers over IPv6"
+    );
     ensure!(accepts(&lab, "r1")?, "the owner takes no packet for its address");
     ensure!(!accepts(&lab, "r2")?, "a BACKUP beside it takes one");
     ensure!(super::state(&r2, "VI_1")? == "BACKUP");
     r1.stop()?;
     wait_state(&r2, "VI_1", "MASTER").with_context(|| r1.log_end())?;
     ensure!(asked(&lab)? == [lab::number("r2")], "the one that took over answers, and no other");
+    let two = lab::number("r2");
+    ensure!(solicited(&lab)? == [(two, FLAGS_OF_A_ROUTER, two)], "and no other over IPv6");
     Ok(())
 }
