@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::net::if_::if_nametoindex;
@@ -133,6 +134,37 @@ fn what_an_earlier_life_left_is_replaced_or_removed() -> Result<()> {
     // With a note and without a table: the host was given a new ruleset.
     std::fs::write(dir.path().join("nftables"), "xvrrp-00000000\n")?;
     ensure!(clear(&cable, dir.path())?);
+    Ok(())
+}
+
+#[test]
+fn a_table_that_somebody_removes_is_put_back() -> Result<()> {
+    let cable = cable()?;
+    let dir = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut firewall = Firewall::new(dir.path());
+    let moment = || tokio::time::sleep(Duration::from_millis(300));
+    cable.here.enter(|| {
+        runtime.block_on(async {
+            firewall.refuse(BTreeSet::from([everywhere(V4), everywhere(V6)]))?;
+            // What is removed by the name alone is what a new ruleset removes too.
+            ensure!(firewall::clear(dir.path())?);
+            moment().await;
+            Ok(())
+        })
+    })?;
+    let there = answering(&cable.there)?;
+    ensure!(!there.contains(V4) && !there.contains(V6) && there.len() == 4, "{there:?}");
+    // What is removed on purpose stays away.
+    std::fs::write(dir.path().join("nftables"), format!("{}\n", firewall.name()))?;
+    cable.here.enter(|| {
+        runtime.block_on(async {
+            firewall.refuse(BTreeSet::new())?;
+            moment().await;
+            Ok(())
+        })
+    })?;
+    ensure!(answering(&cable.there)?.len() == 6);
     Ok(())
 }
 

@@ -23,6 +23,8 @@ const NESTED: u16 = 0x8000;
 pub(super) enum Request {
     /// `NFT_MSG_NEWTABLE`.
     NewTable = 0,
+    /// `NFT_MSG_GETTABLE`.
+    GetTable = 1,
     /// `NFT_MSG_DELTABLE`.
     DeleteTable = 2,
     /// `NFT_MSG_NEWCHAIN`.
@@ -33,6 +35,13 @@ pub(super) enum Request {
     NewSet = 9,
     /// `NFT_MSG_NEWSETELEM`.
     NewElements = 12,
+}
+
+impl Request {
+    /// The message's type.
+    pub(super) const fn kind(self) -> u16 {
+        (SUBSYSTEM as u16) << 8 | self as u16
+    }
 }
 
 /// A batch being written. Sequence numbers count from 0.
@@ -49,6 +58,17 @@ impl Batch {
         batch
     }
 
+    /// A question about a family by itself: it changes nothing, so it goes without a batch around it.
+    pub(super) fn question(
+        request: Request,
+        family: u8,
+        attributes: impl FnOnce(&mut Attributes<'_>),
+    ) -> Vec<u8> {
+        let mut one = Self { bytes: Vec::new(), sequence: 0 };
+        one.frame(request.kind(), FLAG_REQUEST, family, 0, attributes);
+        one.bytes
+    }
+
     /// Adds a request about a family (`NFPROTO_`); `attributes` writes what it says.
     pub(super) fn push(
         &mut self,
@@ -57,8 +77,7 @@ impl Batch {
         family: u8,
         attributes: impl FnOnce(&mut Attributes<'_>),
     ) {
-        let kind = u16::from(SUBSYSTEM) << 8 | request as u16;
-        self.frame(kind, FLAG_REQUEST | FLAG_ACK | flags, family, 0, attributes);
+        self.frame(request.kind(), FLAG_REQUEST | FLAG_ACK | flags, family, 0, attributes);
     }
 
     /// Ends the batch. Gives its bytes and how many answers come where all is well.

@@ -13,25 +13,18 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
-use rtnetlink::sys::constants::NETLINK_NETFILTER;
-use rtnetlink::sys::{Socket, SocketAddr};
+use tokio::task::JoinHandle;
 
+mod kernel;
 mod message;
 mod rules;
-
-use message::Batch;
+mod watch;
 
 /// The table's name, with the default run directory.
 const NAME: &str = "xvrrp";
-/// Room for a batch of some ten thousand addresses, and for its answers.
-const BUFFER: usize = 4 << 20;
-/// The kernel's answers to a batch come in datagrams of this size at most.
-const DATAGRAM: usize = 64 * 1024;
-const MESSAGE_ERROR: u16 = 2;
-
 /// An address that answers nobody.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
@@ -63,10 +56,17 @@ pub enum FirewallError {
     },
 }
 
-/// The table of a daemon.
+/// The table of a daemon. In a tokio runtime it is put back where somebody else removes it, as a new
+/// ruleset for the whole host does.
 #[derive(Debug)]
 pub struct Firewall {
     note: PathBuf,
+    state: Arc<Mutex<State>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
     name: String,
     /// What the kernel was told; `None`: not known, an earlier life may have left something.
     told: Option<BTreeSet<Refused>>,
@@ -76,41 +76,57 @@ impl Firewall {
     /// The table of the daemon with this run directory, as an earlier life may have left it.
     pub fn new(run_dir: &Path) -> Self {
         let note = note(run_dir);
-        match std::fs::read_to_string(&note) {
+        let (name, told) = match std::fs::read_to_string(&note) {
             // The directory may have been named otherwise then.
-            Ok(text) if text.starts_with(NAME) => {
-                Self { note, name: text.trim_end().to_owned(), told: None }
-            }
-            Ok(_) => Self { note, name: name(run_dir), told: None },
-            Err(_) => Self { note, name: name(run_dir), told: Some(BTreeSet::new()) },
-        }
+            Ok(text) if text.starts_with(NAME) => (text.trim_end().to_owned(), None),
+            Ok(_) => (name(run_dir), None),
+            Err(_) => (name(run_dir), Some(BTreeSet::new())),
+        };
+        Self { note, state: Arc::new(Mutex::new(State { name, told })), watch: None }
     }
 
     /// The table's name, in the families `ip` and `ip6`.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        locked(&self.state).name.clone()
     }
 
-    /// Refuses what is sent to these addresses, and to no others: also where the table is as it was, since
-    /// somebody may have loaded a new ruleset in its place.
+    /// Refuses what is sent to these addresses, and to no others.
     ///
     /// # Errors
     /// [`FirewallError`]; then all is as it was before.
     pub fn refuse(&mut self, addresses: BTreeSet<Refused>) -> Result<(), FirewallError> {
-        if addresses.is_empty() && self.told.as_ref() == Some(&addresses) {
+        let mut state = locked(&self.state);
+        if state.told.as_ref() == Some(&addresses) {
             return Ok(());
         }
         let noted = |error| FirewallError::Note { path: self.note.clone(), error };
         if addresses.is_empty() {
-            carry_out(rules::table(&self.name, &addresses))?;
+            kernel::carry_out(rules::table(&state.name, &addresses))?;
             std::fs::remove_file(&self.note).map_err(noted)?;
         } else {
-            std::fs::write(&self.note, format!("{}\n", self.name)).map_err(noted)?;
-            carry_out(rules::table(&self.name, &addresses))?;
+            std::fs::write(&self.note, format!("{}\n", state.name)).map_err(noted)?;
+            kernel::carry_out(rules::table(&state.name, &addresses))?;
         }
-        self.told = Some(addresses);
+        state.told = Some(addresses);
+        drop(state);
+        if self.watch.is_none() {
+            self.watch = watch::start(&self.state);
+        }
         Ok(())
     }
+}
+
+impl Drop for Firewall {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+/// Nobody panics while holding it; if so, what it says is as true as before.
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes the table that a daemon with this run directory may have left. `true`: one may have been there.
@@ -118,10 +134,10 @@ impl Firewall {
 /// # Errors
 /// [`FirewallError`] where it stays.
 pub fn clear(run_dir: &Path) -> Result<bool, FirewallError> {
-    let mut left = Firewall::new(run_dir);
-    if left.told.is_some() {
+    if !may_be_left(run_dir) {
         return Ok(false);
     }
+    let mut left = Firewall::new(run_dir);
     left.refuse(BTreeSet::new()).map(|()| true)
 }
 
@@ -147,69 +163,6 @@ fn name(run_dir: &Path) -> String {
     format!("{NAME}-{hash:08x}")
 }
 
-/// Has the kernel carry out a batch, all of it or nothing.
-fn carry_out(batch: Batch) -> Result<(), FirewallError> {
-    let (bytes, mut missing) = batch.finish();
-    let socket = open().map_err(from_system)?;
-    socket.send(&bytes, 0).map_err(from_system)?;
-    let mut buffer = Vec::with_capacity(DATAGRAM);
-    // The answers are there when the batch is sent; the first refusal is the reason for all others.
-    while missing > 0 {
-        buffer.clear();
-        socket.recv(&mut buffer, libc::MSG_DONTWAIT).map_err(from_system)?;
-        for code in answers(&buffer) {
-            if code != 0 {
-                return Err(refused(Errno::from_raw(code.saturating_abs())));
-            }
-            missing -= 1;
-        }
-    }
-    Ok(())
-}
-
-fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    setsockopt(&socket, sockopt::SndBufForce, &BUFFER)
-        .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &BUFFER))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)
-        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &BUFFER))?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    // An error's answer needs no copy of the request.
-    socket.set_cap_ack(true)?;
-    Ok(socket)
-}
-
-/// The error numbers in a datagram of answers; 0: done.
-fn answers(datagram: &[u8]) -> impl Iterator<Item = i32> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
-        let (message, after) = rest.split_at_checked(length.max(4))?;
-        rest = after.get(length.next_multiple_of(4) - length..).unwrap_or_default();
-        Some(message)
-    })
-    .filter_map(|message| {
-        let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
-        let code = i32::from_ne_bytes(*message.get(16..)?.first_chunk()?);
-        (kind == MESSAGE_ERROR).then_some(code)
-    })
-}
-
-fn refused(errno: Errno) -> FirewallError {
-    if matches!(errno, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT) {
-        FirewallError::Missing
-    } else {
-        FirewallError::Refused(errno)
-    }
-}
-
-fn from_system(error: io::Error) -> FirewallError {
-    match error.raw_os_error() {
-        Some(libc::EPROTONOSUPPORT) => FirewallError::Missing,
-        Some(_) | None => FirewallError::Netlink(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,22 +174,6 @@ mod tests {
         assert_eq!(other, name(Path::new("/run/other")));
         assert_ne!(other, name(Path::new("/run/another")));
         assert!(other.starts_with("xvrrp-") && other.len() == 14, "{other}");
-    }
-
-    #[test]
-    fn answers_are_read_one_by_one() {
-        let answer = |code: i32| {
-            let mut bytes = vec![0; 20];
-            bytes[0] = 36;
-            bytes[4] = 2;
-            bytes[16..20].copy_from_slice(&code.to_ne_bytes());
-            bytes.resize(36, 0);
-            bytes
-        };
-        let datagram = [answer(0), answer(-2), answer(0)].concat();
-        assert_eq!(answers(&datagram).collect::<Vec<_>>(), [0, -2, 0]);
-        assert_eq!(answers(&datagram[..50]).collect::<Vec<_>>(), [0]);
-        assert_eq!(answers(&[]).count(), 0);
     }
 
     #[test]

@@ -92,6 +92,18 @@ pub(super) fn table(name: &str, refused: &BTreeSet<Refused>) -> Batch {
     batch
 }
 
+/// The questions whether the table is there, one for each family that it is to be in.
+pub(super) fn questions(name: &str, refused: &BTreeSet<Refused>) -> Vec<Vec<u8>> {
+    let families = [(IPV4, true), (IPV6, false)].into_iter();
+    let used = families.filter(|(_, v4)| refused.iter().any(|one| one.ip.is_ipv4() == *v4));
+    used.map(|(family, _)| {
+        Batch::question(Request::GetTable, family.number, |table| {
+            table.text(1, name);
+        })
+    })
+    .collect()
+}
+
 struct Table<'b> {
     batch: &'b mut Batch,
     name: &'b str,
