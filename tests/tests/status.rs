@@ -108,7 +108,7 @@ const EXPECTED: &[Expected] = &[
         &[11],
         &["`vrrp_strict` is not served", "VI_1: not run"],
     ),
-    expect("C40-vmac", NOT_RUN, &[7], &["`use_vmac` is not served", "lan-10: not run"]),
+    expect("C40-vmac", FINE, &[], &["VRID 10 on eth0", "on eth0v10: 192.0.2.250/24"]),
     expect(
         "C42-minimal",
         FINE,

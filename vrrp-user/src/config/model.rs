@@ -369,6 +369,8 @@ pub struct OwnLink {
     pub send_on_base: bool,
     /// `use_vmac_addr`: also one on each other interface that has addresses of the instance.
     pub for_addresses: bool,
+    /// Those: their names by the names of the interfaces below them.
+    pub others: BTreeMap<String, String>,
 }
 
 /// Announcements that are repeated while MASTER on interfaces that adverts don't leave by: switches

@@ -39,13 +39,15 @@ pub(super) fn find(
         }))
         .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
         .collect();
-    let found = leftover::judge(host, &wanted, || {
+    let mut found = leftover::judge(host, &wanted, || {
         let mut sources = routes::sources(host)
             .inspect_err(|error| warn!("The host's routes can't be read: {error}"))
             .unwrap_or_default();
         sources.extend(config.instances.iter().filter_map(|instance| instance.source));
         sources
     });
+    // A router's that holds it there now: it moves.
+    found.retain(|one| !known.contains(&(one.device.clone(), one.address.ip)));
     for one in &found {
         if one.is_alarming() {
             warn!("{one}");

@@ -6,19 +6,30 @@ use super::service::Service;
 use crate::config::model::{Instance, OwnLinkKind};
 use crate::net::addr::PROTOCOL;
 use crate::net::own_link::{Shape, Wanted};
+use crate::transmit::Mac;
 
-/// The interfaces that an instance makes for itself.
+/// The interfaces that an instance makes for itself: its own, and those for addresses elsewhere.
 pub(super) fn wanted(instance: &Instance) -> Vec<Wanted> {
     let Some(link) = &instance.own_link else { return Vec::new() };
-    let held = || instance.addresses.iter().chain(&instance.excluded);
-    let shape = match link.kind {
-        OwnLinkKind::Macvlan(mac) => {
-            let v6 = held().any(|address| address.device == link.name && address.ip.is_ipv6());
-            Shape::Macvlan { mac, v6 }
-        }
-        OwnLinkKind::Ipvlan { source, mode } => Shape::Ipvlan { mode, source },
+    let macvlan = |name: &str, mac: Mac| {
+        let mut held = instance.addresses.iter().chain(&instance.excluded);
+        let v6 = held.any(|address| address.device == *name && address.ip.is_ipv6());
+        Shape::Macvlan { mac, v6 }
     };
-    vec![Wanted { name: link.name.clone(), base: instance.interface.clone(), shape }]
+    let (shape, mac) = match link.kind {
+        OwnLinkKind::Macvlan(mac) => (macvlan(&link.name, mac), mac),
+        OwnLinkKind::Ipvlan { source, mode } => {
+            let mac = instance.vrid.mac(instance.family).octets();
+            (Shape::Ipvlan { mode, source }, mac)
+        }
+    };
+    let own = Wanted { name: link.name.clone(), base: instance.interface.clone(), shape };
+    let others = link.others.iter().map(|(base, name)| Wanted {
+        name: name.clone(),
+        base: base.clone(),
+        shape: macvlan(name, mac),
+    });
+    std::iter::once(own).chain(others).collect()
 }
 
 impl Service {

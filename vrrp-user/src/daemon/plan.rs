@@ -115,7 +115,7 @@ pub(crate) fn way(
     let source = match instance.source {
         Some(source) if instance.track_source && !host.has(source) => return None,
         Some(source) => source,
-        None => primary()?,
+        None => source_of_own(instance).or_else(primary)?,
     };
     let peers = match &instance.destination {
         Destination::Group(_) => Vec::new(),
@@ -126,6 +126,14 @@ pub(crate) fn way(
         }
     };
     Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source, peers })
+}
+
+/// The address that an ipvlan has for adverts.
+fn source_of_own(instance: &Instance) -> Option<IpAddr> {
+    match instance.own_link.as_ref()?.kind {
+        OwnLinkKind::Ipvlan { source, .. } => source.map(|(ip, _)| ip),
+        OwnLinkKind::Macvlan(_) => None,
+    }
 }
 
 /// The MAC address that adverts come from: the virtual router's where it has an interface with that, so

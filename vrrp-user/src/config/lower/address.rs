@@ -38,6 +38,8 @@ pub(super) struct Written {
     pub(super) address: VirtualAddress,
     /// Its first word.
     pub(super) span: Span,
+    /// The interface that it belongs on is written beside it.
+    pub(super) placed: bool,
 }
 
 /// Reads a block of addresses. `device` is the instance's interface.
@@ -65,7 +67,10 @@ pub(super) fn block(
             let mut reader = Reader { ctx, lost, refusals: Vec::new() };
             let (read, after) = reader.one(rest, device);
             refusals.append(&mut reader.refusals);
-            written.extend(read.map(|address| Written { address, span: first.span.clone() }));
+            let own = &rest[..rest.len() - after.len()];
+            let placed = own.iter().any(|word| word.text == "dev");
+            let span = first.span.clone();
+            written.extend(read.map(|address| Written { address, span, placed }));
             rest = after;
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use vrrp_common::Family;
+use vrrp_common::{Family, Vrid};
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{Destination, Span};
+use super::super::model::{Destination, OwnLinkKind, Span};
 use super::super::suggest::shown;
 use super::Ctx;
 use super::instance::Lowered;
@@ -14,10 +14,18 @@ use super::instance::Lowered;
 /// The longest name of an interface, in bytes.
 const INTERFACE_NAME: usize = 15;
 
+/// What the names of interfaces begin with where none is written.
+#[derive(Clone, Copy)]
+pub(super) struct Prefixes<'a> {
+    /// `vmac_prefix`.
+    pub(super) own: &'a str,
+    /// `vmac_addr_prefix`.
+    pub(super) others: &'a str,
+}
+
 /// Compares the instances with each other. Of two that can't both be, the second is not run.
-/// `prefix` is what the names of interfaces begin with where none is written.
-pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefix: &str) {
-    name_own_links(lowered, prefix);
+pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefixes: Prefixes<'_>) {
+    name_own_links(lowered, prefixes);
     let mut seen = Seen::default();
     for one in lowered {
         let lost = format!("the second {} is not run", shown(&one.name));
@@ -32,41 +40,59 @@ pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefix: &str) {
     }
 }
 
-/// Names the interfaces that instances make for themselves, where none is written: `vrrp.VRID` and
-/// `vrrp6.VRID`, and of several with one VRID the others `vrrp1.VRID` and so on, as in keepalived.
-fn name_own_links(lowered: &mut [Lowered], prefix: &str) {
-    let instances = |lowered: &[Lowered]| -> BTreeSet<String> {
-        let instances = lowered.iter().filter_map(|one| one.instance.as_ref());
-        let names = instances
-            .flat_map(|one| [Some(&one.interface), one.own_link.as_ref().map(|link| &link.name)]);
-        names.flatten().cloned().collect()
-    };
-    let mut taken = instances(lowered);
-    for instance in lowered.iter_mut().filter_map(|one| one.instance.as_mut()) {
+/// Names the interfaces that instances make for themselves, where none is written, and puts the
+/// addresses on them.
+fn name_own_links(lowered: &mut [Lowered], prefixes: Prefixes<'_>) {
+    let instances = lowered.iter().filter_map(|one| one.instance.as_ref());
+    let names = instances
+        .flat_map(|one| [Some(&one.interface), one.own_link.as_ref().map(|link| &link.name)]);
+    let mut taken: BTreeSet<String> = names.flatten().cloned().collect();
+    for one in lowered {
+        let Some(instance) = &mut one.instance else { continue };
         let (family, vrid) = (instance.family, instance.vrid);
-        let Some(link) = instance.own_link.as_mut().filter(|link| link.name.is_empty()) else {
-            continue;
-        };
-        let first = if family == Family::V6 { "6" } else { "" };
-        let numbers = (1..).filter(|number| *number != 6).map(|number: u32| number.to_string());
-        let mut names = std::iter::once(first.to_owned()).chain(numbers).map(|number| {
-            let end = format!("{number}.{vrid}");
-            let room = INTERFACE_NAME - end.len().min(INTERFACE_NAME);
-            let fits = prefix.char_indices().map(|(at, c)| at + c.len_utf8());
-            let cut = fits.take_while(|end| *end <= room).last().unwrap_or(0);
-            format!("{}{end}", &prefix[..cut])
-        });
-        if let Some(name) = names.find(|name| !taken.contains(name)) {
-            taken.insert(name.clone());
-            link.name = name;
+        let Some(link) = &mut instance.own_link else { continue };
+        if link.name.is_empty() {
+            link.name = free_name(&mut taken, prefixes.own, family, vrid);
+        }
+        for written in &mut one.written {
+            let device = &mut written.address.device;
+            if !written.placed {
+                device.clone_from(&link.name);
+            } else if link.for_addresses && *device != instance.interface && *device != link.name {
+                let name = || free_name(&mut taken, prefixes.others, family, vrid);
+                *device = link.others.entry(device.clone()).or_insert_with(name).clone();
+            }
+        }
+        let all = instance.addresses.iter_mut().chain(&mut instance.excluded);
+        for (address, written) in all.zip(&one.written) {
+            address.device.clone_from(&written.address.device);
         }
     }
+}
+
+/// `vrrp.VRID` and `vrrp6.VRID`, and of several with one VRID the others `vrrp1.VRID` and so on, as in
+/// keepalived.
+fn free_name(taken: &mut BTreeSet<String>, prefix: &str, family: Family, vrid: Vrid) -> String {
+    let first = if family == Family::V6 { "6" } else { "" };
+    let numbers = (1..).filter(|number| *number != 6).map(|number: u32| number.to_string());
+    let mut names = std::iter::once(first.to_owned()).chain(numbers).map(|number| {
+        let end = format!("{number}.{vrid}");
+        let room = INTERFACE_NAME - end.len().min(INTERFACE_NAME);
+        let fits = prefix.char_indices().map(|(at, c)| at + c.len_utf8());
+        let cut = fits.take_while(|end| *end <= room).last().unwrap_or(0);
+        format!("{}{end}", &prefix[..cut])
+    });
+    // There are more numbers than instances.
+    let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
+    taken.insert(name.clone());
+    name
 }
 
 /// The first of each kind.
 #[derive(Default)]
 struct Seen {
     own_links: BTreeMap<String, (String, Span)>,
+    macs: BTreeMap<(String, [u8; 6]), (String, Span)>,
     names: BTreeMap<String, Span>,
     routers: BTreeMap<(String, u8, u8), (String, Span, Destination)>,
     addresses: BTreeMap<(IpAddr, String), (String, Span)>,
@@ -113,17 +139,30 @@ impl Seen {
         Some(diag.hint(hint).also(first.clone(), "the first one"))
     }
 
-    /// Two instances don't share an interface that one of them makes and removes.
+    /// Two instances don't share an interface that one of them makes and removes, nor a MAC address on
+    /// one interface below.
     fn own_link(&mut self, one: &Lowered) -> Option<Diag> {
-        let link = one.instance.as_ref()?.own_link.as_ref()?;
-        if let Some((name, first)) = self.own_links.get(&link.name) {
-            let message =
-                format!("{} makes an interface `{}` already", shown(name), shown(&link.name));
-            let diag = Diag::error(Code::Twice, one.span.clone(), message);
-            let hint = "give it another name behind `use_vmac` or `use_ipvlan`, or none";
-            return Some(diag.hint(hint).also(first.clone(), "the first one"));
+        let instance = one.instance.as_ref()?;
+        let link = instance.own_link.as_ref()?;
+        let own = [(&instance.interface, &link.name)].into_iter();
+        for (base, name) in own.chain(&link.others) {
+            if let Some((by, first)) = self.own_links.get(name) {
+                let message = format!("{} makes an interface `{}` already", shown(by), shown(name));
+                let hint = "give it another name behind `use_vmac` or `use_ipvlan`, or none";
+                let diag = Diag::error(Code::Twice, one.span.clone(), message).hint(hint);
+                return Some(diag.also(first.clone(), "the first one"));
+            }
+            self.own_links.insert(name.clone(), (one.name.clone(), one.span.clone()));
+            let OwnLinkKind::Macvlan(mac) = link.kind else { continue };
+            if let Some((by, first)) = self.macs.get(&(base.clone(), mac)) {
+                let message =
+                    format!("{} has that MAC address on {} already", shown(by), shown(base));
+                let diag = Diag::error(Code::Twice, one.span.clone(), message);
+                let hint = "of two with one MAC address, the other hears nothing";
+                return Some(diag.hint(hint).also(first.clone(), "the first one"));
+            }
+            self.macs.insert((base.clone(), mac), (one.name.clone(), one.span.clone()));
         }
-        self.own_links.insert(link.name.clone(), (one.name.clone(), one.span.clone()));
         None
     }
 

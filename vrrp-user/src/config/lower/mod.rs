@@ -117,7 +117,8 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
         one.refusals.extend(groups.get(&one.name).cloned());
         lowered.push(one);
     }
-    cross::check(ctx, &mut lowered, &defaults.vmac_prefix);
+    let prefixes = cross::Prefixes { own: &defaults.vmac_prefix, others: &global.vmac_addr_prefix };
+    cross::check(ctx, &mut lowered, prefixes);
     let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
     let mut aside = Ctx::new(ctx.lines.clone());

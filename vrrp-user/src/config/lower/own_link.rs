@@ -1,5 +1,6 @@
 //! `use_vmac`, `use_ipvlan` and their kin.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vrrp_common::{Family, Vrid};
@@ -76,7 +77,7 @@ impl Maker<'_> {
         }
         let for_addresses = draft.places.contains_key("use_vmac_addr");
         let name = words.name.unwrap_or_default();
-        Some(OwnLink { kind, name, send_on_base, for_addresses })
+        Some(OwnLink { kind, name, send_on_base, for_addresses, others: BTreeMap::new() })
     }
 
     /// Without an interface of its own, words about one have nothing to be about.

@@ -56,10 +56,6 @@ pub(super) const PENDING: &[Pending] = &[
         matches!(one.auth, Some(Auth::Ah(_)))
     })
     .hint("write `auth_type PASS` on all routers"),
-    Pending::refuse("an interface of its own", &["use_vmac", "use_ipvlan"], |one| {
-        one.own_link.is_some()
-    })
-    .hint("without it the addresses answer with the interface's own MAC address"),
     Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
     Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
 ];

@@ -206,6 +206,7 @@ impl OwnLinks {
                 self.made.remove(&wanted.name);
             }
         }
+        self.make_room(wanted, base);
         match self.try_make(wanted, base) {
             Ok((index, ours, message)) => {
                 if self.complaints.remove(&wanted.name).is_some() {
@@ -231,6 +232,20 @@ impl OwnLinks {
                 }
             }
         }
+    }
+
+    /// Removes one of ours that has another name by now: a MAC address is on a base once.
+    fn make_room(&mut self, wanted: &Wanted, base: u32) {
+        let Shape::Macvlan { mac, .. } = wanted.shape else { return };
+        let is_in_the_way = |made: &&Made| {
+            let has_it = made.macvlan().is_some_and(|other| other.mac == mac);
+            made.ours && made.base == base && has_it && made.wanted.name != wanted.name
+        };
+        let Some(other) = self.made.values().find(is_in_the_way) else { return };
+        let name = other.wanted.name.clone();
+        self.news.gone.push(other.index);
+        self.replace(&name);
+        self.made.remove(&name);
     }
 
     /// Its index, whether it is ours, and the kernel's description of it.

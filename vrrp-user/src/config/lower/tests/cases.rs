@@ -1,5 +1,6 @@
 //! The handed configurations of what the whole protocol needs.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vrrp_common::{Family, Version};
@@ -85,8 +86,10 @@ fn c40_virtual_mac_with_a_name() {
         name: "eth0v10".to_owned(),
         send_on_base: true,
         for_addresses: false,
+        others: BTreeMap::new(),
     };
     assert_eq!(one.own_link, Some(link));
+    assert_eq!(one.addresses[0].device, "eth0v10");
     assert_eq!(one.interface, "eth0");
 }
 

@@ -1,5 +1,7 @@
 //! `use_vmac`, `use_ipvlan` and their kin.
 
+use std::collections::BTreeMap;
+
 use rstest::rstest;
 
 use super::super::super::model::{IpvlanMode, OwnLink, OwnLinkKind};
@@ -24,9 +26,11 @@ fn vmac(#[case] words: &str, #[case] name: &str, #[case] mac: [u8; 6]) {
     assert_eq!(read.refusals("VI_1").iter().filter(|why| !why.contains("served")).count(), 0);
     let kind = OwnLinkKind::Macvlan(mac);
     let (name, send_on_base) = (name.to_owned(), false);
-    assert_eq!(*link(&read), OwnLink { kind, name, send_on_base, for_addresses: false });
     assert_eq!(read.instance("VI_1").interface, "eth0");
-    assert_eq!(read.instance("VI_1").addresses[0].device, "eth0");
+    assert_eq!(read.instance("VI_1").addresses[0].device, name);
+    let others = BTreeMap::new();
+    let right = OwnLink { kind, name, send_on_base, for_addresses: false, others };
+    assert_eq!(*link(&read), right);
 }
 
 #[rstest]
@@ -61,6 +65,25 @@ fn where_adverts_leave() {
     let read = with("", "vmac_xmit_base");
     assert_eq!(read.faults(), ["5:1 warning conflict"]);
     assert_eq!(read.instance("VI_1").own_link, None);
+}
+
+/// Addresses go on the instance's own interface, unless another is written; with `use_vmac_addr` those
+/// go on one of their own there.
+#[test]
+fn where_addresses_go() {
+    let addresses = "virtual_ipaddress_excluded {\n192.0.2.251/24\n192.0.2.252/24 dev eth0\n\
+                     192.0.2.253/24 dev eth1\n192.0.2.254/24 dev eth1\n2001:db8::1/64 dev eth2\n}";
+    let devices = |lines: &str| {
+        let read = with("vmac_addr_prefix addr", &format!("{lines}\n{addresses}"));
+        assert_eq!(read.refusals("VI_1"), [] as [&str; 0], "{lines}");
+        let excluded = &read.instance("VI_1").excluded;
+        excluded.iter().map(|address| address.device.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(devices(""), ["eth0", "eth0", "eth1", "eth1", "eth2"]);
+    assert_eq!(devices("use_vmac"), ["vrrp.51", "eth0", "eth1", "eth1", "eth2"]);
+    let all = ["vrrp.51", "eth0", "addr.51", "addr.51", "addr1.51"];
+    assert_eq!(devices("use_vmac\nuse_vmac_addr"), all);
+    assert_eq!(devices("use_ipvlan 192.0.2.11")[0], "vrrp.51");
 }
 
 #[test]
@@ -135,4 +158,18 @@ fn two_instances_do_not_share_one() {
     let read = read(&(one("A", 1) + &one("B", 2)));
     assert_eq!(read.faults(), ["7:15 error twice"]);
     assert!(read.refusals("B").iter().any(|why| why.contains("`vmac0` already")));
+}
+
+/// Of two interfaces with one MAC address on one base the kernel lets one be up.
+#[test]
+fn two_instances_do_not_share_a_mac_address_on_one_link() {
+    let one = |name: &str, vrid: u8, base: &str| {
+        format!(
+            "vrrp_instance {name} {{\ninterface {base}\nvirtual_router_id {vrid}\n\
+             use_vmac 02:00:00:00:00:01\nvirtual_ipaddress {{ 192.0.2.{vrid} }}\n}}\n"
+        )
+    };
+    let read = read(&(one("A", 1, "eth0") + &one("B", 2, "eth0") + &one("C", 3, "eth1")));
+    assert_eq!(read.faults(), ["7:15 error twice"]);
+    assert!(read.refusals("B").iter().any(|why| why.contains("MAC address on eth0")));
 }

@@ -8,8 +8,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("unicast_peer { 192.0.2.12 }", "unicast"),
     ("mcast_dst_ip 224.0.0.19", "another multicast group"),
     ("authentication {\nauth_type AH\nauth_pass x\n}", "IPsec's authentication header"),
-    ("use_vmac", "an interface of its own"),
-    ("use_ipvlan 192.0.2.11", "an interface of its own"),
     ("no_accept", "refusing traffic to the addresses"),
     ("strict_mode", "refusing other addresses"),
     ("vip_mismatch drop", "refusing other addresses"),
