@@ -71,7 +71,7 @@ fn check(bytes: &[u8]) {
     holds(&parse_str(Path::new("x.conf"), bytes));
 }
 
-/// The handed files.
+/// The handed files, and one with the words that they don't have.
 fn files() -> Vec<Vec<u8>> {
     let mut names: Vec<_> = std::fs::read_dir(folder())
         .expect("the folder")
@@ -80,6 +80,7 @@ fn files() -> Vec<Vec<u8>> {
         .collect();
     names.sort();
     assert!(names.len() > 20);
+    names.push(folder().join("../../../fuzz/corpus/config/whole-protocol.conf"));
     names.iter().map(|path| std::fs::read(path).expect("a file")).collect()
 }
 

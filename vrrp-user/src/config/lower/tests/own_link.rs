@@ -147,6 +147,21 @@ fn names_are_found() {
     assert_eq!(long.faults(), [] as [String; 0]);
 }
 
+/// 6 stands for IPv6.
+#[test]
+fn names_leave_out_a_six() {
+    let one = |n: u8| {
+        format!(
+            "vrrp_instance I{n} {{\ninterface eth{n}\nvirtual_router_id 7\nuse_vmac\n\
+             virtual_ipaddress {{ 192.0.2.{n} }}\n}}\n"
+        )
+    };
+    let file: String = (1..=8).map(one).collect();
+    let read = read(&file);
+    let last = |n: u8| read.instance(&format!("I{n}")).own_link.as_ref().map(|link| &*link.name);
+    assert_eq!((last(6), last(7), last(8)), (Some("vrrp5.7"), Some("vrrp7.7"), Some("vrrp8.7")));
+}
+
 #[test]
 fn two_instances_do_not_share_one() {
     let one = |name: &str, vrid: u8| {
