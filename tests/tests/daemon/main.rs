@@ -10,6 +10,7 @@ mod exits;
 mod flapping;
 mod lost;
 mod moving;
+mod owners;
 mod priority;
 mod renaming;
 mod twice;
