@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, ensure};
 use aya::programs::{TestRun, TestRunOptions};
 use vrrp_common::abi::{Event, Router, RouterKey};
-use vrrp_common::check::{self, Judgement};
+use vrrp_common::check::{self, Envelope, Judgement};
 use vrrp_common::frame::{self, Skip};
 use vrrp_common::wire;
 use vrrp_common::{Family, Instant, Reject, Version};
+use xvrrp::config::model::Peer;
 use xvrrp::fastpath::{Counters, FastPath, Ring};
 use xvrrp::slowpath::Table;
 
@@ -37,6 +38,9 @@ pub(crate) struct Bench {
     pub(crate) fast: FastPath,
     pub(crate) ring: Ring,
     pub(crate) table: Table,
+    /// Where our router is at present.
+    key: Option<RouterKey>,
+    destination: [u8; 16],
 }
 
 impl Bench {
@@ -51,13 +55,31 @@ impl Bench {
 
     fn of(mut fast: FastPath) -> Result<Self> {
         let ring = fast.ring().context("the ring was taken")?;
-        Ok(Self { fast, ring, table: Table::new() })
+        Ok(Self { fast, ring, table: Table::new(), key: None, destination: [0; 16] })
     }
 
     pub(crate) fn set(&mut self, router: Router, addresses: &[IpAddr]) -> Result<()> {
-        let key = RouterKey::new(IFINDEX, Family::V4, VRID);
-        self.fast.set_router(key, router, addresses, &[])?;
-        self.table.set(key, router, addresses, &[]);
+        self.set_with(Family::V4, router, addresses, &[])
+    }
+
+    /// Sets our one router, with unicast peers.
+    pub(crate) fn set_with(
+        &mut self,
+        family: Family,
+        router: Router,
+        addresses: &[IpAddr],
+        peers: &[Peer],
+    ) -> Result<()> {
+        if let Some(old) = self.key.replace(RouterKey::new(IFINDEX, family, VRID))
+            && self.key != Some(old)
+        {
+            self.fast.remove_router(old, SLOT);
+            self.table.remove(old, SLOT);
+        }
+        self.destination = router.destination;
+        let key = RouterKey::new(IFINDEX, family, VRID);
+        self.fast.set_router(key, router, addresses, peers)?;
+        self.table.set(key, router, addresses, peers);
         Ok(())
     }
 
@@ -71,6 +93,21 @@ impl Bench {
                 ..settings(Version::V2)
             },
             "DUT-v3" => settings(Version::V3),
+            "DUT-v6" => {
+                let addresses =
+                    ["fe80::5e00:250", "2001:db8::250"].map(|a| a.parse().expect("one"));
+                return self.set_with(Family::V6, settings_v6(), &addresses, &[]);
+            }
+            "DUT-unicast" => {
+                let router = unicast(settings(Version::V2));
+                return self.set_with(Family::V4, router, &vips(1), &[peer()]);
+            }
+            "DUT-unicast-checked" => {
+                let router = unicast(settings(Version::V2));
+                let router = Router { flags: router.flags | Router::CHECK_SOURCE, ..router };
+                return self.set_with(Family::V4, router, &vips(1), &[peer()]);
+            }
+            "DUT-ah" => Router { auth_type: wire::AUTH_AH, password: KEY, ..settings(Version::V2) },
             other => anyhow::bail!("no settings for {other}"),
         };
         self.set(router, &vips(1))
@@ -101,10 +138,19 @@ impl Bench {
     /// The slow path's verdict; `None` where the frame is not for our router.
     pub(crate) fn verdict(&self, frame: &[u8]) -> Option<Result<(), Reject>> {
         let located = frame::locate::<_, true>(frame).ok()?;
-        match check::judge::<_, _, 8>(frame, &located, &self.table.rules(IFINDEX)) {
+        match check::judge::<_, _, 8>(frame, &located, &self.table.rules(IFINDEX, frame)) {
             Judgement::NotOurs | Judgement::Stranger | Judgement::Unfinished { .. } => None,
             Judgement::Ours { verdict, .. } => Some(verdict.map(|_| ())),
         }
+    }
+
+    /// Says whether a frame of ours is counted as left to the slow path: it takes what is sent where our
+    /// adverts are. What is behind IPv6 extension headers the kernel program does not look at.
+    fn is_taken(&self, frame: &[u8]) -> bool {
+        let Ok(located) = frame::locate::<_, true>(frame) else { return false };
+        let envelope = Envelope::read(frame, &located);
+        let to_us = envelope.is_some_and(|envelope| envelope.destination == self.destination);
+        to_us && !(located.family == Family::V6 && shape_is_complex(frame))
     }
 
     /// Runs a frame both ways and checks that they agree. Returns whether the kernel program could
@@ -115,8 +161,8 @@ impl Bench {
         let fast = self.fast(frame)?;
         // What the program left to the slow path: counted if that will take it.
         if fast.counters.complex() == 1 || shape_is_complex(frame) {
-            let taken = verdict.is_some() && frame[30..34] == wire::GROUP_V4;
-            ensure!(is_complex(frame), "not complex");
+            ensure!(is_complex(frame, verdict), "not complex");
+            let taken = verdict.is_some() && self.is_taken(frame);
             ensure!(fast.counters.complex() == u64::from(taken), "{fast:?} but {verdict:?}");
             ensure!((fast.action, fast.record) == (XDP_PASS, None), "{fast:?}");
             let judged = fast.counters.accepted() + fast.counters.refused_in_all();
@@ -148,11 +194,35 @@ pub(crate) fn shape_is_complex(frame: &[u8]) -> bool {
     matches!(frame::locate::<_, false>(frame), Err(Skip::Complex { .. }))
 }
 
-/// Says whether a frame has a shape, or a length, that the kernel program leaves to the slow path.
-pub(crate) fn is_complex(frame: &[u8]) -> bool {
+/// Says whether a frame has a shape, a length or a seal that the kernel program leaves to the slow path.
+fn is_complex(frame: &[u8], verdict: Option<Result<(), Reject>>) -> bool {
     let located = frame::locate::<_, false>(frame);
     let count = located.ok().and_then(|located| frame.get(located.message + 3));
-    shape_is_complex(frame) || count.is_some_and(|count| *count > 32)
+    let sealed = located.is_ok_and(|located| located.sealed)
+        && matches!(verdict, Some(Ok(()) | Err(Reject::AuthData | Reject::Replay)));
+    shape_is_complex(frame) || sealed || count.is_some_and(|count| *count > 32)
+}
+
+/// The key of `DUT-ah`.
+pub(crate) const KEY: [u8; 8] = *b"lab12345";
+
+/// Any TTL from the handed peer.
+fn peer() -> Peer {
+    Peer { address: PEER.into(), min_ttl: 0, max_ttl: 255 }
+}
+
+/// The same router for adverts to itself.
+pub(crate) fn unicast(router: Router) -> Router {
+    Router { destination: router.source, flags: router.flags | Router::UNICAST, ..router }
+}
+
+pub(crate) fn settings_v6() -> Router {
+    Router {
+        source: wire::octets("fe80::11".parse().expect("an address")),
+        destination: wire::GROUP_V6,
+        flags: Router::LINK_LOCAL_FIRST,
+        ..settings(Version::V3)
+    }
 }
 
 pub(crate) fn settings(version: Version) -> Router {

@@ -1,12 +1,14 @@
 //! Adverts in frames, whole and damaged.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vrrp_common::checksum::Sum;
+use vrrp_common::checksum::{self, Sum};
 use vrrp_common::wire::{self, Advert, ChecksumForm};
-use vrrp_common::{Priority, Version, Vrid};
+use vrrp_common::{Family, Priority, Version, Vrid};
 
-use crate::bench::{PEER, VRID};
+use xvrrp::ah;
+
+use crate::bench::{KEY, PEER, VRID};
 
 /// That many addresses, the handed one first.
 pub(crate) fn vips(count: u8) -> Vec<IpAddr> {
@@ -50,6 +52,55 @@ pub(crate) fn advert(
     frame
 }
 
+/// That many IPv6 addresses, the first link-local.
+pub(crate) fn vips_v6(count: u8) -> Vec<IpAddr> {
+    let address = |i: u8| match i {
+        0 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x5e00, 0x250),
+        i => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, i.into()),
+    };
+    (0..count).map(|i| address(i).into()).collect()
+}
+
+/// A frame with an advert of our router over IPv6.
+pub(crate) fn advert_v6(addresses: &[IpAddr]) -> Vec<u8> {
+    let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x65);
+    let message = Advert {
+        version: Version::V3,
+        vrid: Vrid::new(VRID).expect("not zero"),
+        priority: Priority::new(150),
+        interval: 100,
+        addresses,
+        password: None,
+        form: ChecksumForm::PseudoHeader,
+        source: source.into(),
+        destination: Ipv6Addr::from(wire::GROUP_V6).into(),
+    };
+    let mut frame = b"\x33\x33\x00\x00\x00\x12\x02\x00\x00\x00\x00\x65\x86\xdd".to_vec();
+    frame.extend([0x6c, 0, 0, 0]);
+    frame.extend((message.len() as u16).to_be_bytes());
+    frame.extend([wire::PROTOCOL, wire::TTL]);
+    frame.extend(source.octets());
+    frame.extend(wire::GROUP_V6);
+    frame.resize(54 + message.len(), 0);
+    message.emit(&mut frame[54..]).expect("there is room for it");
+    frame
+}
+
+/// A VRRPv2 advert behind an authentication header by [`KEY`].
+pub(crate) fn sealed(sequence: u32, ttl: u8) -> Vec<u8> {
+    let mut frame = advert(Version::V2, ChecksumForm::Message, &vips(1), &[]);
+    frame[38] = wire::AUTH_AH;
+    sum_message(&mut frame);
+    let mut header = [0; ah::LEN];
+    ah::write(&mut header, PEER.octets());
+    frame.splice(34..34, header);
+    frame[17] += ah::LEN as u8;
+    (frame[22], frame[23]) = (ttl, ah::PROTOCOL);
+    sum_header(&mut frame);
+    ah::sign(&KEY, &mut frame[14..], 20, false, sequence);
+    frame
+}
+
 /// Makes the IPv4 header's checksum right, where there is such a header.
 pub(crate) fn sum_header(frame: &mut [u8]) {
     let Some(header) = frame.get(14).map(|first| usize::from(first & 15) * 4) else { return };
@@ -74,6 +125,22 @@ pub(crate) fn sum_message(frame: &mut [u8]) {
     }
 }
 
+/// Makes the checksum of a message right behind an IPv6 header right.
+fn sum_message_v6(frame: &mut [u8]) {
+    let length = u16::from_be_bytes([frame[18], frame[19]]);
+    let mut ends = [[0; 16]; 2];
+    ends[0].copy_from_slice(&frame[22..38]);
+    ends[1].copy_from_slice(&frame[38..54]);
+    if let Some(message) = frame.get_mut(54..54 + usize::from(length))
+        && message.len() >= 8
+    {
+        message[6..8].fill(0);
+        let pseudo = checksum::pseudo_header(Family::V6, &ends[0], &ends[1], length);
+        let sum = pseudo.slice(message).checksum();
+        message[6..8].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// A generator of numbers that are the same in each run (xorshift64).
 pub(crate) struct Numbers(pub(crate) u64);
 
@@ -84,6 +151,10 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         (self.0 % limit as u64) as usize
     }
+}
+
+fn is_v6(frame: &[u8]) -> bool {
+    frame.len() > 62 && frame[12..14] == [0x86, 0xdd]
 }
 
 /// Damages a frame in one or more ways, and sometimes makes the sums right again, so that the damage
@@ -97,6 +168,13 @@ pub(crate) fn damage(frame: &mut Vec<u8>, numbers: &mut Numbers) {
             2 => frame.truncate(at.max(14)),
             3 => frame.extend(std::iter::repeat_n(0x55, numbers.below(40))),
             // The fields that decide: count, length, version and type, options, fragment.
+            // Over IPv6 the same: count, length, version and type, next header, hop limit, destination.
+            4 if is_v6(frame) => frame[57] = numbers.below(70) as u8,
+            5 if is_v6(frame) => frame[19] = numbers.below(256) as u8,
+            6 if is_v6(frame) => frame[54] = [0x21, 0x31, 0x32, 0x11][numbers.below(4)],
+            7 if is_v6(frame) => {
+                frame[[20, 21, 22, 38, 53, 62][numbers.below(6)]] = numbers.below(256) as u8;
+            }
             4 if frame.len() > 38 => frame[37] = numbers.below(70) as u8,
             5 if frame.len() > 38 => frame[17] = numbers.below(256) as u8,
             6 if frame.len() > 38 => frame[34] = [0x21, 0x31, 0x22, 0x11][numbers.below(4)],
@@ -106,7 +184,11 @@ pub(crate) fn damage(frame: &mut Vec<u8>, numbers: &mut Numbers) {
             _ => {}
         }
     }
-    if frame.len() > 38 && numbers.below(4) > 0 {
+    if frame.len() > 54 && frame[12..14] == [0x86, 0xdd] {
+        if numbers.below(4) > 0 {
+            sum_message_v6(frame);
+        }
+    } else if frame.len() > 38 && numbers.below(4) > 0 {
         if numbers.below(2) > 0 {
             sum_message(frame);
         }

@@ -158,10 +158,11 @@ impl Service {
         let reason = Reject::from_index(record.reason);
         let Some(reason) = reason.filter(|_| record.kind == abi::Event::REFUSED) else {
             let source = wire::address(running.instance.family, record.source);
-            let detail = refusals::difference(record, &running.instance);
-            let line = format!("advert from {source} accepted, but {detail}");
-            let said = self.refusals.note(now, slot.0, &line, 0);
-            say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
+            for detail in refusals::oddities(record, &running.instance) {
+                let line = format!("advert from {source} accepted, but {detail}");
+                let said = self.refusals.note(now, slot.0, &line, 0);
+                say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
+            }
             return;
         };
         let explained = refusals::explain(record, reason, &running.instance);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use vrrp_common::check::Agreement;
 use vrrp_common::checksum::{self, Sum};
 use vrrp_common::{Family, Reject, Version, abi, wire};
 
@@ -187,8 +188,24 @@ fn ours(instance: &Instance) -> String {
     list(&ours, 0)
 }
 
+/// What is odd about an accepted advert: each in words.
+pub(crate) fn oddities(record: &abi::Event, instance: &Instance) -> Vec<String> {
+    let mut all = Vec::new();
+    if Agreement::from_index(record.agreement) == Agreement::Overlap {
+        all.push(difference(record, instance));
+    }
+    if record.unlisted != 0 {
+        all.push(
+            "it is not one of `unicast_peer`: add it there, or refuse such with \
+             `check_unicast_src`"
+                .to_owned(),
+        );
+    }
+    all
+}
+
 /// What differs between an accepted advert's addresses and ours.
-pub(crate) fn difference(record: &abi::Event, instance: &Instance) -> String {
+fn difference(record: &abi::Event, instance: &Instance) -> String {
     let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
     let count = head.get(3).copied().unwrap_or_default();
     let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();

@@ -10,6 +10,7 @@ use vrrp_common::frame::{self, Located};
 use vrrp_common::{Family, Instant, Reject};
 
 use super::strangers::Strangers;
+use crate::ah;
 use crate::config::model::Peer;
 use crate::fastpath::{Counters, Positions, bounds, positions};
 
@@ -20,6 +21,7 @@ pub struct Table {
     addresses: HashMap<u32, Positions>,
     peers: HashMap<u32, BTreeMap<[u8; 16], TtlBounds>>,
     tallies: BTreeMap<u32, Tally>,
+    memories: HashMap<u32, Memory>,
     strangers: Strangers,
 }
 
@@ -28,6 +30,15 @@ pub struct Table {
 struct Tally {
     counters: Counters,
     reports: PerCounter,
+}
+
+/// What is remembered of a slot's accepted adverts.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Who sent the last.
+    last: Option<[u8; 16]>,
+    /// Each sender's greatest sequence number in an authentication header.
+    sequences: HashMap<[u8; 16], u32>,
 }
 
 impl Table {
@@ -74,16 +85,22 @@ impl Table {
         self.strangers.all()
     }
 
-    /// The rules for adverts that arrive on an interface, for [`check::judge`].
-    pub fn rules(&self, ifindex: u32) -> impl Rules {
-        Interface { table: self, ifindex }
+    /// Notes who sent an accepted advert: the kernel program's, which the table does not judge. For
+    /// [`Router::SKIP_ADDRESSES`].
+    pub fn heard(&mut self, advert: &Event) {
+        self.memories.entry(advert.slot).or_default().last = Some(advert.source);
+    }
+
+    /// The rules for a frame that arrived on an interface, for [`check::judge`].
+    pub fn rules<'a>(&'a self, ifindex: u32, frame: &'a [u8]) -> impl Rules {
+        Interface { table: self, ifindex, frame }
     }
 
     /// Judges a frame that arrived on an interface at that time, counts it, and returns the record of
     /// it: of every good advert, and of a bad one unless the same was reported just before.
     pub fn frame(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
         let located = frame::locate::<_, true>(frame).ok()?;
-        let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex));
+        let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex, frame));
         let envelope = Envelope::read(frame, &located)?;
         match judgement {
             Judgement::NotOurs => None,
@@ -105,6 +122,11 @@ impl Table {
                 let keep_head = match verdict {
                     Ok(checked) => {
                         tally.counters.count(abi::COUNTER_ACCEPTED);
+                        let memory = self.memories.entry(slot).or_default();
+                        memory.last = Some(envelope.source);
+                        if let Some(sequence) = sequence(frame, &located) {
+                            memory.sequences.insert(envelope.source, sequence);
+                        }
                         matches!(checked.agreement, Agreement::Overlap)
                     }
                     Err(reason) => {
@@ -131,6 +153,7 @@ impl Table {
         if self.routers.values().all(|router| router.slot != slot) {
             self.addresses.remove(&slot);
             self.peers.remove(&slot);
+            self.memories.remove(&slot);
         }
     }
 }
@@ -150,9 +173,16 @@ fn keep(event: &mut Event, frame: &[u8], located: &Located) {
     event.keep_head(frame, located.message);
 }
 
+/// The sequence number of an authentication header, where there is one.
+fn sequence(frame: &[u8], located: &Located) -> Option<u32> {
+    let at = located.sealed.then_some(located.payload + ah::SEQUENCE)?;
+    Some(u32::from_be_bytes(*frame.get(at..)?.first_chunk()?))
+}
+
 struct Interface<'a> {
     table: &'a Table,
     ifindex: u32,
+    frame: &'a [u8],
 }
 
 impl Rules for Interface<'_> {
@@ -172,11 +202,30 @@ impl Rules for Interface<'_> {
         self.table.peers.get(&slot)?.get(&source).copied()
     }
 
-    fn unsealed(&self, _: &Router, _: &Located) -> Option<Result<(), Reject>> {
-        Some(Err(Reject::AuthData))
+    /// A number must be greater than all of its sender's: keepalived's, which counts from 1 after a
+    /// restart, takes over the greatest that it hears.
+    fn unsealed(&self, router: &Router, located: &Located) -> Option<Result<(), Reject>> {
+        let fits = || {
+            let length = self.frame.get(located.ip + 2..)?.first_chunk()?;
+            let end = located.ip + usize::from(u16::from_be_bytes(*length));
+            let packet = self.frame.get(located.ip..end)?;
+            let header = located.payload - located.ip;
+            let hops = router.flags & Router::UNICAST != 0;
+            Some(ah::fits(&router.password, packet, header, hops))
+        };
+        if fits() != Some(true) {
+            return Some(Err(Reject::AuthData));
+        }
+        let source = Envelope::read(self.frame, located).map(|envelope| envelope.source);
+        let memory = self.table.memories.get(&router.slot);
+        let last = memory.zip(source).and_then(|(memory, from)| memory.sequences.get(&from));
+        let new = last.is_none_or(|last| sequence(self.frame, located) > Some(*last));
+        Some(if new { Ok(()) } else { Err(Reject::Replay) })
     }
 
-    fn came_last(&self, _: u32, _: &Located) -> Option<bool> {
-        Some(false)
+    fn came_last(&self, slot: u32, located: &Located) -> Option<bool> {
+        let source = Envelope::read(self.frame, located).map(|envelope| envelope.source);
+        let memory = self.table.memories.get(&slot);
+        Some(source.is_some() && memory.is_some_and(|memory| memory.last == source))
     }
 }

@@ -20,13 +20,23 @@ pub(super) struct Line {
     arrivals: Option<Box<Arrivals>>,
     /// The last advert whose addresses differ from ours: when, from whom, and how it began.
     differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
+    /// The last advert from a sender that is no unicast peer.
+    unlisted: Option<(Instant, [u8; 16])>,
     /// The number of the last authentication header.
     sequence: u32,
 }
 
 impl Line {
     pub(super) fn new(route: Route) -> Self {
-        Self { route, failing: false, last: None, arrivals: None, differing: None, sequence: 0 }
+        Self {
+            route,
+            failing: false,
+            last: None,
+            arrivals: None,
+            differing: None,
+            unlisted: None,
+            sequence: 0,
+        }
     }
 
     /// Goes on where the router's line before this one led to the same place.
@@ -75,6 +85,18 @@ impl Line {
         });
         if news {
             self.differing = Some((now, record.source, record.head));
+        }
+        news
+    }
+
+    /// Says whether a record of a sender that is no unicast peer is news: another sender, or a minute
+    /// later.
+    pub(super) fn newly_unlisted(&mut self, now: Instant, record: &abi::Event) -> bool {
+        let news = self
+            .unlisted
+            .is_none_or(|(at, source)| source != record.source || now.since(at).as_secs() >= 60);
+        if news {
+            self.unlisted = Some((now, record.source));
         }
         news
     }

@@ -202,10 +202,12 @@ impl Protocol {
             self.tell(Notice::Record(*record));
             return;
         }
+        self.table.heard(record);
         let family = if record.family == Family::V6 as u8 { Family::V6 } else { Family::V4 };
         let now = Instant::from_nanos(record.at);
         let agreement = Agreement::from_index(record.agreement);
         let differs = agreement == Agreement::Overlap && line.newly_differs(now, record);
+        let unlisted = record.unlisted != 0 && line.newly_unlisted(now, record);
         // The validator lets no interval through that is none.
         let Some(interval) = Interval::of_field(line.route.version, record.interval) else {
             return;
@@ -219,7 +221,7 @@ impl Protocol {
             mac: record.mac,
         };
         line.note_arrival(now, record, interval);
-        if differs {
+        if differs || unlisted {
             self.tell(Notice::Record(*record));
         }
         self.watching.refresh_before(slot, now, &mut self.engine);
