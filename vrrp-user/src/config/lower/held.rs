@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vrrp_common::{Family, Priority};
+use vrrp_common::{Family, Priority, wire};
 
 use super::super::diag::{Code, Diag};
 use super::super::model::Span;
@@ -12,8 +12,10 @@ use super::draft::Draft;
 use super::instance::Maker;
 use super::items::Item;
 
-/// The most addresses an advert can count.
+/// The most addresses an advert can count (RFC 9568 §5.2.5).
 const MOST: usize = 255;
+/// The most IPv6 addresses that fit a packet of 1500 bytes: an advert is never sent in fragments.
+const MOST_V6: usize = (1500 - 40 - wire::HEADER) / 16;
 
 impl Maker<'_> {
     pub(super) fn addresses(
@@ -45,10 +47,14 @@ impl Maker<'_> {
         draft.refusals.extend(lost);
         let inside = |one: &Written| inside.iter().any(|span| span.contains(&one.span.start));
         let (mut addresses, mut excluded): (Vec<_>, Vec<_>) = all.into_iter().partition(inside);
-        if addresses.len() > MOST {
-            let rest = addresses.split_off(MOST);
+        let (most, what) = match addresses.first().map(|one| one.address.ip) {
+            Some(IpAddr::V6(_)) => (MOST_V6, "IPv6 addresses"),
+            Some(IpAddr::V4(_)) | None => (MOST, "addresses"),
+        };
+        if addresses.len() > most {
+            let rest = addresses.split_off(most);
             let message =
-                format!("an advert holds {MOST} addresses, and here are {}", MOST + rest.len());
+                format!("an advert holds {most} {what}, and here are {}", most + rest.len());
             let diag = Diag::warning(Code::TooMany, rest[0].span.clone(), message);
             let now =
                 "from here on they are held like `virtual_ipaddress_excluded`, as in keepalived";

@@ -101,3 +101,19 @@ fn c47_more_addresses_than_an_advert_counts() {
     let many = read.instance("N256");
     assert_eq!((many.addresses.len(), many.excluded.len()), (255, 1));
 }
+
+/// 90 IPv6 addresses and the headers are 1488 bytes.
+#[test]
+fn more_ipv6_addresses_than_a_packet_holds() {
+    let addresses: String = (2..=91).map(|n| format!("2001:db8::{n:x}/64\n")).collect();
+    let many = read(&format!(
+        "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n\
+         fe80::1/64\n{addresses}}}\n}}\n"
+    ));
+    assert_eq!(many.faults(), ["95:1 warning too-many"]);
+    let one = many.instance("A");
+    assert_eq!(
+        (one.addresses.len(), list(&one.excluded)),
+        (90, vec!["2001:db8::5b/64".to_owned()])
+    );
+}
