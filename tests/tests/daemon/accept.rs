@@ -53,6 +53,7 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
     );
     r1.stop()?;
     ensure!(!r1.run_dir().join("nftables").exists(), "the table is left");
+    ensure!(r1.count_log("table removed") == 0, "left to the guardian: {}", r1.log_end());
     lab.ns("r1").ip("addr add 192.0.2.16/32 dev eth0")?;
     ensure!(answers(&lab, "192.0.2.16")?, "still dropped after the end");
     Ok(())

@@ -87,6 +87,8 @@ fn what_is_refused_answers_nobody() -> Result<()> {
     let mut firewall = Firewall::new(dir.path());
     let refused = [everywhere(V4), everywhere(V6), on_link(LINK_LOCAL, "eth0")];
     refuse(&cable, &mut firewall, &refused)?;
+    // Whoever was asked before is to be found anew.
+    cable.there.ip("neigh flush dev eth0")?;
     let others = BTreeSet::from(["192.0.2.251", "2001:db8::11", "fe80::5e00:251"]);
     ensure!(answering(&cable.there)? == others, "from there: {:?}", answering(&cable.there)?);
     // As with keepalived, the host itself gets none either; and sends nothing from there.
