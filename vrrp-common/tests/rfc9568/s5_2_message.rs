@@ -174,5 +174,10 @@ fn the_first_ipv6_address_is_link_local() {
     settings.router.flags = Router::LINK_LOCAL_FIRST;
     assert!(settings.verdict(&advert_v6(&[VIP6, global])).is_ok());
     assert_eq!(settings.verdict(&advert_v6(&[global, VIP6])), Err(Reject::FirstAddress));
+    // Beside fe80::/10 on either side.
+    for other in ["fe7f::1", "fec0::1"] {
+        let other = other.parse().unwrap();
+        assert_eq!(settings.verdict(&advert_v6(&[other, VIP6])), Err(Reject::FirstAddress));
+    }
     assert_eq!(settings.verdict(&advert_v6(&[global])), Err(Reject::FirstAddress));
 }
