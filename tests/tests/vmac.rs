@@ -78,6 +78,7 @@ fn virtual_mac_addresses() -> Result<()> {
         ("reload", reload_gives_and_takes_it),
         ("crash", what_a_crash_leaves),
         ("base", the_interface_below_goes_and_comes),
+        ("elsewhere", addresses_elsewhere),
     ])
 }
 
@@ -287,5 +288,33 @@ fn the_interface_below_goes_and_comes() -> Result<()> {
     ensure!(device(&lab, "r1").as_deref() == Some("vrrp.51"), "on {:?}", device(&lab, "r1"));
     let settings = (setting(&lab, "arp_ignore"), setting(&lab, "arp_announce"));
     ensure!(neighbour(&lab, VIP)? == text(MAC), "{} {settings:?}", neighbour(&lab, VIP)?);
+    Ok(())
+}
+
+/// `use_vmac_addr`: an address on another link has an interface of its own there. And nobody hears his
+/// own adverts.
+fn addresses_elsewhere() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let there = Capture::start(lab.ns("client"), "eth1")?;
+    let held = ["192.0.2.250/24", "198.18.0.250/24 dev eth1"];
+    let instance = Instance::new(100).every("0.2").holding(&held);
+    let conf = instance.line("use_vmac").line("use_vmac_addr").alone(3);
+    let mut r1 = lab.run("r1", &conf)?;
+    wait_until("r1 has both", LIMIT, || lab.holds("r1", VIP) && lab.holds("r1", "198.18.0.250"))
+        .with_context(|| r1.log_end())?;
+    let shown = lab.ns("r1").ip("-o -4 addr show to 198.18.0.250/32")?;
+    ensure!(shown.contains(" vrrp1.51 "), "{shown}");
+    pause(1000);
+    let said = there.announcements(Ipv4Addr::new(198, 18, 0, 250));
+    ensure!(!said.is_empty() && said.iter().all(|(_, mac)| *mac == MAC), "{said:?}");
+    let status = r1.status()?;
+    let instance = status.instance("VI_1")?;
+    let heard = (instance.counter("accepted"), instance.refused_at_all());
+    ensure!(instance.counter("sent") > 3 && heard == (0, 0), "{}", instance.json());
+    r1.stop()?;
+    ensure!(!is_there(&lab, "r1", "vrrp.51") && !is_there(&lab, "r1", "vrrp1.51"), "one stays");
     Ok(())
 }

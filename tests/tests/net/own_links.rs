@@ -260,3 +260,41 @@ fn it_hears_while_it_holds_an_address() -> Result<()> {
     assert!(announced.len() >= 2 && announced.iter().all(|(_, mac)| *mac == MAC), "{announced:?}");
     Ok(())
 }
+
+/// With an IPv6 address it is down while it has none, and says where that is with its MAC address.
+#[test]
+fn with_ipv6_it_is_down_while_it_holds_nothing() -> Result<()> {
+    const VIP: &str = "2001:db8::250";
+    let cable = Cable::new()?;
+    cable.here.ip("addr add 2001:db8::11/64 dev eth0 nodad")?;
+    cable.there.ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
+    let (executor, _outcomes) = spawn(&cable)?;
+    let mut links = OwnLinks::default();
+    let wanted = Wanted { shape: Shape::Macvlan { mac: MAC, v6: true }, ..wanted() };
+    make(&cable, &mut links, &wanted)?;
+    for macvlan in links.news().made {
+        executor.made(macvlan);
+    }
+    let is_up =
+        || link(&cable, "eth0v10").is_some_and(|l| l["flags"].to_string().contains("\"UP\""));
+    let held =
+        [VirtualAddress { device: "eth0v10".to_owned(), ip: VIP.parse()?, prefix: 64, ..vip(0) }];
+    for _ in 0..2 {
+        assert!(!is_up(), "it could say something");
+        executor.send(add(1, &held));
+        assert!(executor.flush(SECOND));
+        assert!(is_up());
+        let addresses = cable.here.ip("-o -6 addr show dev eth0v10")?;
+        assert!(addresses.contains(VIP) && !addresses.contains("fe80"), "{addresses}");
+        cable.there.ip("neigh flush dev eth0")?;
+        cable.there.enter(|| {
+            UdpSocket::bind("[::]:0")?.send_to(b"x", (VIP, 9))?;
+            Ok(())
+        })?;
+        let at = || cable.there.ip(&format!("neigh show {VIP} dev eth0")).unwrap_or_default();
+        wait_until("an answer", SECOND, || at().contains(MAC_TEXT)).with_context(at)?;
+        executor.send(remove(1, &held));
+        wait_until("it is down", SECOND, || !is_up())?;
+    }
+    Ok(())
+}

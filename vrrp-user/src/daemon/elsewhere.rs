@@ -16,13 +16,19 @@ pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// The addresses of an instance that this is about.
 fn addresses(running: &Running, all: bool) -> Arc<[VirtualAddress]> {
     let instance = &running.instance;
-    let made = instance.own_link.as_ref().filter(|link| link.send_on_base).map(|link| &link.name);
+    // Switches learn of the virtual MAC address by the adverts where those leave with it.
+    let made = |device: &String| {
+        instance.own_link.as_ref().is_some_and(|link| {
+            link.send_on_base && link.name == *device
+                || link.others.values().any(|other| other == device)
+        })
+    };
     let adverts_leave_by = match &instance.own_link {
         Some(link) if !link.send_on_base => &link.name,
         Some(_) | None => &instance.interface,
     };
     let elsewhere = |address: &&VirtualAddress| {
-        address.device != *adverts_leave_by && (all || Some(&address.device) == made)
+        address.device != *adverts_leave_by && (all || made(&address.device))
     };
     running.settings.held().filter(elsewhere).cloned().collect()
 }

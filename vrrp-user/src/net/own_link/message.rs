@@ -233,3 +233,92 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use rtnetlink::packet_core::Emitable;
+    use rtnetlink::packet_route::link::LinkAttribute as Attribute;
+
+    const MAC: Mac = [0, 0, 0x5e, 0, 1, 10];
+
+    /// The bytes behind the interface header.
+    fn attributes(message: &RouteNetlinkMessage) -> Vec<u8> {
+        const HEADER: usize = 16;
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes.split_off(HEADER)
+    }
+
+    fn ipvlan(mode: IpvlanMode) -> Shape {
+        Shape::Ipvlan { mode, source: None }
+    }
+
+    /// As `ip link add ipv0 link eth0 type ipvlan mode l2 private` sends it, but for the order.
+    #[test]
+    fn bytes_of_an_ipvlan() {
+        let message = create("ipv0", 2, &ipvlan(IpvlanMode::Private));
+        assert_eq!(
+            attributes(&message),
+            hex!(
+                "0900 0300 6970763000 000000"
+                "0800 0500 02000000"
+                "2400 1200"
+                "0b00 0100 6970766c616e 0000"
+                "1400 0200"
+                "0600 0100 0000 0000"
+                "0600 0200 0100 0000"
+            )
+        );
+    }
+
+    /// A macvlan with its MAC address, in mode `source` (16).
+    #[test]
+    fn bytes_of_a_macvlan() {
+        let shape = Shape::Macvlan { mac: MAC, v6: false };
+        assert_eq!(
+            attributes(&create("vrrp.10", 2, &shape)),
+            hex!(
+                "0c00 0300 767272702e313000"
+                "0800 0500 02000000"
+                "0a00 0100 00005e00010a 0000"
+                "1c00 1200"
+                "0c00 0100 6d6163766c616e 00"
+                "0c00 0200 0800 0100 10000000"
+            )
+        );
+    }
+
+    /// What the kernel would tell of one.
+    fn seen(shape: &Shape, alias: Option<&str>, base: u32) -> Seen {
+        let RouteNetlinkMessage::NewLink(mut message) = create("own0", base, shape) else {
+            panic!("another message");
+        };
+        message.header.index = 7;
+        message.attributes.extend(alias.map(|alias| Attribute::IfAlias(alias.to_owned())));
+        Seen::read(&message)
+    }
+
+    #[test]
+    fn what_is_there_is_what_is_wanted_or_not() {
+        let macvlan = Shape::Macvlan { mac: MAC, v6: false };
+        let other_mac = Shape::Macvlan { mac: [2, 0, 0, 0, 0, 1], v6: false };
+        let eth0 = ("eth0", 2);
+        for shape in [&macvlan, &ipvlan(IpvlanMode::Bridge), &ipvlan(IpvlanMode::Vepa)] {
+            let ours = seen(shape, Some("xvrrp on eth0"), 2);
+            assert_eq!(ours.fits(eth0, shape), Fit::Same { ours: true });
+            // Above a macvlan the kernel names what is below that.
+            let above = seen(shape, Some("xvrrp on eth0"), 9);
+            assert_eq!(above.fits(eth0, shape), Fit::Same { ours: true });
+            assert_eq!(ours.fits(("eth1", 3), shape), Fit::Stale);
+            let theirs = seen(shape, None, 2);
+            assert_eq!(theirs.fits(eth0, shape), Fit::Same { ours: false });
+            assert_eq!(theirs.fits(("eth1", 3), shape), Fit::Foreign);
+            for other in [&other_mac, &ipvlan(IpvlanMode::Private)] {
+                assert_eq!(ours.fits(eth0, other), Fit::Stale);
+                assert_eq!(theirs.fits(eth0, other), Fit::Foreign);
+            }
+        }
+    }
+}
