@@ -39,6 +39,8 @@ pub enum Link {
     NoSource,
     /// It is up, but an interface that one of the addresses belongs to is not there.
     NoDevice,
+    /// It is up, but there is no unicast peer to send to.
+    NoPeer,
     /// It is up, but adverts can't be received on it: no descriptor, no permission.
     Deaf,
     /// It is up, but another process serves the virtual router on it.

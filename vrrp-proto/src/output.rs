@@ -158,6 +158,8 @@ pub enum Why {
     NoSource,
     /// An interface that one of the router's addresses belongs to is not there.
     NoDevice,
+    /// There is no unicast peer to send to.
+    NoPeer,
     /// Adverts can't be received on the router's interface.
     Deaf,
     /// Another process of this host serves the virtual router.

@@ -19,7 +19,7 @@ impl Router {
         match self.link.get() {
             Some(Link::Up(source)) => self.source = Some(source),
             Some(Link::NoSource) => self.source = None,
-            Some(Link::NoDevice | Link::Deaf | Link::Taken | Link::Down) | None => {}
+            Some(Link::NoDevice | Link::NoPeer | Link::Deaf | Link::Taken | Link::Down) | None => {}
         }
         self.forgive();
         self.review(now, lanes);
@@ -33,6 +33,7 @@ impl Router {
             }
             Some(Link::NoSource) => return Some(Why::NoSource),
             Some(Link::NoDevice) => return Some(Why::NoDevice),
+            Some(Link::NoPeer) => return Some(Why::NoPeer),
             Some(Link::Deaf) => return Some(Why::Deaf),
             Some(Link::Taken) => return Some(Why::Taken),
             Some(Link::Up(_) | Link::Down) | None => {}

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use vrrp_proto::{Slot, VirtualAddress};
 
+use super::plan;
 use super::running::Running;
 use crate::net::leftover::OwnAddress;
 
@@ -18,6 +19,8 @@ pub(super) struct Index {
     devices: BTreeMap<String, BTreeSet<Slot>>,
     /// By their addresses, whatever the interface.
     addresses: BTreeMap<(IpAddr, u8), BTreeSet<Slot>>,
+    /// By the addresses of hosts that they name: their source, if they are to track it, and peers.
+    named: BTreeMap<IpAddr, BTreeSet<Slot>>,
     /// All virtual addresses but the host's own: none of them is a source.
     virtual_ones: BTreeSet<IpAddr>,
 }
@@ -26,6 +29,9 @@ impl Index {
     /// Takes an instance in; `own` are the host's own addresses.
     pub(super) fn add(&mut self, slot: Slot, running: &Running, own: &BTreeSet<OwnAddress>) {
         self.interfaces.entry(running.instance.interface.clone()).or_default().insert(slot);
+        for ip in plan::named(&running.instance) {
+            self.named.entry(ip).or_default().insert(slot);
+        }
         for address in running.settings.held() {
             self.devices.entry(address.device.clone()).or_default().insert(slot);
             self.addresses.entry((address.ip, address.prefix)).or_default().insert(slot);
@@ -39,6 +45,9 @@ impl Index {
     /// Takes an instance out, by what it was when it was taken in.
     pub(super) fn remove(&mut self, slot: Slot, running: &Running) {
         remove(&mut self.interfaces, &running.instance.interface, slot);
+        for ip in plan::named(&running.instance) {
+            remove(&mut self.named, &ip, slot);
+        }
         for address in running.settings.held() {
             remove(&mut self.devices, &address.device, slot);
             remove(&mut self.addresses, &(address.ip, address.prefix), slot);
@@ -86,6 +95,11 @@ impl Index {
         self.addresses.get(&(ip, prefix)).into_iter().flatten().copied()
     }
 
+    /// The instances that have to know whether the host has the address.
+    pub(super) fn naming(&self, ip: IpAddr) -> impl Iterator<Item = Slot> {
+        self.named.get(&ip).into_iter().flatten().copied()
+    }
+
     fn of_ip(&self, ip: IpAddr) -> impl Iterator<Item = Slot> {
         self.addresses.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, slots)| slots).copied()
     }
@@ -111,7 +125,6 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::daemon::plan;
 
     /// An instance with these addresses, all on `eth1`, whose adverts are on `eth0`.
     fn running(vrid: u8, addresses: &[&str]) -> Running {

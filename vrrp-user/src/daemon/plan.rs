@@ -146,6 +146,34 @@ fn source_mac(instance: &Instance, interface: &Interface) -> Option<Mac> {
     }
 }
 
+/// The addresses of which it matters to an instance whether this host has them.
+pub(crate) fn named(instance: &Instance) -> impl Iterator<Item = IpAddr> {
+    let source = instance.source.filter(|_| instance.track_source);
+    let peers = match &instance.destination {
+        Destination::Group(_) => &[][..],
+        Destination::Peers(unicast) => &unicast.peers,
+    };
+    source.into_iter().chain(peers.iter().map(|peer| peer.address))
+}
+
+/// Whether an instance has nobody to send to and takes that for a fault.
+pub(crate) fn lacks_peers(instance: &Instance, way: &Way) -> bool {
+    match &instance.destination {
+        Destination::Group(_) => false,
+        Destination::Peers(unicast) => unicast.fault_no_peer && way.peers.is_empty(),
+    }
+}
+
+/// Whether the address of this host that adverts come to alone is another one by now.
+pub(crate) fn listens_elsewhere(
+    instance: &Instance,
+    before: Option<&Way>,
+    now: Option<&Way>,
+) -> bool {
+    let is_alone = matches!(instance.destination, Destination::Peers(_));
+    is_alone && before.map(|way| way.source) != now.map(|way| way.source)
+}
+
 /// Whether two readings of an instance send and hear alike, as far as the engine's settings don't say.
 pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
     one.source == other.source

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vrrp_common::{Family, wire};
 
 use super::protocol::Order;
@@ -13,6 +13,7 @@ use crate::config::model::{Datapath, Destination, Instance};
 use crate::fastpath::{Attached, FastPath};
 use crate::net::Snapshot;
 use crate::slowpath::{Filter, SlowPath, Target};
+use crate::transmit::Presence;
 use crate::transmit::group::Membership;
 
 /// The interfaces in use.
@@ -28,6 +29,8 @@ pub(crate) struct Ports {
     failed: BTreeSet<u32>,
     /// Those among them that are not tried again before the next attempt.
     resting: BTreeSet<u32>,
+    /// The protocols of adverts that come to this host alone. `None`: tried again.
+    present: BTreeMap<(Family, u8), Option<Presence>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(crate) struct Wanted {
     targets: BTreeSet<Target>,
     /// The groups of their adverts.
     groups: BTreeSet<IpAddr>,
+    /// The protocols of their adverts, where those come to this host alone.
+    alone: BTreeSet<(Family, u8)>,
 }
 
 impl Wanted {
@@ -64,7 +69,11 @@ impl Wanted {
         self.targets.extend(destination.map(|destination| Target { destination, vrid }));
         match instance.destination {
             Destination::Group(group) => self.groups.insert(group),
-            Destination::Peers(_) => false,
+            Destination::Peers(_) => {
+                let sealed = instance.seal().is_some();
+                let protocol = if sealed { wire::PROTOCOL_AH } else { wire::PROTOCOL };
+                self.alone.insert((instance.family, protocol))
+            }
         };
     }
 }
@@ -78,6 +87,7 @@ impl Ports {
             without: String::new(),
             failed: BTreeSet::new(),
             resting: BTreeSet::new(),
+            present: BTreeMap::new(),
         }
     }
 
@@ -126,6 +136,7 @@ impl Ports {
         }
         self.failed.retain(|ifindex| there.contains_key(ifindex));
         self.resting.retain(|ifindex| there.contains_key(ifindex));
+        self.be_present(wanted.values().flat_map(|wanted| &wanted.alone).copied().collect());
         for (ifindex, name) in there {
             let wanted = &wanted[name];
             match self.open.get_mut(&ifindex) {
@@ -194,6 +205,19 @@ impl Ports {
     pub(crate) fn attached(&self, name: &str) -> Option<&Attached> {
         let heard = self.open.iter().filter(|(ifindex, _)| !self.failed.contains(ifindex));
         heard.map(|(_, port)| port).find(|port| port.name == name).map(|port| &port.attached)
+    }
+
+    /// Holds exactly these protocols from now on.
+    fn be_present(&mut self, protocols: BTreeSet<(Family, u8)>) {
+        self.present.retain(|protocol, _| protocols.contains(protocol));
+        for (family, protocol) in protocols {
+            if matches!(self.present.get(&(family, protocol)), Some(Some(_))) {
+                continue;
+            }
+            let opened = Presence::open(family, protocol)
+                .inspect_err(|error| debug!("peers may be told that nobody is there: {error}"));
+            self.present.insert((family, protocol), opened.ok());
+        }
     }
 
     fn open_one(&mut self, ifindex: u32, name: &str, wanted: &Wanted, fast: &mut Option<FastPath>) {

@@ -25,6 +25,8 @@ struct Touched {
     links: BTreeSet<String>,
     /// Those with another address of the host's own.
     addresses: BTreeSet<String>,
+    /// Instances that name an address which came or went, on whichever interface.
+    named: BTreeSet<Slot>,
     /// Everything may have changed.
     all: bool,
     /// A link is new.
@@ -37,9 +39,7 @@ impl Service {
         self.stale = false;
         self.open_ports();
         let slots: Vec<Slot> = self.running.keys().copied().collect();
-        for slot in slots {
-            self.reconcile_one(slot);
-        }
+        self.reconcile_all(slots);
         self.watch_interfaces();
         self.promote_secondaries();
         self.tidy_own_links();
@@ -77,10 +77,22 @@ impl Service {
         self.key(instance).is_some_and(|key| self.served.is_taken(key))
     }
 
-    fn reconcile_one(&mut self, slot: Slot) {
+    fn reconcile_all(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        let mut moved = false;
+        for slot in slots {
+            moved |= self.reconcile_one(slot);
+        }
+        if moved {
+            self.open_ports();
+        }
+    }
+
+    /// Brings one instance in line. Says whether its adverts come to another address of the host from now
+    /// on, so that it has to be listened to there.
+    fn reconcile_one(&mut self, slot: Slot) -> bool {
         let taken = self.running.get(&slot).is_some_and(|running| self.is_taken(&running.instance));
         let complete = self.make_own_links(slot, true);
-        let Some(running) = self.running.get_mut(&slot) else { return };
+        let Some(running) = self.running.get_mut(&slot) else { return false };
         let interface = self.host.by_name(&running.instance.interface);
         // Where another one serves it, its adverts are not to be taken away from that.
         let way = interface.filter(|_| !taken).and_then(|interface| {
@@ -96,14 +108,17 @@ impl Service {
             (Some(_), _) if taken => Link::Taken,
             (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
             (Some(_), _) if missing => Link::NoDevice,
+            (Some(_), Some(way)) if plan::lacks_peers(&running.instance, way) => Link::NoPeer,
             (Some(_), Some(way)) => Link::Up(way.source),
             (Some(_), None) => Link::NoSource,
         };
+        let mut moved = false;
         let news = way != running.way || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
         if news && (way.is_some() || interface.is_none() || taken) {
             running.reroute = false;
             let old = std::mem::replace(&mut running.way, way);
+            moved = plan::listens_elsewhere(&running.instance, old.as_ref(), running.way.as_ref());
             self.life.note(slot, running, &self.host, &self.own);
             set_route(slot, running, old.as_ref(), &mut self.fast, &self.orders);
         }
@@ -111,6 +126,7 @@ impl Service {
             running.link = Some(link);
             self.tell(Input::Link { slot, link });
         }
+        moved
     }
 
     fn watch_interfaces(&mut self) {
@@ -183,6 +199,7 @@ impl Service {
                 if !self.index.is_virtual(address.ip) {
                     touched.addresses.insert(name.clone());
                 }
+                touched.named.extend(self.index.naming(address.ip));
             }
             Change::Resync(_) => touched.all = true,
         }
@@ -194,10 +211,9 @@ impl Service {
             self.open_ports();
         }
         let names = touched.links.union(&touched.addresses);
-        let slots: BTreeSet<Slot> = names.flat_map(|name| self.index.on(name)).collect();
-        for slot in slots {
-            self.reconcile_one(slot);
-        }
+        let mut slots: BTreeSet<Slot> = names.flat_map(|name| self.index.on(name)).collect();
+        slots.extend(&touched.named);
+        self.reconcile_all(slots);
         if !touched.links.is_empty() {
             self.watch_interfaces();
         }

@@ -44,6 +44,7 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
         Why::LinkDown => "the interface is down or not there".to_owned(),
         Why::NoSource => "the interface has no address to send from".to_owned(),
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
+        Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
         Why::Taken => "another xvrrp on this host serves this VRID on the interface".to_owned(),
         Why::Tracker(id) => format!("{} failed", tracker(*id)),
@@ -133,6 +134,7 @@ fn transition(
         | Why::LinkDown
         | Why::NoSource
         | Why::NoDevice
+        | Why::NoPeer
         | Why::Deaf
         | Why::Taken
         | Why::Tracker(_)

@@ -296,8 +296,6 @@ fn globals_that_cost_everybody() {
         ("vrrp_versoin 3", "version 3", true),
         ("vrrp_version 4", "version 3", false),
         ("vrrp_version", "version 3", false),
-        ("vrrp_strict", "strict_mode off", false),
-        ("vrrp_mcast_group4 224.0.0.99", "mcast_dst_ip 224.0.0.18", false),
         ("net_namespace x", "accept", true),
         ("priority 150", "priority 100", true),
     ];

@@ -92,8 +92,6 @@ fn addresses_of_what_is_not_run_are_known() {
     // For what another part of the file costs.
     let loaded = text(&format!("global_def {{\nvrrp_version 3\n}}\n{TWO}"));
     assert_eq!(left(&loaded, "VI_1").len(), 4);
-    let v6 = handed("C21-ipv6-good.conf");
-    assert_eq!(left(&v6, "V6").len(), 4);
 }
 
 #[test]

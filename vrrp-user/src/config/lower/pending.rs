@@ -4,8 +4,7 @@
 //! one line here, which goes when it is done.
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{Auth, Destination, Instance, Span};
-use vrrp_common::{Family, wire};
+use super::super::model::{Auth, Instance, Span};
 
 /// Something that is not done yet.
 pub(super) struct Pending {
@@ -34,34 +33,17 @@ impl Pending {
     }
 }
 
-const STRICT: &[&str] = &["strict_mode", "vrrp_strict"];
-
 /// All of it. Whoever makes one work deletes its line.
 pub(super) const PENDING: &[Pending] = &[
-    Pending::refuse("IPv6", &[], |one| one.family == Family::V6),
-    Pending::refuse("unicast", &["unicast_peer", "unicast_fault_no_peer"], |one| {
-        matches!(one.destination, Destination::Peers(_))
-    })
-    .hint("without it, on all routers, adverts are multicast"),
     Pending::refuse("without `interface`", &["unicast_src_ip", "mcast_src_ip"], |one| {
         one.interface.is_empty()
     })
     .hint("write `interface` and the link that has the address"),
-    Pending::refuse(
-        "another multicast group",
-        GROUPS,
-        |one| matches!(one.destination, Destination::Group(group) if group != wire::group(one.family)),
-    ),
     Pending::refuse("IPsec's authentication header", &["auth_type AH"], |one| {
         matches!(one.auth, Some(Auth::Ah(_)))
     })
     .hint("write `auth_type PASS` on all routers"),
-    Pending::refuse("refusing other addresses", MISMATCH, |one| one.same_addresses),
-    Pending::refuse("tracking the source address", &["track_src_ip"], |one| one.track_source),
 ];
-
-const GROUPS: &[&str] = &["mcast_dst_ip", "vrrp_mcast_group4", "vrrp_mcast_group6"];
-const MISMATCH: &[&str] = &["vip_mismatch", "vrrp_vip_mismatch", STRICT[0], STRICT[1]];
 
 /// What an instance needs and is not done yet: errors, each of which costs the instance.
 ///
