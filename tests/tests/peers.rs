@@ -1,0 +1,129 @@
+//! IPv6, unicast and another group: failover among ours, and with keepalived in both roles.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What adverts travel by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Group6,
+    OtherGroup,
+    Unicast,
+    Unicast6,
+}
+
+impl By {
+    /// An address that moves, and the first in the adverts.
+    fn addresses(self) -> &'static [&'static str] {
+        match self {
+            Self::Group6 | Self::Unicast6 => &["fe80::5e00:250/64", "2001:db8::250/64"],
+            Self::OtherGroup | Self::Unicast => &["192.0.2.250/24"],
+        }
+    }
+
+    fn conf(self, kind: Kind, host: &str, priority: u8) -> String {
+        let instance = Instance::new(priority).every("0.2").holding(self.addresses());
+        let conf = Conf::new(3);
+        let host_of = |n: u8| match self {
+            Self::Unicast6 => format!("2001:db8::{n}"),
+            Self::Group6 | Self::OtherGroup | Self::Unicast => format!("192.0.2.{n}"),
+        };
+        match self {
+            Self::Group6 => conf.with(instance).text(),
+            Self::OtherGroup => conf.global("vrrp_mcast_group4 239.192.0.18").with(instance).text(),
+            Self::Unicast | Self::Unicast6 => {
+                let (own, other) = if host == "r1" { (11, 12) } else { (12, 11) };
+                let (own, other) = (host_of(own), host_of(other));
+                let mut peers = vec![other.as_str()];
+                if kind == Kind::Xvrrp {
+                    // One file for all: this host is not its own peer.
+                    peers.push(&own);
+                }
+                let instance = instance.line(&format!("unicast_src_ip {own}"));
+                conf.with(instance.track("unicast_peer", &peers)).text()
+            }
+        }
+    }
+}
+
+/// Whether a host has all addresses, ready for use.
+fn holds(lab: &Lab, host: &str, by: By) -> bool {
+    let all = lab.ns(host).ip("-o addr show dev eth0").unwrap_or_default();
+    let held = |address: &&str| {
+        all.lines().any(|line| line.contains(*address) && !line.contains("tentative"))
+    };
+    by.addresses().iter().all(held)
+}
+
+fn take_turns(by: By, first: Kind, second: Kind) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    for (host, number) in [("r1", 11), ("r2", 12)] {
+        lab.ns(host).ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"))?;
+    }
+    let start = |kind, host: &str, priority| -> Result<Daemon> {
+        lab.start(kind, host, &by.conf(kind, host, priority))
+    };
+    let serves = |host: &str, what: &str| {
+        let other = if host == "r1" { "r2" } else { "r1" };
+        wait_until(what, LIMIT, || holds(&lab, host, by) && !holds(&lab, other, by))
+    };
+    let mut r1 = start(first, "r1", 200)?;
+    serves("r1", "r1 holds").with_context(|| r1.log_end())?;
+    let mut r2 = start(second, "r2", 100)?;
+    r2.wait_log("Entering BACKUP", LIMIT)?;
+    pause(1500);
+    ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
+    r1.stop()?;
+    serves("r2", "r2 holds after r1 stopped").with_context(|| r2.log_end())?;
+    ensure!(r2.log().contains("eceived priority 0 adver"), "no priority 0: {}", r2.log());
+    let mut r1 = start(first, "r1", 200)?;
+    serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
+    pause(1000);
+    lab.carrier("r1", false)?;
+    r1.kill()?;
+    wait_until("r2 holds after r1 died", LIMIT, || holds(&lab, "r2", by))
+        .with_context(|| r2.log_end())?;
+    if second == Kind::Xvrrp {
+        let status = r2.status()?;
+        let ours = status.instance("VI_1")?;
+        ensure!(ours.refused_at_all() == 0, "refused: {}", ours.json());
+    }
+    r2.stop()?;
+    Ok(())
+}
+
+#[test]
+fn ours_with_ours() -> Result<()> {
+    together(&[
+        ("IPv6", || take_turns(By::Group6, Kind::Xvrrp, Kind::Xvrrp)),
+        ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Xvrrp)),
+        ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Xvrrp)),
+        ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Xvrrp)),
+    ])
+}
+
+#[test]
+fn ours_before_keepalived() -> Result<()> {
+    together(&[
+        ("IPv6", || take_turns(By::Group6, Kind::Xvrrp, Kind::Keepalived)),
+        ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Keepalived)),
+        ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Keepalived)),
+        ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
+    ])
+}
+
+#[test]
+fn keepalived_before_ours() -> Result<()> {
+    together(&[
+        ("IPv6", || take_turns(By::Group6, Kind::Keepalived, Kind::Xvrrp)),
+        ("another group", || take_turns(By::OtherGroup, Kind::Keepalived, Kind::Xvrrp)),
+        ("unicast", || take_turns(By::Unicast, Kind::Keepalived, Kind::Xvrrp)),
+        ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
+    ])
+}
