@@ -8,11 +8,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::net::if_::if_nametoindex;
 use vrrp_tests::netns::Netns;
-use vrrp_tests::{ping, wait_until};
+use vrrp_tests::ping;
 use xvrrp::net::firewall::{self, Firewall, Refused};
 
 use crate::Cable;
-use crate::announcements::SECOND;
 
 const V4: &str = "192.0.2.250";
 const V6: &str = "2001:db8::250";
@@ -38,13 +37,11 @@ fn cable() -> Result<Cable> {
         let nodad = if address.contains(':') { " nodad" } else { "" };
         cable.here.ip(&format!("addr add {address}/{prefix} dev eth0{nodad}"))?;
     }
-    cable.there.ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
-    for host in [&cable.here, &cable.there] {
-        host.ip("link set lo up")?;
-        wait_until("a link-local address is in use", 5 * SECOND, || {
-            host.ip("-6 addr show dev eth0 tentative").is_ok_and(|shown| shown.is_empty())
-        })?;
+    // At once, with no detection to wait for.
+    for address in ["2001:db8::12", "fe80::12"] {
+        cable.there.ip(&format!("addr add {address}/64 dev eth0 nodad"))?;
     }
+    cable.here.ip("link set lo up")?;
     Ok(cable)
 }
 
