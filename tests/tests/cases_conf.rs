@@ -249,22 +249,3 @@ fn c45_garp_options() -> Result<()> {
     ensure!(last - first < Duration::from_millis(100), "OWN: {:?}", last - first);
     Ok(())
 }
-
-/// An interval of 0 between announcements means no delay, and `vrrp_strict` is not half obeyed.
-#[test]
-fn c36_packaged_default() -> Result<()> {
-    if !Kind::ours_under_test() {
-        return Ok(());
-    }
-    let lab = Lab::new(&["r1", "client"])?;
-    let wire = lab.capture("client")?;
-    let mut r1 = lab.run("r1", &cases::configuration("C36-packaged-default"))?;
-    // Its only instance wants what is not served: better no router than half of one.
-    let ended = r1.wait(Duration::from_secs(5))?;
-    ensure!(!ended.success(), "it ends well");
-    ensure!(r1.log().contains("vrrp_strict"), "not a word: {}", r1.log_end());
-    ensure!(!r1.log().contains("garp_interval"), "about an interval of 0: {}", r1.log_end());
-    ensure!(lab.addresses("r1")? == ["192.0.2.11/24"], "{:?}", lab.addresses("r1")?);
-    ensure!(wire.adverts_of("r1").is_empty(), "it spoke");
-    Ok(())
-}

@@ -85,12 +85,25 @@ const EXPECTED: &[Expected] = &[
         ],
     ),
     expect(
+        "C21-ipv6-good",
+        FINE,
+        &[],
+        &["VRRP version 3, VRID 80", "fe80::5e00:250/64", "192.0.2.250/24 (not in the adverts)"],
+    ),
+    expect(
         "C23-vip-attributes",
         FINE,
         &[],
         &["on eth1: 198.51.100.1/24, 203.0.113.7/28 (not in the adverts)"],
     ),
     expect("C25-dual-master", FINE, &[], &["VRID 51", "VRID 52"]),
+    expect(
+        "C29-unicast",
+        FINE,
+        &[],
+        &["adverts go to 192.0.2.12, 192.0.2.13 (theirs with TTL 254 to 255) from 192.0.2.11; \
+             those of others are refused"],
+    ),
     expect(
         "C35-lvs-beside",
         FINE,
@@ -104,9 +117,13 @@ const EXPECTED: &[Expected] = &[
     ),
     expect(
         "C36-packaged-default",
-        NOT_RUN,
-        &[11],
-        &["`vrrp_strict` is not served", "VI_1: not run"],
+        FINE,
+        &[16, 21],
+        &[
+            "`state MASTER` with priority 100, in strict mode",
+            "strict mode has no authentication",
+            "the addresses answer to nobody, ping included",
+        ],
     ),
     expect("C40-vmac", FINE, &[], &["VRID 10 on eth0", "on eth0v10: 192.0.2.250/24"]),
     expect(
