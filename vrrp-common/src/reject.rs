@@ -1,10 +1,12 @@
 //! Why an advert was refused.
 
+use bytemuck::CheckedBitPattern;
+
 /// Every way an advert for one of our virtual routers can fail.
 ///
 /// The discriminant is the index of the reason's counter in the kernel map and [`Reject::name`] is
 /// what `status` and the metrics call it, so a new reason is one line here and nowhere else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, CheckedBitPattern)]
 #[repr(u32)]
 pub enum Reject {
     /// The frame ends before the IP header says it does, or the header's own lengths clash.
@@ -75,8 +77,12 @@ impl Reject {
     ];
 
     /// The reason with this number, as it stands in a ring record.
+    ///
+    /// The number itself and not one out of a table: the kernel program chooses a counter by it, and of
+    /// what is read from memory the verifier of Linux 6.1 does not know how large it is.
+    #[inline(always)]
     pub fn from_index(index: u32) -> Option<Self> {
-        Self::ALL.get(index as usize).copied()
+        bytemuck::checked::try_cast(index).ok()
     }
 
     /// The number of the reason's counter.

@@ -1,6 +1,7 @@
 //! A judgement in one register, from one function of the kernel's to another.
 
 use vrrp_common::Reject;
+use vrrp_common::abi::COUNTERS_PER_SLOT;
 use vrrp_common::check::{Agreement, Checked, Judgement};
 use vrrp_common::wire::ChecksumForm;
 
@@ -18,6 +19,10 @@ const SLOT: u32 = 40;
 const FORM: u32 = 32;
 const AGREEMENT: u32 = 33;
 const LISTED: u32 = 35;
+
+/// Keeps a reason's number, and tells the verifier that there is a counter for it.
+const COUNTERS: u32 = COUNTERS_PER_SLOT - 1;
+const _: () = assert!(COUNTERS_PER_SLOT.is_power_of_two());
 
 /// Packs a judgement.
 #[inline(always)]
@@ -48,7 +53,7 @@ pub(crate) fn unpack(packed: u64) -> Judgement {
     match packed as u8 as u64 {
         STRANGER => Judgement::Stranger,
         UNFINISHED => Judgement::Unfinished { slot },
-        REFUSED => match Reject::from_index((packed >> BYTE) as u8 as u32) {
+        REFUSED => match Reject::from_index((packed >> BYTE) as u32 & COUNTERS) {
             Some(reason) => Judgement::Ours { slot, verdict: Err(reason) },
             None => Judgement::NotOurs,
         },
