@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::net::if_::if_nametoindex;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::together;
 use vrrp_tests::{Daemon, Kind, Lab, cases, ping, wait_until};
@@ -30,6 +31,7 @@ fn no_accept_and_strict_mode() -> Result<()> {
     together(&[
         ("C36", the_packaged_default_answers_nobody),
         ("reload", reloads_change_it),
+        ("IPv6", over_ipv6_neighbours_find_it),
         ("crash", a_crash_changes_nothing_and_leaves_nothing),
     ])
 }
@@ -37,10 +39,7 @@ fn no_accept_and_strict_mode() -> Result<()> {
 /// C36: the file that packages bring along. As MASTER it answers no ping, and the log says why.
 fn the_packaged_default_answers_nobody() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
-    // The rest of strict mode is told apart: what it drops is not run yet.
-    let conf = cases::configuration("C36-packaged-default");
-    let conf = conf.replace("vrrp_strict", "").replace("state MASTER", "state MASTER\nno_accept");
-    let mut r1 = master(&lab, &conf, "192.0.2.16")?;
+    let mut r1 = master(&lab, &cases::configuration("C36-packaged-default"), "192.0.2.16")?;
     for address in ["192.0.2.16", "192.0.2.17", "192.0.2.18"] {
         ensure!(lab.holds("r1", address) && !answers(&lab, address)?, "{address} answers");
     }
@@ -56,6 +55,32 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
     ensure!(r1.count_log("table removed") == 0, "left to the guardian: {}", r1.log_end());
     lab.ns("r1").ip("addr add 192.0.2.16/32 dev eth0")?;
     ensure!(answers(&lab, "192.0.2.16")?, "still dropped after the end");
+    Ok(())
+}
+
+/// Over IPv6 solicitations are answered all the same (RFC 9568 §6.1).
+fn over_ipv6_neighbours_find_it() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    lab.ns("client").ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
+    let addresses = ["fe80::5e00:250", "2001:db8::250"];
+    let held = addresses.map(|address| format!("{address}/64"));
+    let held = held.each_ref().map(String::as_str);
+    let r1 = lab.run("r1", &brisk(100).holding(&held).line("no_accept").alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || {
+        lab.ns("r1")
+            .ip("-6 addr show dev eth0")
+            .is_ok_and(|all| held.iter().all(|a| all.contains(a)))
+    })
+    .with_context(|| r1.log_end())?;
+    let client = lab.ns("client");
+    let scope = client.enter(|| Ok(if_nametoindex("eth0")?))?;
+    for address in addresses {
+        client.ip("neigh flush dev eth0")?;
+        ensure!(!ping::answers(client, None, address.parse()?, scope)?, "{address} answers");
+        let neighbours = client.ip("-6 neigh show dev eth0")?;
+        let line = neighbours.lines().find(|line| line.starts_with(&format!("{address} ")));
+        ensure!(line.is_some_and(|line| line.contains("lladdr")), "{address}: {neighbours}");
+    }
     Ok(())
 }
 
