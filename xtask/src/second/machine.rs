@@ -30,9 +30,9 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, folder: &Path) -> Result<()>
 }
 
 fn command(kernel: &Path, initramfs: &Path, told: &Path) -> Command {
-    // It outlives neither its time nor, for long, whoever interrupts this task.
+    // In the foreground: a Ctrl-C that ends this task is the machine's end too.
     let mut command = program("timeout");
-    command.args(["--kill-after=10", SECONDS, "qemu-system-x86_64"]);
+    command.args(["--foreground", "--kill-after=10", SECONDS, "qemu-system-x86_64"]);
     command.args(["-accel", ACCELERATOR, "-smp", "2", "-m", "2048", "-nodefaults", "-no-reboot"]);
     command.args(["-display", "none", "-serial", "stdio", "-serial"]);
     command.arg(format!("file:{}", told.display()));
