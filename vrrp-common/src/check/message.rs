@@ -48,7 +48,7 @@ where
     R: Rules + ?Sized,
 {
     let header = message.read::<{ wire::HEADER }>(0).ok_or(Reject::Truncated)?;
-    let version = preamble(&header, outside)?;
+    preamble(&header, outside)?;
     let slot = outside.router.slot;
     let count = usize::from(header[3]);
     if count > 32 * WORDS {
@@ -59,7 +59,7 @@ where
         Family::V4 => list::<B, 4, WORDS>(message, count, sum, |a| rules.address_v4(slot, a))?,
         Family::V6 => list::<B, 16, WORDS>(message, count, sum, |a| rules.address_v6(slot, a))?,
     };
-    whole(message, outside, version, sum, matched, rules)
+    whole(message, outside, sum, matched, rules)
 }
 
 /// Adds the addresses to the sum and counts how many of ours are among them.
@@ -93,7 +93,6 @@ fn list<B: Bytes + ?Sized, const SIZE: usize, const WORDS: usize>(
 fn whole<B, R>(
     message: &B,
     outside: &Outside<'_>,
-    version: Version,
     sum: Sum,
     matched: u32,
     rules: &R,
@@ -103,6 +102,8 @@ where
     R: Rules + ?Sized,
 {
     let header = message.read_anew::<{ wire::HEADER }>(0).ok_or(Reject::Truncated)?;
+    // Known, but told again, for the same reason as `read_anew`.
+    let version = Version::new(header[0] >> 4).ok_or(Reject::Version)?;
     let count = header[3];
     let mut sum = sum;
     let mut trailer = [0; wire::AUTH_DATA];
@@ -128,7 +129,7 @@ where
 
 /// The checks that need only the header: RFC 9568 §7.1, first list.
 #[inline(always)]
-fn preamble(header: &[u8; wire::HEADER], outside: &Outside<'_>) -> Result<Version, Reject> {
+fn preamble(header: &[u8; wire::HEADER], outside: &Outside<'_>) -> Result<(), Reject> {
     let Outside { router, family, len, .. } = *outside;
     let version = match Version::new(header[0] >> 4) {
         Some(version) if version as u8 == router.version => version,
@@ -140,7 +141,7 @@ fn preamble(header: &[u8; wire::HEADER], outside: &Outside<'_>) -> Result<Versio
     if len != wire::message_len(version, family, usize::from(header[3])) {
         return Err(Reject::Length);
     }
-    Ok(version)
+    Ok(())
 }
 
 /// The form in which the checksum holds, if it does in one that the version knows.

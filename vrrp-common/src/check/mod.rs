@@ -195,6 +195,8 @@ where
     if !bounds.hold(ttl) {
         return Err(Reject::Ttl.into());
     }
+    // Or the verifier would walk the rest once for each.
+    let listed = bytes.forget(u32::from(listed)) != 0;
     let pseudo_header = checksum::pseudo_header(P::FAMILY, &source, &destination, len as u16);
     let message = Tail::new(bytes, located.message);
     let outside = Outside { located, router, family: P::FAMILY, len, pseudo_header, listed };
