@@ -1,4 +1,4 @@
-//! IPv6, unicast and another group: failover among ours, and with keepalived in both roles.
+//! IPv6, unicast, another group and AH: failover among ours, and with keepalived in both roles.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(10);
+/// Many daemons start beside each other, and each has its kernel program verified.
+const LIMIT: Duration = Duration::from_secs(25);
 
 /// What adverts travel by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ enum By {
     OtherGroup,
     Unicast,
     Unicast6,
+    /// To the group, behind an authentication header.
+    Sealed,
 }
 
 impl By {
@@ -23,19 +26,26 @@ impl By {
     fn addresses(self) -> &'static [&'static str] {
         match self {
             Self::Group6 | Self::Unicast6 => &["fe80::5e00:250/64", "2001:db8::250/64"],
-            Self::OtherGroup | Self::Unicast => &["192.0.2.250/24"],
+            Self::OtherGroup | Self::Unicast | Self::Sealed => &["192.0.2.250/24"],
         }
     }
 
     fn conf(self, kind: Kind, host: &str, priority: u8) -> String {
-        let instance = Instance::new(priority).every("0.2").holding(self.addresses());
-        let conf = Conf::new(3);
+        let (version, interval) = if self == Self::Sealed { (2, "1") } else { (3, "0.2") };
+        let instance = Instance::new(priority).every(interval).holding(self.addresses());
+        let conf = Conf::new(version);
         let host_of = |n: u8| match self {
             Self::Unicast6 => format!("2001:db8::{n}"),
-            Self::Group6 | Self::OtherGroup | Self::Unicast => format!("192.0.2.{n}"),
+            Self::Group6 | Self::OtherGroup | Self::Unicast | Self::Sealed => {
+                format!("192.0.2.{n}")
+            }
         };
         match self {
             Self::Group6 => conf.with(instance).text(),
+            Self::Sealed => {
+                let words = ["auth_type AH", "auth_pass lab12345"];
+                conf.with(instance.track("authentication", &words)).text()
+            }
             Self::OtherGroup => conf.global("vrrp_mcast_group4 239.192.0.18").with(instance).text(),
             Self::Unicast | Self::Unicast6 => {
                 let (own, other) = if host == "r1" { (11, 12) } else { (12, 11) };
@@ -77,7 +87,7 @@ fn take_turns(by: By, first: Kind, second: Kind) -> Result<()> {
     serves("r1", "r1 holds").with_context(|| r1.log_end())?;
     let mut r2 = start(second, "r2", 100)?;
     r2.wait_log("Entering BACKUP", LIMIT)?;
-    pause(1500);
+    pause(if by == By::Sealed { 5000 } else { 1500 });
     ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
     r1.stop()?;
     serves("r2", "r2 holds after r1 stopped").with_context(|| r2.log_end())?;
@@ -105,6 +115,7 @@ fn ours_with_ours() -> Result<()> {
         ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Xvrrp)),
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Xvrrp)),
+        ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Xvrrp)),
     ])
 }
 
@@ -115,6 +126,7 @@ fn ours_before_keepalived() -> Result<()> {
         ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
+        ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Keepalived)),
     ])
 }
 
@@ -125,5 +137,6 @@ fn keepalived_before_ours() -> Result<()> {
         ("another group", || take_turns(By::OtherGroup, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast", || take_turns(By::Unicast, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
+        ("AH", || take_turns(By::Sealed, Kind::Keepalived, Kind::Xvrrp)),
     ])
 }

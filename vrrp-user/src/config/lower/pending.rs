@@ -4,7 +4,7 @@
 //! one line here, which goes when it is done.
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{Auth, Instance, Span};
+use super::super::model::{Instance, Span};
 
 /// Something that is not done yet.
 pub(super) struct Pending {
@@ -34,16 +34,11 @@ impl Pending {
 }
 
 /// All of it. Whoever makes one work deletes its line.
-pub(super) const PENDING: &[Pending] = &[
-    Pending::refuse("without `interface`", &["unicast_src_ip", "mcast_src_ip"], |one| {
+pub(super) const PENDING: &[Pending] =
+    &[Pending::refuse("without `interface`", &["unicast_src_ip", "mcast_src_ip"], |one| {
         one.interface.is_empty()
     })
-    .hint("write `interface` and the link that has the address"),
-    Pending::refuse("IPsec's authentication header", &["auth_type AH"], |one| {
-        matches!(one.auth, Some(Auth::Ah(_)))
-    })
-    .hint("write `auth_type PASS` on all routers"),
-];
+    .hint("write `interface` and the link that has the address")];
 
 /// What an instance needs and is not done yet: errors, each of which costs the instance.
 ///
