@@ -79,6 +79,7 @@ fn virtual_mac_addresses() -> Result<()> {
         ("crash", what_a_crash_leaves),
         ("base", the_interface_below_goes_and_comes),
         ("elsewhere", addresses_elsewhere),
+        ("IPv6", over_ipv6),
     ])
 }
 
@@ -317,4 +318,51 @@ fn addresses_elsewhere() -> Result<()> {
     r1.stop()?;
     ensure!(!is_there(&lab, "r1", "vrrp.51") && !is_there(&lab, "r1", "vrrp1.51"), "one stays");
     Ok(())
+}
+
+/// Over IPv6 the interface is up while it has the addresses and never has one of its own.
+fn over_ipv6() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    const GLOBAL: &str = "2001:db8::250";
+    const MAC_OF_V6: [u8; 6] = [0, 0, 0x5e, 0, 2, 51];
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    for (host, last) in [("r1", 11), ("r2", 12), ("client", 100)] {
+        lab.ns(host).ip(&format!("addr add 2001:db8::{last}/64 dev eth0 nodad"))?;
+    }
+    let conf = |priority| {
+        let instance = Instance::new(priority).every("0.2");
+        instance.holding(&["fe80::5e00:250/64", "2001:db8::250/64"]).line("use_vmac").alone(3)
+    };
+    let shown = |host: &str| lab.ns(host).ip("addr show dev vrrp6.51").unwrap_or_default();
+    let holds = |host: &str| shown(host).contains(GLOBAL);
+    let answers = || -> Result<()> {
+        lab.ns("client").ip("neigh flush dev eth0")?;
+        let ask = || {
+            lab.ns("client").enter(|| {
+                std::net::UdpSocket::bind("[::]:0")?.send_to(b"x", (GLOBAL, 9))?;
+                Ok(())
+            })
+        };
+        wait_until("the client knows", LIMIT, || {
+            ask().is_ok() && neighbour(&lab, GLOBAL).is_ok_and(|at| at == text(MAC_OF_V6))
+        })
+        .map(drop)
+    };
+    let mut r1 = lab.run("r1", &conf(200))?;
+    wait_until("r1 has it", LIMIT, || holds("r1")).with_context(|| r1.log_end())?;
+    answers().with_context(|| r1.log_end())?;
+    let own = shown("r1");
+    ensure!(own.matches("fe80").count() == 1 && own.contains(",UP"), "{own}");
+    let r2 = lab.run("r2", &conf(100))?;
+    r2.wait_log("following MASTER", LIMIT)?;
+    ensure!(!shown("r2").contains(",UP"), "{}", shown("r2"));
+    r1.stop()?;
+    wait_until("r2 has it", LIMIT, || holds("r2")).with_context(|| r2.log_end())?;
+    answers().with_context(|| r2.log_end())?;
+    let _r1 = lab.run("r1", &conf(200))?;
+    wait_until("r1 has it back", LIMIT, || holds("r1") && !holds("r2"))?;
+    wait_until("r2's is down", LIMIT, || !shown("r2").contains(",UP"))?;
+    answers()
 }
