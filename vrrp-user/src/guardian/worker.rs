@@ -31,7 +31,7 @@ pub(super) struct Worker {
     pub(super) hung: bool,
     /// There was another one before it.
     pub(super) again: bool,
-    /// How it ended: the kernel says that once.
+    /// How it ended, once that is known.
     ended: Option<Ended>,
 }
 
@@ -115,7 +115,8 @@ impl Worker {
     }
 
     fn wait(&self) -> Option<Ended> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        // The kernel keeps what is left of it until it is dropped.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::PIDFd(self.pidfd()), flags) {
             Ok(WaitStatus::Exited(_, code)) => Some(Ended::Code(u8::try_from(code).unwrap_or(1))),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::Signal(signal)),
@@ -123,6 +124,18 @@ impl Worker {
             // Somebody has children taken away from us; what it ended with is not known.
             Err(_) => Some(Ended::Code(1)),
         }
+    }
+}
+
+impl Drop for Worker {
+    /// Lets the kernel clear away what is left of it. There it turns in circles until the last of the
+    /// worker's threads has let go of its entries under /proc. Those are real-time threads; with a
+    /// higher priority than theirs we would keep the CPU from them, and on a host with no other CPU to
+    /// spare for ever.
+    fn drop(&mut self) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        // One that has not ended, since we end before it, is the kernel's business.
+        let _ = child::like_everybody(|| waitid(Id::PIDFd(self.pidfd()), flags));
     }
 }
 

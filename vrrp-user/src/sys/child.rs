@@ -109,6 +109,24 @@ pub(crate) fn real_time(priority: i32) -> io::Result<()> {
     }
 }
 
+/// Does something with ordinary scheduling in the calling thread, which has its own back after that.
+pub(crate) fn like_everybody<T>(work: impl FnOnce() -> T) -> T {
+    let mut parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and the parameters live until the call returns.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    // SAFETY: as above.
+    let known = policy >= 0 && unsafe { libc::sched_getparam(0, &raw mut parameters) } == 0;
+    let ordinary = libc::sched_param { sched_priority: 0 };
+    // SAFETY: as above. Whoever is scheduled like everybody may always be so again.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const ordinary) };
+    let result = work();
+    if known {
+        // SAFETY: as above. What the thread had a moment ago it may have, unless a limit was set since.
+        unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    }
+    result
+}
+
 /// Sends a message with descriptors; never waits.
 ///
 /// # Errors
