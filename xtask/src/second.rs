@@ -26,8 +26,11 @@ const OWN: &str = "second_kernel";
 /// A test of it that needs the machine for itself.
 const ALONE: &str = "loss::";
 /// Test programs of which a part is run there too.
-const ALSO: [(&str, &str); 2] =
-    [("attach", "vlan_whose_tags_are_hidden"), ("xdp", "verdicts::handed_frames")];
+const ALSO: [(&str, &str); 3] = [
+    ("attach", "vlan_whose_tags_are_hidden"),
+    ("net", "own_links::"),
+    ("xdp", "verdicts::handed_frames"),
+];
 /// Programs that the laboratory calls, beside those of busybox.
 const TOOLS: [&str; 3] = ["ip", "tc", "ethtool"];
 
