@@ -1,7 +1,7 @@
 //! The worker dies, hangs, or all of it is killed: what clients and peers see of it.
 
 use std::net::Ipv4Addr;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use vrrp_tests::capture::Capture;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::{signal, xvrrp_binary};
+use vrrp_tests::process::Usage;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
 
@@ -93,6 +94,42 @@ fn unnoticed(interval: &str, how: Signal) -> Result<()> {
     let said = format!("(process {old}) was ended by {how}: a new one goes on for 1 instance");
     ensure!(r1.count_log(&said) == 1, "not said: {}", r1.log_end());
     ensure!(r1.status()?.instance("VI_1")?.state() == "MASTER", "not MASTER in its own words");
+    Ok(())
+}
+
+/// On one CPU, while somebody with no hurry looks at the worker under /proc: who clears the dead worker
+/// away waits for that one in the kernel, awake, and must not keep the CPU from it meanwhile.
+#[test]
+fn one_that_looks_at_a_dying_worker_holds_nobody_up() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let conf = Instance::new(255).alone(3);
+    let on_one = ["taskset", "--cpu-list", "0"];
+    let r1 = Daemon::start_through(&lab, Kind::under_test(), "r1", &conf, &on_one)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    let old = r1.worker()?;
+    let look = format!("while [ -d /proc/{old} ]; do ls -R /proc/{old}/task; done");
+    let mut lookers = Vec::new();
+    for _ in 0..3 {
+        let mut shell = Command::new("taskset");
+        shell
+            .args(["--cpu-list", "0", "nice", "-n", "19", "sh", "-c", &look])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        lookers.push(shell.spawn()?);
+    }
+    pause(50);
+    let before = Usage::of(&[r1.pid()]);
+    signal(old, Signal::SIGKILL);
+    next_worker(&r1, old)?;
+    for mut looker in lookers {
+        looker.wait()?;
+    }
+    // The kernel ends that itself after nearly a second, where real-time tasks may not have it all.
+    let used = Usage::of(&[r1.pid()]).since(before).cpu;
+    ensure!(used < Duration::from_millis(500), "the guardian was busy for {used:?}");
     Ok(())
 }
 
