@@ -13,7 +13,7 @@ use crate::time::Instant;
 pub struct Expiry {
     /// When the watched advert last came.
     pub last_seen: Instant,
-    /// The [`Runtime::watch`] whose advert stayed away.
+    /// The [`super::Runtime::watch`] whose advert stayed away.
     pub watch: u64,
 }
 

@@ -2,7 +2,7 @@
 //! RFC 9568 §7.3), or an ipvlan (`use_ipvlan`).
 //!
 //! An instance's addresses go on its own interface. That hears nothing while its router is not Active
-//! ([`Hearing`], on the effects thread), so that a Backup never answers for the virtual MAC address
+//! (`Hearing`, on the effects thread), so that a Backup never answers for the virtual MAC address
 //! (RFC 9568 §6.4.2). Adverts don't pass it: they are frames of our own and leave by the base, with the
 //! virtual MAC address in them; and they are heard there, before the kernel would hand them on.
 //!
