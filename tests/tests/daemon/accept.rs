@@ -30,6 +30,7 @@ fn no_accept_and_strict_mode() -> Result<()> {
     }
     together(&[
         ("C36", the_packaged_default_answers_nobody),
+        ("own", the_host_s_own_answers),
         ("reload", reloads_change_it),
         ("IPv6", over_ipv6_neighbours_find_it),
         ("crash", a_crash_changes_nothing_and_leaves_nothing),
@@ -120,5 +121,25 @@ fn a_crash_changes_nothing_and_leaves_nothing() -> Result<()> {
     lab.ns("r1").ip("addr add 192.0.2.250/24 dev eth0")?;
     ensure!(answers(&lab, VIP)?, "still dropped after the release");
     ensure!(lab.ns("r1").sh(&line)?.contains("nothing was left"));
+    Ok(())
+}
+
+/// Written without the prefix that it has on the host, and once more behind an interface of the router's:
+/// whoever can't reach the host can't put its file right.
+fn the_host_s_own_answers() -> Result<()> {
+    for more in ["", "use_vmac"] {
+        let lab = Lab::new(&["r1", "client"])?;
+        let conf = format!(
+            "vrrp_instance VI_1 {{\n interface eth0\n virtual_router_id 51\n priority 100\n \
+             no_accept\n {more}\n virtual_ipaddress {{\n 192.0.2.11\n 192.0.2.250\n }}\n}}\n"
+        );
+        let r1 = lab.run("r1", &conf)?;
+        r1.wait_log("192.0.2.11 answers in spite of no_accept", LIMIT)?;
+        r1.wait_log("Entering BACKUP", LIMIT)?;
+        ensure!(answers(&lab, "192.0.2.11")?, "{more}: the host does not answer: {}", r1.log_end());
+        wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+        ensure!(answers(&lab, "192.0.2.11")?, "{more}: as MASTER: {}", r1.log_end());
+        ensure!(!answers(&lab, VIP)?, "{more}: {VIP} answers");
+    }
     Ok(())
 }

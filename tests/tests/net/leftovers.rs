@@ -19,7 +19,7 @@ fn snapshot() -> Result<Snapshot> {
 /// What is found of 192.0.2.250/24, by nobody who is Active at once.
 fn found(cable: &Cable) -> Result<Found> {
     let address = vip(250);
-    let wanted = [Wanted { address: &address, at_once: false }];
+    let wanted = [Wanted { address: &address, base: None, at_once: false }];
     cable.here.enter(|| {
         let host = snapshot()?;
         let sources = || routes::sources(&host).unwrap_or_default();

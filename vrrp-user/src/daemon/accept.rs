@@ -10,7 +10,6 @@ use super::plan::Place;
 use super::service::Service;
 use crate::config::model::{Config, Instance};
 use crate::net::firewall::Refused;
-use crate::net::leftover::OwnAddress;
 
 /// Says whether traffic to an instance's addresses is refused (RFC 9568 §6.1: their owner takes it
 /// always).
@@ -42,8 +41,9 @@ impl Service {
         let mut all = BTreeSet::new();
         for instance in config.instances.iter().filter(|instance| refuses(instance)) {
             // Who can't reach the host's own address can't put it right any more.
-            let (own, others): (Vec<_>, Vec<_>) =
-                held(instance).partition(|address| self.own.contains(&OwnAddress::of(address)));
+            // However it is written: what is dropped is dropped by the address alone.
+            let own = |address: &&VirtualAddress| self.own.iter().any(|own| own.ip == address.ip);
+            let (own, others): (Vec<_>, Vec<_>) = held(instance).partition(own);
             all.extend(others.iter().flat_map(|address| refused(instance, address)));
             if self.is_news(instance) {
                 self.say_why(instance, &own, &others);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use vrrp_common::{Priority, abi};
 use vrrp_proto::{Effect, Health, Input, Settings, Slot, TrackerId, VirtualAddress};
 
@@ -68,7 +68,15 @@ impl Service {
 
     /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
     fn add(&mut self, instance: &Instance, hold: Duration) -> Vec<VirtualAddress> {
-        let slot = self.life.slot(instance).unwrap_or_else(|| self.free_slot());
+        let Some(slot) = self.life.slot(instance).or_else(|| self.free_slot()) else {
+            error!(
+                "({}) is not run: {} instances are the most, and those count that a reload has just \
+                 ended; reload once more when they have",
+                instance.name,
+                abi::MAX_SLOTS
+            );
+            return Vec::new();
+        };
         let resumes = self.life.begin(slot, instance);
         // What the maps have no room for is not counted there.
         if let Some(fast) = self.fast.as_mut().filter(|fast| slot.0 < fast.room())
@@ -146,18 +154,17 @@ impl Service {
         self.tell(Input::Remove { slot });
     }
 
-    fn free_slot(&mut self) -> Slot {
+    fn free_slot(&mut self) -> Option<Slot> {
         // Those first that the kernel's maps have room for.
         let room = self.fast.as_ref().map_or(abi::MAX_SLOTS, FastPath::room);
         let full = self.running.len() as u32 + self.life.reserved() >= room;
         let upto = if full { abi::MAX_SLOTS } else { room };
-        loop {
-            let slot = Slot(self.next_slot % upto);
-            self.next_slot += 1;
-            if !self.running.contains_key(&slot) && !self.life.is_reserved(slot) {
-                return slot;
-            }
-        }
+        let next = self.next_slot;
+        let mut slots = (0..upto).map(|n| Slot(next.wrapping_add(n) % upto));
+        let free = |slot: &Slot| !self.running.contains_key(slot) && !self.life.is_reserved(*slot);
+        let slot = slots.find(free)?;
+        self.next_slot = slot.0 + 1;
+        Some(slot)
     }
 
     /// Forgets what scripts said that nobody tracks any more: one that comes back has said nothing.

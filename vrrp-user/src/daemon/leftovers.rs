@@ -32,10 +32,11 @@ pub(super) fn find(
         .flat_map(|instance| {
             let at_once = instance.priority.is_owner() || goes_on(instance);
             let held = instance.addresses.iter().chain(&instance.excluded);
-            held.map(move |address| Wanted { address, at_once })
+            let base = instance.own_link.as_ref().map(|_| instance.interface.as_str());
+            held.map(move |address| Wanted { address, base, at_once })
         })
         .chain(config.refused.iter().flat_map(|refused| {
-            refused.addresses.iter().map(|address| Wanted { address, at_once: false })
+            refused.addresses.iter().map(|address| Wanted { address, base: None, at_once: false })
         }))
         .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
         .collect();

@@ -67,7 +67,9 @@ impl Service {
             self.running.values().flat_map(|running| wanted(&running.instance)).collect();
         let in_use = |one: &Wanted| {
             let link = self.host.by_name(&one.name);
-            link.is_some_and(|link| link.addresses.iter().any(|a| a.proto == PROTOCOL))
+            link.is_some_and(|link| {
+                link.addresses.iter().any(|a| a.proto == PROTOCOL && !one.has_from_start(a.ip))
+            })
         };
         self.own_links.keep_only(&all, in_use);
         self.tell_own_links();

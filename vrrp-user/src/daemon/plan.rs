@@ -177,6 +177,7 @@ pub(crate) fn listens_elsewhere(
 /// Whether two readings of an instance send and hear alike, as far as the engine's settings don't say.
 pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
     one.source == other.source
+        && one.track_source == other.track_source
         && one.auth == other.auth
         && one.destination == other.destination
         && one.own_link == other.own_link

@@ -89,7 +89,28 @@ impl Routers {
         }
     }
 
+    /// Has adverts for `key` judged by `router`. Where this fails the kernel program knows no such router any more, so that it passes its adverts
+    /// on and judges none by what was.
     pub(super) fn set(
+        &mut self,
+        key: RouterKey,
+        router: Router,
+        addresses: &[IpAddr],
+        peers: &[Peer],
+    ) -> Result<(), UpdateError> {
+        let slot = router.slot;
+        let result = self.try_set(key, router, addresses, peers);
+        if result.is_err() {
+            let other = self.slots.insert(order(key), slot).filter(|other| *other != slot);
+            self.remove(key, slot);
+            if let Some(other) = other {
+                self.forget_unused(other);
+            }
+        }
+        result
+    }
+
+    fn try_set(
         &mut self,
         key: RouterKey,
         router: Router,

@@ -37,6 +37,9 @@ impl OwnAddress {
 pub struct Wanted<'a> {
     /// The address.
     pub address: &'a VirtualAddress,
+    /// The interface below the one that its router makes for itself, where it does: there the host may
+    /// have the address as its own.
+    pub base: Option<&'a str>,
     /// Its router does not ask first: it is the owner, or goes on as the Active one it was.
     pub at_once: bool,
 }
@@ -138,7 +141,8 @@ pub fn judge(
     for interface in host.interfaces.values() {
         for address in &interface.addresses {
             let marked = address.proto == PROTOCOL;
-            let here = |w: &&Wanted<'_>| w.address.device == interface.name;
+            let on_it = |w: &&Wanted<'_>| w.address.device == interface.name;
+            let here = |w: &&Wanted<'_>| on_it(w) || w.base == Some(&interface.name);
             let matching: Vec<_> = wanted
                 .iter()
                 .filter(|w| w.address.ip == address.ip && (marked || here(w)))
@@ -154,8 +158,9 @@ pub fn judge(
                 Origin::Leftover
             };
             // Kept only as what it will be: on its interface and with its prefix.
-            let adopted =
-                matching.iter().any(|w| w.at_once && here(w) && w.address.prefix == address.prefix);
+            let as_it_is =
+                |w: &&Wanted<'_>| w.at_once && on_it(w) && w.address.prefix == address.prefix;
+            let adopted = matching.iter().any(as_it_is);
             found.push(Found {
                 device: interface.name.clone(),
                 address: address.clone(),
@@ -254,8 +259,10 @@ mod tests {
             .collect();
         let host = host(&[("eth0", &addresses)]);
         let (first, second) = (vip(VIP, 24, "eth0"), vip("192.0.2.251", 24, "eth0"));
-        let wanted =
-            [Wanted { address: &first, at_once }, Wanted { address: &second, at_once: false }];
+        let wanted = [
+            Wanted { address: &first, base: None, at_once },
+            Wanted { address: &second, base: None, at_once: false },
+        ];
         let sources = || sources.iter().map(|s| s.parse().unwrap()).collect();
         let found = judge(&host, &wanted, sources);
         let verdict = found.iter().find(|f| f.address.ip == first.ip).unwrap();
@@ -278,8 +285,10 @@ mod tests {
     ) {
         let host = host(&[("eth0", &[host_address(VIP, 24, proto, false)])]);
         let address = vip(VIP, 24, "eth0");
-        let wanted: Vec<_> =
-            at_once.iter().map(|at_once| Wanted { address: &address, at_once: *at_once }).collect();
+        let wanted: Vec<_> = at_once
+            .iter()
+            .map(|at_once| Wanted { address: &address, base: None, at_once: *at_once })
+            .collect();
         let found = judge(&host, &wanted, BTreeSet::new);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].is_alarming(), alarming);
@@ -299,7 +308,11 @@ mod tests {
         let addresses: Vec<_> = on_host.iter().map(address).collect();
         let host = host(&[("eth0", &addresses)]);
         let address = vip("fe80::250", 64, "eth0");
-        let found = judge(&host, &[Wanted { address: &address, at_once: false }], BTreeSet::new);
+        let found = judge(
+            &host,
+            &[Wanted { address: &address, base: None, at_once: false }],
+            BTreeSet::new,
+        );
         assert_eq!(found[0].origin, origin);
     }
 
@@ -307,7 +320,7 @@ mod tests {
     fn what_is_not_configured_is_not_touched() {
         let host = host(&[("eth0", &[host_address("192.0.2.99", 24, OURS, false)])]);
         let address = vip(VIP, 24, "eth0");
-        let wanted = [Wanted { address: &address, at_once: false }];
+        let wanted = [Wanted { address: &address, base: None, at_once: false }];
         assert_eq!(judge(&host, &wanted, BTreeSet::new), []);
     }
 
@@ -317,8 +330,18 @@ mod tests {
         let eth0 = [host_address("192.0.2.11", 24, 0, false)];
         let host = host(&[("lo", &lo), ("eth0", &eth0)]);
         let address = vip(VIP, 24, "eth0");
-        let wanted = [Wanted { address: &address, at_once: false }];
+        let wanted = [Wanted { address: &address, base: None, at_once: false }];
         assert_eq!(judge(&host, &wanted, BTreeSet::new), []);
+    }
+
+    #[test]
+    fn the_host_s_own_below_an_interface_of_the_router_s() {
+        let eth0 = [host_address(VIP, 24, 0, false)];
+        let host = host(&[("eth0", &eth0), ("vrrp.51", &[])]);
+        let address = vip(VIP, 32, "vrrp.51");
+        let wanted = [Wanted { address: &address, base: Some("eth0"), at_once: true }];
+        let found = judge(&host, &wanted, BTreeSet::new);
+        assert_eq!((found[0].origin, found[0].remove), (Origin::HostOwn, false));
     }
 
     #[test]
@@ -326,7 +349,7 @@ mod tests {
         let eth1 = [host_address("198.51.100.1", 24, 0, false), host_address(VIP, 24, OURS, false)];
         let host = host(&[("eth0", &[]), ("eth1", &eth1)]);
         let address = vip(VIP, 24, "eth0");
-        let wanted = [Wanted { address: &address, at_once: true }];
+        let wanted = [Wanted { address: &address, base: None, at_once: true }];
         let found = judge(&host, &wanted, BTreeSet::new);
         assert_eq!((found[0].device.as_str(), found[0].remove), ("eth1", true));
         let removal = found[0].to_virtual();
@@ -338,7 +361,7 @@ mod tests {
         let eth0 = [host_address("192.0.2.11", 24, 0, false), host_address(VIP, 24, OURS, true)];
         let host = host(&[("eth0", &eth0)]);
         let address = vip(VIP, 24, "eth0");
-        let wanted = [Wanted { address: &address, at_once: false }];
+        let wanted = [Wanted { address: &address, base: None, at_once: false }];
         let found = judge(&host, &wanted, || unreachable!("the mark decides"));
         assert_eq!(found.len(), 1);
     }

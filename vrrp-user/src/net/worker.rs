@@ -217,7 +217,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
             Effect::Redirect { slot, addresses, mac } => {
                 let now = Instant::now();
-                for address in addresses.iter().filter(|address| !is_own(&self.own, address)) {
+                // However long the prefix is written: nobody else has the host's own address.
+                let own = |ip| self.own.iter().any(|own| own.ip == ip);
+                for address in addresses.iter().filter(|address| !own(address.ip)) {
                     let mut address = address.clone();
                     if let Some((base, virtual_mac)) = self.hearing.of(&address.device) {
                         // With the virtual MAC address it stays where it was.
@@ -336,8 +338,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
         self.up.remove(&slot);
         let mut resolve = resolver(&self.interfaces);
-        let mut off = Vec::new();
+        let (mut off, mut on) = (Vec::new(), BTreeSet::new());
         for address in addresses {
+            on.extend(resolve(&address.device));
             self.announcer.withdraw(slot, address);
             self.refused.remove(&(slot, address.ip));
             let index = if slot == LEFTOVERS {
@@ -354,8 +357,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
         }
         take_off(&mut self.addresses, &off);
-        let left = off.iter().filter_map(|(_, index)| *index);
-        let requests = self.hearing.close(left, |index| self.claims.on(index));
+        // Also where none was ever put on: an interface hears from before its first address.
+        let requests = self.hearing.close(on, |index| self.claims.on(index));
         self.addresses.interfaces(requests);
     }
 

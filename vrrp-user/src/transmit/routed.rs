@@ -11,6 +11,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::PRIORITY_CONTROL;
 
+/// Room for what waits for neighbours: some three hundred that don't answer. It costs nothing before.
+const SEND_BUFFER: usize = 64 << 20;
+
 /// Sends whole IP packets to single hosts.
 ///
 /// By raw IP sockets and not by a packet socket: so the host's routes and firewall have their say. The
@@ -32,15 +35,18 @@ impl Routed {
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW` or by the host's firewall, `ENETUNREACH` where there is no route by
-    /// that interface, `EAGAIN` or `ENOBUFS` where a queue is full, `ENODEV` or `ENETDOWN` where the
+    /// that interface (IPv6; IPv4 then takes the host for a neighbour), `EAGAIN` or `ENOBUFS` where a queue is full, `ENODEV` or `ENETDOWN` where the
     /// interface is gone or down, `EINVAL` where it is no IP packet.
     pub fn send(&mut self, ifindex: u32, packet: &[u8]) -> io::Result<()> {
         match destination(packet).ok_or(io::ErrorKind::InvalidInput)? {
             IpAddr::V4(to) => {
                 let socket = open(&mut self.v4, Domain::IPV4)?;
+                let from = packet.get(12..16).and_then(|from| from.first_chunk()).copied();
+                let from: [u8; 4] = from.ok_or(io::ErrorKind::InvalidInput)?;
                 let info = libc::in_pktinfo {
                     ipi_ifindex: ifindex as libc::c_int,
-                    ipi_spec_dst: libc::in_addr { s_addr: 0 },
+                    // The host's rules choose the route by the source, too.
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from) },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
                 let [a, b, c, d] = to.octets();
@@ -83,6 +89,10 @@ fn open(slot: &mut Option<Socket>, domain: Domain) -> io::Result<&Socket> {
             // The protocol by which the header is the caller's, and nothing is received.
             let raw = Protocol::from(libc::IPPROTO_RAW);
             let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(raw))?;
+            // What waits for a neighbour that does not answer is counted here, up to as much as a socket
+            // has by default for each: it must not keep back what the others could have.
+            setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)
+                .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER))?;
             // As for what leaves by the packet socket.
             setsockopt(&socket, sockopt::Priority, &PRIORITY_CONTROL)?;
             Ok(slot.insert(socket))

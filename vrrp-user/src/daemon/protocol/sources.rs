@@ -23,7 +23,8 @@ pub(super) enum Heard {
     UpTo(Instant),
 }
 
-/// Notes how far a source was read that gave as many records as it was asked for.
+/// Notes how far a source was read that gave as many frames as it was asked for, and these records of
+/// them.
 pub(super) fn note_rest(upto: &mut Option<Instant>, taken: usize, records: &[abi::Event]) {
     if taken == BUDGET {
         // Without a record among those taken nothing is known: as if from the beginning of time.

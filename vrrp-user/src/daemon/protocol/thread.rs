@@ -173,8 +173,9 @@ impl Protocol {
         }
         for slow in self.slow.values_mut() {
             // An interface that went away fails here until the service thread takes it out.
+            let before = records.len();
             let taken = slow.source.drain(BUDGET, &mut self.table, |record| records.push(record));
-            note_rest(&mut upto, taken.unwrap_or(0), &records);
+            note_rest(&mut upto, taken.unwrap_or(0), &records[before..]);
         }
         // Two sources, one order: by arrival.
         records.sort_by_key(|record| record.at);

@@ -101,10 +101,16 @@ impl Firewall {
         }
         let noted = |error| FirewallError::Note { path: self.note.clone(), error };
         if addresses.is_empty() {
-            kernel::carry_out(rules::table(&state.name, &addresses))?;
+            match kernel::carry_out(rules::table(&state.name, &addresses)) {
+                // Then there is none.
+                Ok(()) | Err(FirewallError::Missing) => {}
+                Err(error) => return Err(error),
+            }
             std::fs::remove_file(&self.note).map_err(noted)?;
         } else {
             std::fs::write(&self.note, format!("{}\n", state.name)).map_err(noted)?;
+            // Unless it works, nobody knows what is there.
+            state.told = None;
             kernel::carry_out(rules::table(&state.name, &addresses))?;
         }
         state.told = Some(addresses);

@@ -47,8 +47,9 @@ const EQUAL: u32 = 0;
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
 const ICMPV6: u8 = 58;
-/// RFC 9568 §6.1: neighbour solicitations and advertisements must not be dropped.
-const NEIGHBOURS: [u8; 2] = [135, 136];
+/// RFC 9568 §6.1: neighbour solicitations and advertisements must not be dropped. Nor are reports of
+/// the groups that they come by: a switch that snoops would let none through.
+const NEIGHBOURS: [u8; 5] = [135, 136, 131, 132, 143];
 
 /// A family as nf_tables knows it.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@
 //! base is put back with the last interface on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -46,6 +47,13 @@ pub struct Wanted {
     pub base: String,
     /// What it is.
     pub shape: Shape,
+}
+
+impl Wanted {
+    /// Whether it has this address for itself, and no router puts it on.
+    pub(crate) fn has_from_start(&self, ip: IpAddr) -> bool {
+        matches!(self.shape, Shape::Ipvlan { source: Some((source, _)), .. } if source == ip)
+    }
 }
 
 /// A macvlan that is there, as the thread that moves addresses has to know it.
