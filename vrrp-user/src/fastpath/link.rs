@@ -94,11 +94,7 @@ pub(super) fn has_program(ifindex: u32) -> bool {
 }
 
 fn program_id(ifindex: u32) -> Option<u32> {
-    let mut request = LinkMessage::default();
-    request.header.index = ifindex;
-    let links = ask(request, 0).ok()?;
-    let attributes = links.into_iter().flat_map(|link| link.attributes);
-    attributes
+    attributes(ifindex)?
         .filter_map(
             |attribute| if let LinkAttribute::Xdp(xdp) = attribute { Some(xdp) } else { None },
         )
@@ -116,13 +112,17 @@ fn program_id(ifindex: u32) -> Option<u32> {
         })
 }
 
-/// What an interface is, where it is no plain one.
-fn kind(ifindex: u32) -> Option<InfoKind> {
+/// What the kernel tells of an interface.
+fn attributes(ifindex: u32) -> Option<impl Iterator<Item = LinkAttribute>> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;
     let links = ask(request, 0).ok()?;
-    let attributes = links.into_iter().flat_map(|link| link.attributes);
-    attributes
+    Some(links.into_iter().flat_map(|link| link.attributes))
+}
+
+/// What an interface is, where it is no plain one.
+fn kind(ifindex: u32) -> Option<InfoKind> {
+    attributes(ifindex)?
         .filter_map(
             |attribute| {
                 if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
