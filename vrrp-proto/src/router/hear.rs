@@ -58,7 +58,7 @@ impl Router {
         }
         if preempts {
             if self.settings.preempt_delay.is_zero() {
-                backup.outranked = Some(heard);
+                backup.outranks(heard);
                 return;
             }
             let until = *backup.preempt_at.get_or_insert_with(|| {
@@ -71,7 +71,7 @@ impl Router {
                 now + self.settings.preempt_delay
             });
             if now >= until {
-                backup.outranked = Some(heard);
+                backup.outranks(heard);
                 return;
             }
         } else {
@@ -188,10 +188,19 @@ impl Backup {
             })
     }
 
-    /// When the last advert came, from whomever.
+    /// Takes note of a router that is to be replaced. An advert that came no sooner than Master_Down_Timer
+    /// ran out says nothing new of one that is known.
+    fn outranks(&mut self, heard: Following) {
+        let known = self.outranked.is_some_and(|known| known.source == heard.source);
+        if !known || heard.heard < self.down_at {
+            self.outranked = Some(heard);
+        }
+    }
+
+    /// When the last advert came before Master_Down_Timer ran out, from whomever.
     pub(super) fn last_heard(&self) -> Option<Instant> {
         let all = [self.following, self.outranked];
-        all.into_iter().flatten().map(|router| router.heard).max()
+        all.into_iter().flatten().map(|router| router.heard).filter(|at| *at < self.down_at).max()
     }
 
     /// Why Master_Down_Timer ran out.

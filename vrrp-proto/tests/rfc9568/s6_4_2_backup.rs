@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rstest::rstest;
-use vrrp_common::Instant;
-use vrrp_proto::{Event, Input, StateName, Why};
+use vrrp_common::{Instant, Priority};
+use vrrp_proto::{Event, Input, StateName, Waited, Why};
 
-use crate::support::{Lan, SLOT, advert, at, every, ms, settings};
+use crate::support::{INTERVAL, Lan, SLOT, advert, at, every, ms, settings};
 
 const SKEW: Duration = Duration::from_nanos(609_375_000);
 const DOWN: Duration = Duration::from_nanos(3_609_375_000);
@@ -83,6 +83,36 @@ fn adverts_of_a_priority(#[case] theirs: u8, #[case] preempt: bool, #[case] foll
         assert_eq!(when, at(DOWN), "the timer ran on");
         assert!(matches!(why, Why::Preempting { .. }), "{why:?}");
     }
+}
+
+/// The silence that a takeover tells of ended before the timer did: an advert of that very instant, or
+/// one read late by a process that was held up, is no part of it.
+#[rstest]
+#[case::none_before(&[0], None)]
+#[case::one_before(&[-500, 0], Some(-500))]
+#[case::read_late(&[-500, 7], Some(-500))]
+fn an_advert_to_preempt_that_comes_with_the_timer(
+    #[case] heard: &[i64],
+    #[case] last: Option<i64>,
+) {
+    let of = |ms: i64| Instant::from_nanos((DOWN.as_nanos() as i64 + ms * 1_000_000) as u64);
+    let mut lan = Lan::of([settings(100)]);
+    for ms in heard {
+        let advert = advert(12, 99, INTERVAL);
+        lan.tell_at(0, of(*ms), Input::Advert { slot: SLOT, advert });
+    }
+    lan.run_until(of(10));
+    let events = lan.hosts[0].events.iter();
+    let told: Vec<_> = events
+        .filter_map(|(_, event)| match event {
+            Event::TookOver { waited, due, .. } => Some((*waited, *due)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(Waited::Silence { heard: last.map(of) }, at(DOWN))]);
+    let (from, theirs, ours) =
+        ("192.0.2.12".parse().unwrap(), Priority::new(99), Priority::new(100));
+    assert_eq!(lan.hosts[0].last().2, Why::Preempting { from, theirs, ours });
 }
 
 #[test]
