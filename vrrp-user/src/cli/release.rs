@@ -61,9 +61,12 @@ fn left(run_dir: &Path) -> Result<Left, RunDirError> {
     if let Some(table) = file.map(Table::attach).transpose().map_err(failed)?.flatten() {
         let entries: Vec<Entry> = table.entries().collect();
         let released = release(&table, &entries, table.alive(), now());
-        undo(&table).map_err(failed)?;
         left.failed = released.iter().any(|one| !one.failed.is_empty());
         left.lines = released.iter().map(ToString::to_string).collect();
+        if let Err(error) = undo(&table) {
+            left.failed = true;
+            left.lines.push(format!("interfaces of its own stay: {error}"));
+        }
         if !left.failed {
             // Where it stays, every router in it is marked.
             let _ = std::fs::remove_file(&path);
