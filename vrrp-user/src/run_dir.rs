@@ -13,6 +13,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 /// The run directory where none is named.
 pub const DEFAULT: &str = "/run/xvrrp";
+/// What a daemon with the default run directory calls what is its own on the host.
+pub(crate) const NAME: &str = "xvrrp";
 /// How long a lock is waited for: a killed process holds it for some 100 ms more, while the kernel
 /// takes it apart.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,6 +52,20 @@ pub struct RunDir {
 /// The control socket in a run directory.
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
+}
+
+/// What the daemon of a run directory calls what is its own on the host, so that two daemons keep theirs
+/// apart: [`NAME`], with eight digits of the directory's where it is another than the default.
+pub(crate) fn name(run_dir: &Path) -> String {
+    if run_dir == Path::new(DEFAULT) {
+        return NAME.to_owned();
+    }
+    // FNV-1a: the same in every life, which the library's own hash is not.
+    let path = run_dir.as_os_str().as_encoded_bytes();
+    let hash = path
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    format!("{NAME}-{hash:08x}")
 }
 
 impl RunDir {
@@ -174,6 +190,15 @@ fn is_there(file: &File, name: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_two_daemons_are_two() {
+        assert_eq!(name(Path::new(DEFAULT)), "xvrrp");
+        let other = name(Path::new("/run/other"));
+        assert_eq!(other, name(Path::new("/run/other")));
+        assert_ne!(other, name(Path::new("/run/another")));
+        assert!(other.starts_with("xvrrp-") && other.len() == 14, "{other}");
+    }
 
     #[test]
     fn one_process_each() {

@@ -167,6 +167,74 @@ fn a_table_that_somebody_removes_is_put_back() -> Result<()> {
     Ok(())
 }
 
+/// As `nft` does with what was saved some time ago, or with `flush table`.
+#[test]
+fn a_table_that_somebody_changes_is_put_back() -> Result<()> {
+    let cable = cable()?;
+    let (dir, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut firewall = Firewall::new(dir.path());
+    let moment = || tokio::time::sleep(Duration::from_millis(300));
+    let mut refuse = |what: &[Refused], change: &(dyn Fn() -> Result<()> + Sync)| {
+        let what = what.iter().cloned().collect();
+        cable.here.enter(|| {
+            runtime.block_on(async {
+                firewall.refuse(what)?;
+                moment().await;
+                change()?;
+                moment().await;
+                Ok(())
+            })
+        })
+    };
+    // A copy of the same name, with another address in it.
+    let name = Firewall::new(dir.path()).name();
+    let restore = || {
+        std::fs::write(theirs.path().join("nftables"), format!("{name}\n"))?;
+        let old = BTreeSet::from([everywhere("192.0.2.251")]);
+        Ok(Firewall::new(theirs.path()).refuse(old)?)
+    };
+    refuse(&[everywhere(V4)], &restore)?;
+    let there = answering(&cable.there)?;
+    ensure!(!there.contains(V4) && there.len() == 5, "restored: {there:?}");
+    refuse(&[everywhere(V4)], &|| flush(&name))?;
+    let there = answering(&cable.there)?;
+    ensure!(!there.contains(V4) && there.len() == 5, "flushed: {there:?}");
+    refuse(&[], &restore)?;
+    ensure!(answering(&cable.there)?.len() == 6, "made: {:?}", answering(&cable.there)?);
+    Ok(())
+}
+
+/// What `nft flush table ip NAME` sends: all rules of the table go, and it stays.
+fn flush(table: &str) -> Result<()> {
+    const DELETE_RULE: u16 = 10 << 8 | 8;
+    let message = |kind: u16, family: u8, subsystem: u16, attributes: &[u8]| {
+        let length = 20 + attributes.len() as u32;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(5_u16.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend([family, 0]);
+        bytes.extend(subsystem.to_be_bytes());
+        bytes.extend(attributes);
+        bytes
+    };
+    let mut name = (table.len() as u16 + 5).to_ne_bytes().to_vec();
+    name.extend(1_u16.to_ne_bytes());
+    name.extend(table.bytes().chain([0]));
+    name.resize(name.len().next_multiple_of(4), 0);
+    let rules = message(DELETE_RULE, 2, 0, &name);
+    let batch = [message(0x10, 0, 10, &[]), rules, message(0x11, 0, 10, &[])].concat();
+    let netlink = socket2::Domain::from(libc::AF_NETLINK);
+    let netfilter = Some(socket2::Protocol::from(libc::NETLINK_NETFILTER));
+    let socket = socket2::Socket::new(netlink, socket2::Type::DGRAM, netfilter)?;
+    ensure!(socket.send(&batch)? == batch.len());
+    let mut answer = [0; 64];
+    let length = std::io::Read::read(&mut &socket, &mut answer)?;
+    ensure!(length >= 20 && answer[16..20] == [0; 4], "refused: {:?}", &answer[..length]);
+    Ok(())
+}
+
 #[test]
 fn thousands_are_refused_at_once() -> Result<()> {
     let cable = cable()?;

@@ -4,7 +4,7 @@
 //! The numbers are of `linux/netfilter/nf_tables.h`; all in network order, but for the headers.
 
 /// `NFNL_SUBSYS_NFTABLES`.
-const SUBSYSTEM: u8 = 10;
+pub(super) const SUBSYSTEM: u8 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const FLAG_REQUEST: u16 = 1;

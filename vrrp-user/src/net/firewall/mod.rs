@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
+use crate::run_dir;
+
 mod kernel;
 mod message;
 mod rules;
 mod watch;
 
-/// The table's name, with the default run directory.
-const NAME: &str = "xvrrp";
 /// An address that answers nobody.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
@@ -56,8 +56,8 @@ pub enum FirewallError {
     },
 }
 
-/// The table of a daemon. In a tokio runtime it is put back where somebody else removes it, as a new
-/// ruleset for the whole host does.
+/// The table of a daemon. In a tokio runtime it is put back where somebody else removes or changes it, as
+/// a new ruleset for the whole host does, or a saved one with an old copy of it.
 #[derive(Debug)]
 pub struct Firewall {
     note: PathBuf,
@@ -70,19 +70,22 @@ struct State {
     name: String,
     /// What the kernel was told; `None`: not known, an earlier life may have left something.
     told: Option<BTreeSet<Refused>>,
+    requests: kernel::Requests,
 }
 
 impl Firewall {
     /// The table of the daemon with this run directory, as an earlier life may have left it.
     pub fn new(run_dir: &Path) -> Self {
         let note = note(run_dir);
+        let ours = || run_dir::name(run_dir);
         let (name, told) = match std::fs::read_to_string(&note) {
             // The directory may have been named otherwise then.
-            Ok(text) if text.starts_with(NAME) => (text.trim_end().to_owned(), None),
-            Ok(_) => (name(run_dir), None),
-            Err(_) => (name(run_dir), Some(BTreeSet::new())),
+            Ok(text) if text.starts_with(run_dir::NAME) => (text.trim_end().to_owned(), None),
+            Ok(_) => (ours(), None),
+            Err(_) => (ours(), Some(BTreeSet::new())),
         };
-        Self { note, state: Arc::new(Mutex::new(State { name, told })), watch: None }
+        let state = State { name, told, requests: kernel::Requests::default() };
+        Self { note, state: Arc::new(Mutex::new(state)), watch: None }
     }
 
     /// The table's name, in the families `ip` and `ip6`.
@@ -101,7 +104,8 @@ impl Firewall {
         }
         let noted = |error| FirewallError::Note { path: self.note.clone(), error };
         if addresses.is_empty() {
-            match kernel::carry_out(rules::table(&state.name, &addresses)) {
+            let table = rules::table(&state.name, &addresses);
+            match state.requests.carry_out(table) {
                 // Then there is none.
                 Ok(()) | Err(FirewallError::Missing) => {}
                 Err(error) => return Err(error),
@@ -111,7 +115,8 @@ impl Firewall {
             std::fs::write(&self.note, format!("{}\n", state.name)).map_err(noted)?;
             // Unless it works, nobody knows what is there.
             state.told = None;
-            kernel::carry_out(rules::table(&state.name, &addresses))?;
+            let table = rules::table(&state.name, &addresses);
+            state.requests.carry_out(table)?;
         }
         state.told = Some(addresses);
         drop(state);
@@ -156,31 +161,9 @@ fn note(run_dir: &Path) -> PathBuf {
     run_dir.join("nftables")
 }
 
-/// Daemons of other run directories have tables of their own.
-fn name(run_dir: &Path) -> String {
-    if run_dir == Path::new(crate::run_dir::DEFAULT) {
-        return NAME.to_owned();
-    }
-    // FNV-1a: the same in every life, which the library's own hash is not.
-    let path = run_dir.as_os_str().as_encoded_bytes();
-    let hash = path
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    format!("{NAME}-{hash:08x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_of_two_daemons_are_two() {
-        assert_eq!(name(Path::new(crate::run_dir::DEFAULT)), "xvrrp");
-        let other = name(Path::new("/run/other"));
-        assert_eq!(other, name(Path::new("/run/other")));
-        assert_ne!(other, name(Path::new("/run/another")));
-        assert!(other.starts_with("xvrrp-") && other.len() == 14, "{other}");
-    }
 
     #[test]
     fn nothing_is_left_without_a_note() {

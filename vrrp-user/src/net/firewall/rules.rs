@@ -66,6 +66,8 @@ struct Family {
 
 const IPV4: Family = Family { number: 2, addresses: [12, 16], length: 4, kind: 7 };
 const IPV6: Family = Family { number: 10, addresses: [8, 24], length: 16, kind: 8 };
+/// The families that it is in, by their numbers.
+pub(super) const FAMILIES: [u8; 2] = [IPV4.number, IPV6.number];
 /// What `nft` calls an interface's name, and how it writes a key of two parts.
 const KIND_NAME: u32 = 41;
 const KIND_BITS: u32 = 6;
