@@ -130,13 +130,18 @@ where
 /// The checks that need only the header: RFC 9568 §7.1, first list.
 #[inline(always)]
 fn preamble(header: &[u8; wire::HEADER], outside: &Outside<'_>) -> Result<(), Reject> {
-    let Outside { router, family, len, .. } = *outside;
+    let Outside { located, router, family, len, .. } = *outside;
     let version = match Version::new(header[0] >> 4) {
         Some(version) if version as u8 == router.version => version,
         _ => return Err(Reject::Version),
     };
     if header[0] & 0x0f != wire::TYPE_ADVERTISEMENT {
         return Err(Reject::Type);
+    }
+    // Behind the version: whoever speaks VRRPv3 has no authentication to set alike.
+    let sealed_as_ours = located.message - located.payload == wire::AH_HEADER;
+    if located.sealed != (router.auth_type == wire::AUTH_AH) || located.sealed && !sealed_as_ours {
+        return Err(Reject::AuthType);
     }
     if len != wire::message_len(version, family, usize::from(header[3])) {
         return Err(Reject::Length);

@@ -57,13 +57,7 @@ pub(super) trait Packet: Sized {
         if same::<Self>(&source, &router.source) {
             return Err(Reject::OwnSource);
         }
-        if located.sealed != (router.auth_type == wire::AUTH_AH) {
-            return Err(Reject::AuthType);
-        }
         let before = located.message - located.payload;
-        if located.sealed && before != wire::AH_HEADER {
-            return Err(Reject::Length);
-        }
         self.body(located).and_then(|body| body.checked_sub(before)).ok_or(Reject::Truncated)
     }
 }

@@ -77,8 +77,29 @@ fn a_seal_is_asked_for_last() {
     long.splice(IP + wire::IPV4_HEADER + 24..IP + wire::IPV4_HEADER + 24, [0; 4]);
     long[IP + 3] += 4;
     sum_header(&mut long);
-    assert_eq!(settings.verdict(&long), Err(Reject::Length));
+    assert_eq!(settings.verdict(&long), Err(Reject::AuthType));
     assert_eq!(settings.judge_fast(&long), None);
+}
+
+/// Whoever speaks VRRPv3 has no authentication: the version is what there is to set alike.
+#[test]
+fn another_version_is_told_before_another_authentication() {
+    let mut settings = Settings::new(Version::V2, &[VIP]);
+    settings.router.auth_type = wire::AUTH_AH;
+    let plain = Frame::new(Version::V3, &[VIP]).bytes();
+    let mut behind_a_header = sealed();
+    behind_a_header[IP + wire::IPV4_HEADER + wire::AH_HEADER] = 0x31;
+    let mut behind_a_long_one = behind_a_header.clone();
+    behind_a_long_one[IP + wire::IPV4_HEADER + 1] = 5;
+    behind_a_long_one.splice(IP + wire::IPV4_HEADER + 24..IP + wire::IPV4_HEADER + 24, [0; 4]);
+    behind_a_long_one[IP + 3] += 4;
+    sum_header(&mut behind_a_long_one);
+    for frame in [&plain, &behind_a_header, &behind_a_long_one] {
+        assert_eq!(settings.verdict(frame), Err(Reject::Version), "{frame:02x?}");
+    }
+    for frame in [&plain, &behind_a_header] {
+        assert_eq!(settings.judge_fast(frame), settings.judge(frame));
+    }
 }
 
 /// `skip_check_adv_addr`: only a sender that was not heard last has its addresses compared.

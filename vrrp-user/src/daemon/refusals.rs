@@ -102,6 +102,12 @@ fn auth_type(came: u8, instance: &Instance) -> String {
         Some(Auth::Pass(_)) => wire::AUTH_PASS,
         Some(Auth::Ah(_)) => wire::AUTH_AH,
     };
+    if came == expected {
+        return format!(
+            "authentication type {}, but not the authentication header of HMAC-MD5-96 that it needs",
+            auth(came)
+        );
+    }
     format!(
         "authentication type {}, expected {}: set `auth_type` alike on all routers",
         auth(came),
@@ -384,6 +390,31 @@ mod tests {
     )]
     fn a_short_frame_is_told_with_its_length(#[case] left: usize, #[case] right: &str) {
         assert_eq!(said_of(&instance(3, 2), |frame| frame.truncate(MESSAGE + left)), right);
+    }
+
+    /// What a router that speaks VRRPv3 has to be told is not its authentication.
+    #[test]
+    fn another_version_and_another_authentication() {
+        let mut ours = instance(2, 1);
+        ours.auth = Some(Auth::Ah(*b"lab12345"));
+        let bare = |first: u8, kind: u8| {
+            said_of(&ours, |frame| {
+                // Out of the authentication header.
+                frame.drain(MESSAGE..MESSAGE + wire::AH_HEADER);
+                frame[17] -= wire::AH_HEADER as u8;
+                frame[23] = wire::PROTOCOL;
+                frame[24..26].fill(0);
+                let sum = Sum::new().slice(&frame[14..MESSAGE]).checksum();
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                (frame[MESSAGE], frame[MESSAGE + 4]) = (first, kind);
+            })
+        };
+        let version = "version: VRRP version 3, this instance speaks version 2";
+        assert!(bare(0x31, 0).starts_with(version), "{}", bare(0x31, 0));
+        let none = "auth_type: authentication type 0 (none), expected 2 (AH)";
+        assert!(bare(0x21, 0).starts_with(none), "{}", bare(0x21, 0));
+        let header = "auth_type: authentication type 2 (AH), but not the authentication header";
+        assert!(bare(0x21, 2).starts_with(header), "{}", bare(0x21, 2));
     }
 
     #[test]
