@@ -7,12 +7,13 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use vrrp_common::abi::{Event, Meaning};
+use vrrp_common::abi::{Event, Meaning, Router};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Version};
+use vrrp_common::{Instant, Reject, Version};
 use vrrp_tests::cases;
 use xvrrp::fastpath::Watcher;
+use xvrrp::slowpath::Table;
 
 use crate::bench::{Bench, SLOT, XDP_DROP, settings};
 use crate::frames::{advert, sum_header, sum_message, vips};
@@ -90,6 +91,39 @@ fn it_is_so_without_timers_too() -> Result<()> {
     let bench = Bench::without_timers()?;
     ensure!(!bench.fast.has_timers() && bench.fast.no_timers().is_some());
     repeats_are_noted(bench)
+}
+
+/// `skip_check_adv_addr`: whose adverts the kernel program keeps to itself is who came last, too.
+#[test]
+fn a_watched_sender_came_last() -> Result<()> {
+    let foreign = cases::frame("P18-other-group-same-vrid", "theirs-higher-prio");
+    let own = advert(Version::V2, ChecksumForm::Message, &vips(2), &[]);
+    let mut theirs = own.clone();
+    theirs[26..30].copy_from_slice(&foreign[26..30]);
+    sum_header(&mut theirs);
+    for (watched, other, right) in
+        [(&theirs, &own, Ok(())), (&own, &theirs, Err(Reject::ForeignCluster))]
+    {
+        let mut bench = Bench::new()?;
+        let router = Router { flags: Router::SKIP_ADDRESSES, ..settings(Version::V2) };
+        bench.set(router, &vips(2))?;
+        let (mut watcher, _) = watching(&mut bench, watched)?;
+        bench.table = Table::beside(watcher.repeats());
+        bench.set(router, &vips(2))?;
+        let (meaning, at) = reported(&mut bench, other)?;
+        bench.table.heard(SLOT, at, meaning.source);
+        let wrong = if right.is_ok() { Err(Reject::ForeignCluster) } else { Ok(()) };
+        ensure!(bench.verdict(&foreign) == Some(wrong), "{:?}", bench.verdict(&foreign));
+        let seen = repeated(&mut bench, &watcher, watched)?;
+        ensure!(bench.verdict(&foreign) == Some(right), "{:?}", bench.verdict(&foreign));
+        // What is not watched any more was heard by whoever ended it.
+        watcher.stop(SLOT);
+        ensure!(bench.verdict(&foreign) == Some(wrong), "{:?}", bench.verdict(&foreign));
+        let (meaning, _) = reported(&mut bench, watched)?;
+        bench.table.heard(SLOT, seen, meaning.source);
+        ensure!(bench.verdict(&foreign) == Some(right), "{:?}", bench.verdict(&foreign));
+    }
+    Ok(())
 }
 
 #[test]

@@ -251,6 +251,11 @@ impl Meaning {
     pub fn words(&self) -> [u64; MEANING_WORDS] {
         bytemuck::cast(*self)
     }
+
+    /// The meaning that [`Meaning::words`] were made of.
+    pub fn from_words(words: [u64; MEANING_WORDS]) -> Self {
+        bytemuck::cast(words)
+    }
 }
 
 /// Value of the `RUNTIME` map: an advert that is only to be noted when it is repeated.

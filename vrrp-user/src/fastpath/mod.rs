@@ -34,7 +34,7 @@ pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
 pub(crate) use self::routers::{Positions, bounds, positions};
-pub use self::watch::{Seen, Watcher};
+pub use self::watch::{Repeats, Seen, Watcher};
 
 use self::routers::{Maps, Routers};
 use self::watch::Slots;

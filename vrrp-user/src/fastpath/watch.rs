@@ -67,6 +67,29 @@ pub struct Seen {
     pub armed: bool,
 }
 
+/// Says whose watched adverts the kernel program keeps to itself.
+#[derive(Clone)]
+pub struct Repeats(Slots);
+
+impl Repeats {
+    /// When the slot's watched advert last came, and from whom; nothing where nothing is watched.
+    pub fn last(&self, slot: u32) -> Option<(Instant, [u8; 16])> {
+        let words = self.0.slot(slot)?;
+        if words[WATCH].load(SeqCst) == 0 {
+            return None;
+        }
+        let meaning = std::array::from_fn(|at| words[MEANING + at].load(SeqCst));
+        let at = Instant::from_nanos(words[LAST_SEEN].load(SeqCst));
+        Some((at, Meaning::from_words(meaning).source))
+    }
+}
+
+impl fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repeats").finish_non_exhaustive()
+    }
+}
+
 /// Tells the kernel program which adverts are only to be noted when they are repeated.
 ///
 /// For slots that the maps don't have, nothing is watched and nothing was heard.
@@ -133,6 +156,11 @@ impl Watcher {
     pub fn watch(&self, slot: u32) -> Option<u64> {
         let watch = self.slots.slot(slot)?[WATCH].load(SeqCst);
         (watch != 0).then_some(watch)
+    }
+
+    /// Says the same of every slot to somebody else on the thread that starts and stops.
+    pub fn repeats(&self) -> Repeats {
+        Repeats(self.slots.clone())
     }
 
     /// Whether the kernel runs timers for watched adverts; without, [`Watcher::seen`] is all there is.

@@ -12,7 +12,7 @@ use vrrp_common::{Family, Instant, Reject};
 use super::strangers::Strangers;
 use crate::ah;
 use crate::config::model::Peer;
-use crate::fastpath::{Counters, Positions, bounds, positions};
+use crate::fastpath::{Counters, Positions, Repeats, bounds, positions};
 
 /// The routers whose adverts the slow path judges, with their counters.
 #[derive(Debug, Default)]
@@ -23,6 +23,7 @@ pub struct Table {
     tallies: BTreeMap<u32, Tally>,
     memories: HashMap<u32, Memory>,
     strangers: Strangers,
+    repeats: Option<Repeats>,
 }
 
 /// The counters of one slot, and when each reason was last reported.
@@ -35,8 +36,8 @@ struct Tally {
 /// What is remembered of a slot's accepted adverts.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Who sent the last.
-    last: Option<[u8; 16]>,
+    /// When the last of those came that the kernel program did not keep to itself, and from whom.
+    last: Option<(Instant, [u8; 16])>,
     /// Each sender's greatest sequence number in an authentication header.
     sequences: HashMap<[u8; 16], u32>,
 }
@@ -45,6 +46,11 @@ impl Table {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one beside a kernel program that keeps repeated adverts to itself.
+    pub fn beside(repeats: Repeats) -> Self {
+        Self { repeats: Some(repeats), ..Self::default() }
     }
 
     /// Judges adverts for `key` by `router`, `addresses` and, with [`Router::UNICAST`], `peers` from now
@@ -85,10 +91,10 @@ impl Table {
         self.strangers.all()
     }
 
-    /// Notes who sent an accepted advert: the kernel program's, which the table does not judge. For
-    /// [`Router::SKIP_ADDRESSES`].
-    pub fn heard(&mut self, advert: &Event) {
-        self.memories.entry(advert.slot).or_default().last = Some(advert.source);
+    /// Notes who sent an accepted advert that the table did not judge, and when it came: one that the
+    /// kernel program reported, or the last one of a watch that ends. For [`Router::SKIP_ADDRESSES`].
+    pub fn heard(&mut self, slot: u32, at: Instant, source: [u8; 16]) {
+        self.memories.entry(slot).or_default().note(at, source);
     }
 
     /// The rules for a frame that arrived on an interface, for [`check::judge`].
@@ -123,7 +129,7 @@ impl Table {
                     Ok(checked) => {
                         tally.counters.count(abi::COUNTER_ACCEPTED);
                         let memory = self.memories.entry(slot).or_default();
-                        memory.last = Some(envelope.source);
+                        memory.note(at, envelope.source);
                         if let Some(sequence) = sequence(frame, &located) {
                             memory.sequences.insert(envelope.source, sequence);
                         }
@@ -154,6 +160,14 @@ impl Table {
             self.addresses.remove(&slot);
             self.peers.remove(&slot);
             self.memories.remove(&slot);
+        }
+    }
+}
+
+impl Memory {
+    fn note(&mut self, at: Instant, source: [u8; 16]) {
+        if self.last.is_none_or(|(before, _)| before <= at) {
+            self.last = Some((at, source));
         }
     }
 }
@@ -225,7 +239,9 @@ impl Rules for Interface<'_> {
 
     fn came_last(&self, slot: u32, located: &Located) -> Option<bool> {
         let source = Envelope::read(self.frame, located).map(|envelope| envelope.source);
-        let memory = self.table.memories.get(&slot);
-        Some(source.is_some() && memory.is_some_and(|memory| memory.last == source))
+        let told = self.table.memories.get(&slot).and_then(|memory| memory.last);
+        let kept = self.table.repeats.as_ref().and_then(|repeats| repeats.last(slot));
+        let last = told.into_iter().chain(kept).max_by_key(|(at, _)| *at);
+        Some(source.is_some() && last.map(|(_, source)| source) == source)
     }
 }

@@ -55,14 +55,15 @@ pub(super) struct Protocol {
 
 impl Protocol {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let watching = Watching::new(parts.watcher);
         Ok(Self {
             engine: Engine::new(),
             orders: parts.orders,
             notices: parts.notices,
             ring: parts.ring.map(Readable::new).transpose()?,
-            watching: Watching::new(parts.watcher),
             slow: BTreeMap::new(),
-            table: Table::default(),
+            table: watching.table(),
+            watching,
             outbox: Outbox::new(parts.sender),
             executor: parts.executor,
             woke_executor: Instant::default(),
@@ -203,9 +204,9 @@ impl Protocol {
             self.tell(Notice::Record(*record));
             return;
         }
-        self.table.heard(record);
         let family = if record.family == Family::V6 as u8 { Family::V6 } else { Family::V4 };
         let now = Instant::from_nanos(record.at);
+        self.table.heard(slot.0, now, record.source);
         let agreement = Agreement::from_index(record.agreement);
         let differs = agreement == Agreement::Overlap && line.newly_differs(now, record);
         let unlisted = record.unlisted != 0 && line.newly_unlisted(now, record);
@@ -329,7 +330,7 @@ impl Protocol {
                 });
             }
             let Some(watch) = self.engine.poll_watch() else { break };
-            self.watching.obey(watch, &mut self.routes, &mut self.engine);
+            self.watching.obey(watch, &mut self.routes, &mut self.table, &mut self.engine);
         }
     }
 

@@ -9,6 +9,7 @@ use vrrp_proto::{Advert, Engine, Input, Slot, Watch};
 use super::line::Line;
 use super::thread::EARLY;
 use crate::fastpath::Watcher;
+use crate::slowpath::Table;
 
 /// The watched adverts.
 pub(super) struct Watching {
@@ -26,6 +27,11 @@ impl Watching {
     /// Nothing is watched without a watcher, and the engine hears every advert.
     pub(super) fn new(watcher: Option<Watcher>) -> Self {
         Self { watcher, watched: BTreeMap::new() }
+    }
+
+    /// A table for the slow path that knows who is watched.
+    pub(super) fn table(&self) -> Table {
+        self.watcher.as_ref().map_or_else(Table::new, |watcher| Table::beside(watcher.repeats()))
     }
 
     /// Tells the engine of a router's last watched advert; to be done before anything else is handed in
@@ -79,6 +85,7 @@ impl Watching {
         &mut self,
         watch: Watch,
         lines: &mut BTreeMap<Slot, Line>,
+        table: &mut Table,
         engine: &mut Engine,
     ) {
         let Some(watcher) = &mut self.watcher else { return };
@@ -86,6 +93,7 @@ impl Watching {
         watcher.stop(slot.0);
         if let Some(before) = self.watched.remove(&slot) {
             let at = watcher.seen(slot.0).at;
+            table.heard(slot.0, at, wire::octets(before.advert.source));
             if at > before.known {
                 // It came while the engine made up its mind, and the kernel kept it to itself.
                 engine.handle(at, Input::Advert { slot, advert: before.advert });
