@@ -1,6 +1,7 @@
 //! Interfaces that instances make for themselves, on a real host.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -9,6 +10,8 @@ use vrrp_tests::{Capture, wait_until};
 use xvrrp::net::Snapshot;
 use xvrrp::net::monitor::Monitor;
 use xvrrp::net::own_link::{OwnLinks, Shape, Wanted};
+use xvrrp::net::traces::Traces;
+use xvrrp::run_dir;
 
 use crate::announcements::{SECOND, add, announce, remove, spawn};
 use crate::{Cable, vip};
@@ -22,6 +25,15 @@ fn wanted() -> Wanted {
         base: "eth0".to_owned(),
         shape: Shape::Macvlan { mac: MAC, v6: false },
     }
+}
+
+/// Those of the daemon with the default run directory.
+fn after(earlier: Traces) -> OwnLinks {
+    OwnLinks::new(Path::new(run_dir::DEFAULT), earlier)
+}
+
+fn none() -> OwnLinks {
+    after(Traces::default())
 }
 
 fn snapshot() -> Result<Snapshot> {
@@ -65,7 +77,7 @@ fn setting(cable: &Cable, path: &str) -> Result<String> {
 fn one_is_made_and_leaves_nothing_behind() -> Result<()> {
     let cable = Cable::new()?;
     cable.here.sysctl("net.ipv4.conf.eth0.arp_announce", 1)?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &wanted())?;
     let made = link(&cable, "eth0v10").context("not there")?;
     assert_eq!((&made["address"], &made["link"]), (&MAC_TEXT.into(), &"eth0".into()));
@@ -100,7 +112,7 @@ fn one_is_made_and_leaves_nothing_behind() -> Result<()> {
 #[test]
 fn a_setting_of_somebody_else_stays() -> Result<()> {
     let cable = Cable::new()?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &wanted())?;
     cable.here.sysctl("net.ipv4.conf.eth0.arp_ignore", 2)?;
     keep_only(&cable, &mut links, &[])?;
@@ -114,7 +126,7 @@ fn a_setting_of_somebody_else_stays() -> Result<()> {
 fn a_strict_reverse_path_is_loosened_on_it_alone() -> Result<()> {
     let cable = Cable::new()?;
     cable.here.sysctl("net.ipv4.conf.all.rp_filter", 1)?;
-    make(&cable, &mut OwnLinks::default(), &wanted())?;
+    make(&cable, &mut none(), &wanted())?;
     assert_eq!(setting(&cable, "ipv4/conf/eth0v10/rp_filter")?, "2");
     assert_eq!(setting(&cable, "ipv4/conf/all/rp_filter")?, "1");
     Ok(())
@@ -123,13 +135,13 @@ fn a_strict_reverse_path_is_loosened_on_it_alone() -> Result<()> {
 #[test]
 fn a_later_life_takes_over_what_an_earlier_one_left() -> Result<()> {
     let cable = Cable::new()?;
-    let mut first = OwnLinks::default();
+    let mut first = none();
     make(&cable, &mut first, &wanted())?;
     let index = link(&cable, "eth0v10").context("not there")?["ifindex"].clone();
     let traces = first.traces(&[wanted()]);
     drop(first);
 
-    let mut second = OwnLinks::after(traces.clone());
+    let mut second = after(traces.clone());
     make(&cable, &mut second, &wanted())?;
     assert_eq!(link(&cable, "eth0v10").context("gone")?["ifindex"], index);
     keep_only(&cable, &mut second, &[])?;
@@ -137,8 +149,8 @@ fn a_later_life_takes_over_what_an_earlier_one_left() -> Result<()> {
     assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "0");
 
     // And what it does not want is removed as well.
-    make(&cable, &mut OwnLinks::default(), &wanted())?;
-    let mut third = OwnLinks::after(traces);
+    make(&cable, &mut none(), &wanted())?;
+    let mut third = after(traces);
     keep_only(&cable, &mut third, &[])?;
     assert_eq!(link(&cable, "eth0v10"), None);
     assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "0");
@@ -148,7 +160,7 @@ fn a_later_life_takes_over_what_an_earlier_one_left() -> Result<()> {
 #[test]
 fn one_of_ours_that_is_another_is_replaced() -> Result<()> {
     let cable = Cable::new()?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &wanted())?;
     let shape = Shape::Macvlan { mac: [2, 0, 0, 0, 0, 9], v6: true };
     let other = Wanted { shape, ..wanted() };
@@ -159,8 +171,42 @@ fn one_of_ours_that_is_another_is_replaced() -> Result<()> {
     assert!(!made["flags"].to_string().contains("\"UP\""), "{made}");
     assert_eq!(setting(&cable, "ipv6/conf/eth0v10/disable_ipv6")?, "0");
     // Of an earlier life.
-    make(&cable, &mut OwnLinks::default(), &wanted())?;
+    make(&cable, &mut none(), &wanted())?;
     assert_eq!(link(&cable, "eth0v10").context("not there")?["address"], MAC_TEXT);
+    Ok(())
+}
+
+/// Two daemons keep what they made apart, and the settings that both need stay with the first one's end.
+#[test]
+fn one_of_another_daemon_is_left_alone() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("link add eth1 type veth peer name other")?;
+    let mut first = none();
+    make(&cable, &mut first, &wanted())?;
+    let mut second = OwnLinks::new(Path::new("/run/other"), Traces::default());
+    let elsewhere = Wanted { base: "eth1".to_owned(), ..wanted() };
+    make(&cable, &mut second, &elsewhere)?;
+    let why = second.complaint("eth0v10").context("no word")?.to_owned();
+    assert!(why.contains("another interface"), "{why}");
+    let shape = Shape::Macvlan { mac: [0, 0, 0x5e, 0, 1, 11], v6: false };
+    let beside = Wanted { name: "eth0v11".to_owned(), shape, ..wanted() };
+    make(&cable, &mut second, &beside)?;
+    let alias = link(&cable, "eth0v11").context("not there")?["ifalias"].to_string();
+    assert!(alias.starts_with("\"xvrrp-") && alias.ends_with(" on eth0\""), "{alias}");
+
+    keep_only(&cable, &mut second, &[elsewhere])?;
+    assert!(link(&cable, "eth0v10").is_some() && link(&cable, "eth0v11").is_none());
+    let ignore = || setting(&cable, "ipv4/conf/eth0/arp_ignore");
+    assert_eq!(ignore()?, "1", "the first one needs it");
+    // As after a crash: the second one takes nothing of the first one's for its own.
+    make(&cable, &mut second, &beside)?;
+    let mut later = OwnLinks::new(Path::new("/run/other"), first.traces(&[wanted()]));
+    keep_only(&cable, &mut later, &[])?;
+    assert!(link(&cable, "eth0v10").is_some(), "taken for its own");
+    assert_eq!(ignore()?, "1", "the first one needs it");
+    keep_only(&cable, &mut first, &[])?;
+    assert!(link(&cable, "eth0v10").is_none() && link(&cable, "eth0v11").is_some());
+    assert_eq!(ignore()?, "1", "the second one needs it");
     Ok(())
 }
 
@@ -168,7 +214,7 @@ fn one_of_ours_that_is_another_is_replaced() -> Result<()> {
 fn one_of_somebody_else_is_left_alone() -> Result<()> {
     let cable = Cable::new()?;
     cable.here.ip("link add eth0v10 type veth peer name other")?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &wanted())?;
     assert!(links.complaint("eth0v10").context("no word")?.contains("another interface"));
     keep_only(&cable, &mut links, &[])?;
@@ -194,7 +240,7 @@ fn an_ipvlan_is_made_where_the_kernel_has_it() -> Result<()> {
     let cable = Cable::new()?;
     let source = Some(([192, 0, 2, 21].into(), 24));
     let shape = Shape::Ipvlan { mode: Default::default(), source };
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &Wanted { shape, ..wanted() })?;
     let Some(why) = links.complaint("eth0v10") else {
         let made = link(&cable, "eth0v10").context("not there")?;
@@ -233,7 +279,7 @@ fn it_hears_while_it_holds_an_address() -> Result<()> {
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
     let (executor, _outcomes) = spawn(&cable)?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     make(&cable, &mut links, &wanted())?;
     for macvlan in links.news().made {
         executor.made(macvlan);
@@ -269,7 +315,7 @@ fn with_ipv6_it_is_down_while_it_holds_nothing() -> Result<()> {
     cable.here.ip("addr add 2001:db8::11/64 dev eth0 nodad")?;
     cable.there.ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
     let (executor, _outcomes) = spawn(&cable)?;
-    let mut links = OwnLinks::default();
+    let mut links = none();
     let wanted = Wanted { shape: Shape::Macvlan { mac: MAC, v6: true }, ..wanted() };
     make(&cable, &mut links, &wanted)?;
     for macvlan in links.news().made {

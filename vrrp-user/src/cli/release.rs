@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::ledger::release::{release, undo};
 use crate::ledger::{self, Entry, Table};
 use crate::net::firewall;
-use crate::run_dir::{RunDir, RunDirError};
+use crate::run_dir::{self, RunDir, RunDirError};
 use crate::sys::clock::now;
 
 /// Nothing could be asked for, let alone done.
@@ -60,10 +60,11 @@ fn left(run_dir: &Path) -> Result<Left, RunDirError> {
     let _held = RunDir::take(run_dir)?;
     if let Some(table) = file.map(Table::attach).transpose().map_err(failed)?.flatten() {
         let entries: Vec<Entry> = table.entries().collect();
-        let released = release(&table, &entries, table.alive(), now());
+        let by = run_dir::name(run_dir);
+        let released = release(&by, &table, &entries, table.alive(), now());
         left.failed = released.iter().any(|one| !one.failed.is_empty());
         left.lines = released.iter().map(ToString::to_string).collect();
-        if let Err(error) = undo(&table) {
+        if let Err(error) = undo(&by, &table) {
             left.failed = true;
             left.lines.push(format!("interfaces of its own stay: {error}"));
         }

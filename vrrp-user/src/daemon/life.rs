@@ -22,8 +22,8 @@ use crate::ledger::release::{self, release};
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
 use crate::net::leftover::OwnAddress;
-use crate::net::own_link::Traces;
-use crate::run_dir::{RunDir, RunDirError};
+use crate::net::traces::Traces;
+use crate::run_dir::{self, RunDir, RunDirError};
 use crate::sys::clock;
 
 /// The name under which the run directory's lock is kept.
@@ -33,6 +33,8 @@ const LOCK: &str = "lock";
 #[derive(Debug, Default)]
 pub(super) struct Life {
     keeper: Option<Keeper>,
+    /// What the daemon of this run directory calls what is its own on the host.
+    by: String,
     ledger: Option<Ledger>,
     /// The slots that routers had in an earlier life, and that they keep.
     earlier: BTreeMap<Place, Slot>,
@@ -74,6 +76,7 @@ impl Life {
     pub(super) fn take_run_dir(&mut self, path: &Path) -> Result<RunDir, RunDirError> {
         let held = self.keeper.as_mut().and_then(|keeper| keeper.take(LOCK)).map(File::from);
         let run_dir = RunDir::take_for(path, self.main(), held)?;
+        self.by = run_dir::name(run_dir.path());
         if let Some(keeper) = &self.keeper {
             keeper.say(&format!("directory {}", run_dir.path().display()));
             keeper.keep(&[(LOCK, run_dir.lock())]);
@@ -124,7 +127,7 @@ impl Life {
             self.put_on.extend(ours.map(|held| (held.device, held.ip)));
             self.resumed.insert(slot);
         }
-        for released in release(ledger.table(), &found.ended, self.alive, now) {
+        for released in release(&self.by, ledger.table(), &found.ended, self.alive, now) {
             info!("From an earlier life: {released}");
         }
         self.traces = release::traces(ledger.table());
@@ -275,7 +278,7 @@ impl Life {
         let (on, over): (Vec<_>, Vec<_>) =
             entry.into_iter().partition(|entry| judge::goes_on(entry, now));
         let on = on.first().copied().zip(ledger.table().body(slot.0));
-        for released in release(ledger.table(), &over, self.alive, now) {
+        for released in release(&self.by, ledger.table(), &over, self.alive, now) {
             info!("Too late to go on: {released}");
         }
         ledger.begin(slot, on.is_some());

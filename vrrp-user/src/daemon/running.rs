@@ -9,7 +9,7 @@ use super::budget::Budget;
 use super::plan::Way;
 use crate::config::model::Instance;
 use crate::net::executor::Timing;
-use crate::net::own_link::Traces;
+use crate::net::traces::Traces;
 
 /// One instance at work.
 #[derive(Debug)]

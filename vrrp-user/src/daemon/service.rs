@@ -155,7 +155,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
-        own_links: OwnLinks::after(life.traces()),
+        own_links: OwnLinks::new(run_dir.path(), life.traces()),
         served: Served::over(life.take_served()),
         life,
         started: clock::now(),

@@ -22,6 +22,7 @@ use super::{LEDGER, say};
 use crate::ledger::release::{release, undo};
 use crate::ledger::{Entry, Phase, State, Table, judge};
 use crate::net::firewall;
+use crate::run_dir;
 use crate::sys::child::{keep_ends, raise_descriptors, real_time};
 use crate::sys::clock::now;
 use crate::sys::memory::forget_start;
@@ -309,7 +310,7 @@ impl Guardian {
         };
         table.set_silent(Duration::ZERO);
         let fates = crash::judge(table.entries(), now, self.start);
-        let released = release(table, &fates.released, now, now);
+        let released = release(&self.by(), table, &fates.released, now, now);
         self.waiting = fates.waiting;
         let mut done = format!("a new one goes on for {} instance(s)", self.waiting.len());
         for one in released {
@@ -323,17 +324,22 @@ impl Guardian {
         let Some(table) = &self.table else { return String::new() };
         let entries: Vec<Entry> = table.entries().collect();
         let now = now();
-        let released = release(table, &entries, now, now).into_iter();
+        let released = release(&self.by(), table, &entries, now, now).into_iter();
         released
             .filter(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty())
             .map(|one| format!("; {one}"))
             .collect()
     }
 
+    /// What the worker calls what is its own on the host.
+    fn by(&self) -> String {
+        self.run_dir.as_deref().map(run_dir::name).unwrap_or_default()
+    }
+
     /// Releases everything, and undoes what no worker comes back for.
     fn give_up(&mut self) -> String {
         let mut left = self.release_all();
-        if let Some(Err(error)) = self.table.as_ref().map(undo) {
+        if let Some(Err(error)) = self.table.as_ref().map(|table| undo(&self.by(), table)) {
             left.push_str(&format!("; interfaces of ours stay: {error}"));
         }
         match self.run_dir.as_deref().map(firewall::clear) {
@@ -389,7 +395,7 @@ impl Guardian {
             // It has spoken, or has been released by whoever came after.
             Some(_) | None => false,
         });
-        for one in release(table, &late, now, now) {
+        for one in release(&self.by(), table, &late, now, now) {
             say::warn(&format!("the new worker was not there in time: {one}"));
         }
         self.waiting.iter().map(judge::peers_wait).min()

@@ -9,8 +9,8 @@ use vrrp_proto::VirtualAddress;
 
 use super::judge;
 use super::table::TABLE_BYTES;
-use crate::net::own_link::{Before, Traces};
 use crate::net::sysctl::Key;
+use crate::net::traces::{Before, Traces};
 
 /// Room is given out in pieces of so many bytes.
 pub(super) const UNIT: usize = 64;

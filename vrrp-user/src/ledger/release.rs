@@ -16,7 +16,8 @@ use super::judge;
 use super::table::{Entry, State, Table};
 use super::{Body, Held};
 use crate::net::addr::{Addresses, Removed};
-use crate::net::own_link::{self, Traces};
+use crate::net::own_link;
+use crate::net::traces::Traces;
 use crate::transmit::farewell::Farewell;
 
 /// What was done for one router.
@@ -92,8 +93,9 @@ pub(crate) fn found<K: Ord>(
 /// Releases routers whose process is gone: first priority 0 for all that are missed, then the addresses
 /// off, but for those that a router holds which is not among them. Each is marked in the ledger.
 ///
-/// `alive`: when the process was last known to live.
+/// `by`: whose interfaces its own were; `alive`: when the process was last known to live.
 pub(crate) fn release(
+    by: &str,
     table: &Table,
     entries: &[Entry],
     alive: Instant,
@@ -111,7 +113,7 @@ pub(crate) fn release(
     let among: BTreeSet<u32> = done.iter().map(|(entry, _, _)| entry.slot).collect();
     let held = held_by_others(table, &among);
     take_off(&mut done, &held, alive);
-    deafen(&mut done);
+    deafen(by, &mut done);
     for (entry, _, _) in &done {
         table.set_released(entry);
     }
@@ -191,9 +193,9 @@ fn take_off(
 }
 
 /// Has the interfaces of these routers hear nothing any more: their virtual MAC address is another's.
-fn deafen(done: &mut [(Entry, Body, Released)]) {
+fn deafen(by: &str, done: &mut [(Entry, Body, Released)]) {
     let names = done.iter().flat_map(|(_, body, _)| body.traces.links.iter().cloned()).collect();
-    if let Err(error) = own_link::deafen(&names) {
+    if let Err(error) = own_link::deafen(by, &names) {
         for (_, _, released) in done.iter_mut().filter(|(_, b, _)| !b.traces.links.is_empty()) {
             released.failed.push(format!("its interface still hears: {error}"));
         }
@@ -210,12 +212,12 @@ pub(crate) fn traces(table: &Table) -> Traces {
     all
 }
 
-/// Undoes that, once the process is gone and no other comes.
+/// Undoes that, once the process of `by` is gone and no other comes.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn undo(table: &Table) -> io::Result<()> {
-    own_link::undo(&traces(table))
+pub(crate) fn undo(by: &str, table: &Table) -> io::Result<()> {
+    own_link::undo(by, &traces(table))
 }
 
 /// The addresses that may be on an interface, but for those that are kept.

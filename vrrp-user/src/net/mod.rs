@@ -23,6 +23,7 @@ pub mod own_link;
 pub mod routes;
 pub(crate) mod sysctl;
 mod table;
+pub mod traces;
 mod worker;
 
 pub use table::{HostAddress, Interface, Snapshot};

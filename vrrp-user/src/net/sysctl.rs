@@ -36,7 +36,23 @@ impl Key {
     }
 
     /// Those that are kept in the ledger, by their number there.
-    pub(crate) const KEPT: [Self; 2] = [Self::ArpIgnore, Self::ArpAnnounce];
+    pub(crate) const KEPT: [Self; 3] =
+        [Self::ArpIgnore, Self::ArpAnnounce, Self::PromoteSecondaries];
+
+    /// Those that are set at an interface below one of ours.
+    pub(crate) const AT_BASES: [Self; 2] = [Self::ArpIgnore, Self::ArpAnnounce];
+
+    /// What it is set to, where it is kept.
+    pub(crate) const fn ours(self) -> Option<u32> {
+        match self {
+            // Only for addresses of its own.
+            Self::ArpIgnore => Some(1),
+            // Only with addresses of its own.
+            Self::ArpAnnounce => Some(2),
+            Self::PromoteSecondaries => Some(1),
+            Self::ArpFilter | Self::RpFilter | Self::AcceptRa | Self::DisableIpv6 => None,
+        }
+    }
 
     /// Reads it; `device` may be `all`.
     ///

@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 
+use super::bases::{Others, put_back};
 use super::message::{self, Seen};
-use super::{Traces, put_back};
 use crate::net::netlink::{Netlink, Refusal};
+use crate::net::traces::Traces;
 
 /// Room for an answer.
 const RECEIVE_BUFFER: usize = 1 << 18;
@@ -17,31 +18,36 @@ const RECEIVE_BUFFER: usize = 1 << 18;
 /// nothing: interfaces of others are looked for in it first.
 const GROUP: u32 = 0x7672_7270;
 
-/// Has macvlans of a process that is gone hear nothing any more.
-pub(crate) fn deafen(names: &BTreeSet<String>) -> io::Result<()> {
+/// Has macvlans of `by`, whose process is gone, hear nothing any more.
+pub(crate) fn deafen(by: &str, names: &BTreeSet<String>) -> io::Result<()> {
     if names.is_empty() {
         return Ok(());
     }
     let mut netlink = Netlink::open(0, RECEIVE_BUFFER)?;
-    let ours = list(&mut netlink)?.into_iter().filter(|seen| is_one(seen, names));
+    let ours = |seen: &Seen| seen.is_of(by) && names.contains(&seen.name);
+    let ours = list(&mut netlink)?.into_iter().filter(ours);
     let requests = ours.map(|seen| message::set_hearing(seen.index, false)).collect();
     // An ipvlan refuses it, and needs it not: it has no MAC address of its own.
     netlink.execute(requests, 0).map(drop)
 }
 
-/// Undoes what a process that is gone has made and changed.
-pub(crate) fn undo(traces: &Traces) -> io::Result<()> {
-    traces.settings.iter().for_each(put_back);
-    if traces.links.is_empty() {
+/// Undoes what a process of `by` that is gone has made and changed, as far as that can be done.
+pub(crate) fn undo(by: &str, traces: &Traces) -> io::Result<()> {
+    if traces.is_empty() {
         return Ok(());
     }
-    let names = traces.links.iter().cloned().collect();
+    let names: BTreeSet<&String> = traces.links.iter().collect();
     let mut netlink = Netlink::open(0, RECEIVE_BUFFER)?;
-    remove(&mut netlink, |seen| is_one(seen, &names))
+    let removed = remove(&mut netlink, by, |seen| names.contains(&seen.name));
+    let others = used_by_any(&mut netlink).unwrap_or_default();
+    traces.settings.iter().for_each(|before| put_back(before, &others));
+    removed
 }
 
-fn is_one(seen: &Seen, names: &BTreeSet<String>) -> bool {
-    seen.is_ours() && names.contains(&seen.name)
+/// What any of us has interfaces on top of.
+pub(super) fn used_by_any(netlink: &mut Netlink) -> io::Result<Others> {
+    let all = list(netlink)?;
+    Ok(all.iter().filter_map(Seen::base_of_any).map(str::to_owned).collect())
 }
 
 pub(super) fn open(netlink: &mut Option<Netlink>) -> io::Result<&mut Netlink> {
@@ -78,11 +84,15 @@ fn list(netlink: &mut Netlink) -> io::Result<Vec<Seen>> {
     Ok(all)
 }
 
-/// Removes those of our interfaces that are meant, all at once.
-pub(super) fn remove(netlink: &mut Netlink, which: impl Fn(&Seen) -> bool) -> io::Result<()> {
+/// Removes those of `by`'s interfaces that are meant, all at once.
+pub(super) fn remove(
+    netlink: &mut Netlink,
+    by: &str,
+    which: impl Fn(&Seen) -> bool,
+) -> io::Result<()> {
     let all = list(netlink)?;
     let (meant, others): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|seen| seen.is_ours() && which(seen));
+        all.into_iter().partition(|seen| seen.is_of(by) && which(seen));
     let mut requests: Vec<_> = if others.iter().any(|other| other.group == GROUP) {
         meant.iter().map(|seen| message::remove(seen.index)).collect()
     } else {

@@ -9,6 +9,7 @@ use rtnetlink::packet_route::link::{
 };
 
 use crate::config::model::IpvlanMode;
+use crate::run_dir;
 use crate::transmit::Mac;
 
 /// What an interface of an instance's own is.
@@ -30,9 +31,12 @@ pub enum Shape {
     },
 }
 
-/// What is said about an interface in `ip link`, and by which a later life knows it for ours.
-pub(super) fn mark(base: &str) -> String {
-    format!("xvrrp on {base}")
+/// Between who made an interface and what it is on.
+const ON: &str = " on ";
+
+/// What is said about an interface in `ip link`, and by which a later life of `by` knows it for its own.
+pub(super) fn mark(by: &str, base: &str) -> String {
+    format!("{by}{ON}{base}")
 }
 
 /// Makes an interface on top of the one with the index `base`. It is down, and a macvlan is deaf.
@@ -52,8 +56,8 @@ pub(super) fn create(name: &str, base: u32, shape: &Shape) -> RouteNetlinkMessag
 }
 
 /// Sets the mark on the interface of that name.
-pub(super) fn set_mark(name: &str, base: &str) -> RouteNetlinkMessage {
-    named(name, LinkAttribute::IfAlias(mark(base)))
+pub(super) fn set_mark(name: &str, by: &str, base: &str) -> RouteNetlinkMessage {
+    named(name, LinkAttribute::IfAlias(mark(by, base)))
 }
 
 /// Keeps the kernel from giving the interface of that name a link-local address made of its MAC address:
@@ -206,18 +210,25 @@ impl Seen {
         }
     }
 
-    /// Whether an earlier life of ours made it.
-    pub(super) fn is_ours(&self) -> bool {
-        self.alias.starts_with(&mark(""))
+    /// Whether `by` made it, in whichever life.
+    pub(super) fn is_of(&self, by: &str) -> bool {
+        self.alias.starts_with(&mark(by, ""))
     }
 
-    /// Says what this is to somebody who wants such an interface on `base`.
+    /// What it is on, where any of us made it.
+    pub(super) fn base_of_any(&self) -> Option<&str> {
+        let (by, base) = self.alias.split_once(ON)?;
+        let more = by.strip_prefix(run_dir::NAME)?;
+        (more.is_empty() || more.starts_with('-')).then_some(base)
+    }
+
+    /// Says what this is to `by`, who wants such an interface on `base`.
     ///
     /// The index of the base is not asked for where the mark names it: on top of a macvlan the kernel
     /// uses what is below that.
-    pub(super) fn fits(&self, base: (&str, u32), shape: &Shape) -> Fit {
-        let ours = self.is_ours();
-        let on = if ours { self.alias == mark(base.0) } else { self.base == base.1 };
+    pub(super) fn fits(&self, by: &str, base: (&str, u32), shape: &Shape) -> Fit {
+        let ours = self.is_of(by);
+        let on = if ours { self.alias == mark(by, base.0) } else { self.base == base.1 };
         let is = match shape {
             Shape::Macvlan { mac, .. } => {
                 self.kind == Some(InfoKind::MacVlan)
@@ -242,6 +253,7 @@ mod tests {
     use rtnetlink::packet_route::link::LinkAttribute as Attribute;
 
     const MAC: Mac = [0, 0, 0x5e, 0, 1, 10];
+    const US: &str = "xvrrp";
 
     /// The bytes behind the interface header.
     fn attributes(message: &RouteNetlinkMessage) -> Vec<u8> {
@@ -307,18 +319,33 @@ mod tests {
         let eth0 = ("eth0", 2);
         for shape in [&macvlan, &ipvlan(IpvlanMode::Bridge), &ipvlan(IpvlanMode::Vepa)] {
             let ours = seen(shape, Some("xvrrp on eth0"), 2);
-            assert_eq!(ours.fits(eth0, shape), Fit::Same { ours: true });
+            assert_eq!(ours.fits(US, eth0, shape), Fit::Same { ours: true });
             // Above a macvlan the kernel names what is below that.
             let above = seen(shape, Some("xvrrp on eth0"), 9);
-            assert_eq!(above.fits(eth0, shape), Fit::Same { ours: true });
-            assert_eq!(ours.fits(("eth1", 3), shape), Fit::Stale);
+            assert_eq!(above.fits(US, eth0, shape), Fit::Same { ours: true });
+            assert_eq!(ours.fits(US, ("eth1", 3), shape), Fit::Stale);
             let theirs = seen(shape, None, 2);
-            assert_eq!(theirs.fits(eth0, shape), Fit::Same { ours: false });
-            assert_eq!(theirs.fits(("eth1", 3), shape), Fit::Foreign);
+            assert_eq!(theirs.fits(US, eth0, shape), Fit::Same { ours: false });
+            assert_eq!(theirs.fits(US, ("eth1", 3), shape), Fit::Foreign);
             for other in [&other_mac, &ipvlan(IpvlanMode::Private)] {
-                assert_eq!(ours.fits(eth0, other), Fit::Stale);
-                assert_eq!(theirs.fits(eth0, other), Fit::Foreign);
+                assert_eq!(ours.fits(US, eth0, other), Fit::Stale);
+                assert_eq!(theirs.fits(US, eth0, other), Fit::Foreign);
             }
+        }
+    }
+
+    #[test]
+    fn what_another_daemon_made_is_not_ours() {
+        let shape = Shape::Macvlan { mac: MAC, v6: false };
+        let other = seen(&shape, Some("xvrrp-0123abcd on eth0"), 2);
+        assert!(!other.is_of(US) && other.is_of("xvrrp-0123abcd"));
+        assert_eq!(other.base_of_any(), Some("eth0"));
+        assert_eq!(other.fits(US, ("eth1", 3), &shape), Fit::Foreign);
+        let ours = seen(&shape, Some("xvrrp on eth0"), 2);
+        assert!(ours.is_of(US) && !ours.is_of("xvrrp-0123abcd"));
+        assert_eq!(ours.base_of_any(), Some("eth0"));
+        for alias in ["xvrrps on eth0", "uplink on eth0", "xvrrp", ""] {
+            assert_eq!(seen(&shape, Some(alias), 2).base_of_any(), None, "{alias}");
         }
     }
 }

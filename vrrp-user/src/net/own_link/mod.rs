@@ -9,13 +9,13 @@
 //! So that an address is answered for with the virtual MAC address alone, and the host's own with the
 //! base's alone, each of the two answers for its own addresses only (`arp_ignore`), and the base never
 //! names an address of the other as the sender of its requests (`arp_announce`). What was changed at the
-//! base is put back with the last interface on it.
+//! base is put back with the last interface on it, also of another daemon: each marks its own as its.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::link::LinkMessage;
 use tracing::{error, info, warn};
@@ -26,14 +26,18 @@ use super::monitor::Change;
 use super::netlink::{Netlink, Refusal};
 use super::sysctl::Key;
 use super::table::{Snapshot, read_link};
+use super::traces::Traces;
+use crate::run_dir;
 use crate::transmit::Mac;
 
+mod bases;
 mod hearing;
 mod kernel;
 mod message;
 
+use bases::{Bases, set};
 pub(super) use hearing::Hearing;
-use kernel::{ask, open, remove};
+use kernel::{ask, open, remove, used_by_any};
 pub(crate) use kernel::{deafen, undo};
 pub use message::Shape;
 use message::{Fit, Seen};
@@ -71,41 +75,12 @@ pub struct Macvlan {
     pub v6: bool,
 }
 
-impl Traces {
-    /// Nothing is left to be undone.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.settings.is_empty()
-    }
-}
-
 impl Made {
     fn macvlan(&self) -> Option<Macvlan> {
         let Shape::Macvlan { mac, v6 } = self.wanted.shape else { return None };
         let Wanted { name, base, .. } = self.wanted.clone();
         Some(Macvlan { index: self.index, name, base, mac, v6 })
     }
-}
-
-/// What has to be undone when whoever did it is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
-    /// The names of interfaces that were made, or are about to be.
-    pub links: Vec<String>,
-    /// Settings of others that were changed, or are about to be.
-    pub settings: Vec<Before>,
-}
-
-/// A setting of an interface that was changed, as it was before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before {
-    /// The interface's name.
-    pub device: String,
-    /// Its index.
-    pub index: u32,
-    /// Which setting.
-    pub(crate) key: Key,
-    /// Its value before.
-    pub value: u32,
 }
 
 /// One that is there.
@@ -128,14 +103,16 @@ pub struct News {
 }
 
 /// The interfaces made so far, and what was changed for them. On the service thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OwnLinks {
+    /// Whose they are: what their mark begins with.
+    by: String,
     netlink: Option<Netlink>,
     made: BTreeMap<String, Made>,
     /// What an earlier life made.
     earlier: BTreeSet<String>,
-    /// Settings of bases as they were, by name, index and key.
-    before: BTreeMap<(String, u32, Key), u32>,
+    /// What was changed below them.
+    bases: Bases,
     /// What is wrong with each that can't be had: said once.
     complaints: BTreeMap<String, String>,
     news: News,
@@ -144,13 +121,17 @@ pub struct OwnLinks {
 }
 
 impl OwnLinks {
-    /// None yet, but for what an earlier life made and changed.
-    pub fn after(earlier: Traces) -> Self {
-        let before = earlier.settings.into_iter();
+    /// None yet, but for what an earlier life of the daemon with this run directory made and changed.
+    pub fn new(run_dir: &Path, earlier: Traces) -> Self {
         Self {
+            by: run_dir::name(run_dir),
+            netlink: None,
+            made: BTreeMap::new(),
             earlier: earlier.links.into_iter().collect(),
-            before: before.map(|b| ((b.device, b.index, b.key), b.value)).collect(),
-            ..Self::default()
+            bases: Bases::after(earlier.settings),
+            complaints: BTreeMap::new(),
+            news: News::default(),
+            waits: false,
         }
     }
 
@@ -174,14 +155,7 @@ impl OwnLinks {
         if matches!(wanted.shape, Shape::Ipvlan { .. }) {
             return;
         }
-        for key in Key::KEPT {
-            let place = (base.name.clone(), base.ifindex, key);
-            if !self.before.contains_key(&place)
-                && let Ok(value) = key.read(&base.name)
-            {
-                self.before.insert(place, value);
-            }
-        }
+        self.bases.look(&base.name, base.ifindex);
     }
 
     /// What [`OwnLinks::make`] does for these, as far as somebody has to undo it.
@@ -189,14 +163,7 @@ impl OwnLinks {
         let is_ours = |name: &String| self.made.get(name).is_none_or(|made| made.ours);
         let links = wanted.iter().map(|wanted| wanted.name.clone()).filter(is_ours).collect();
         let bases: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.base.as_str()).collect();
-        let before = self.before.iter().filter(|((device, ..), _)| bases.contains(device.as_str()));
-        let settings = before.map(|((device, index, key), value)| Before {
-            device: device.clone(),
-            index: *index,
-            key: *key,
-            value: *value,
-        });
-        Traces { links, settings: settings.collect() }
+        Traces { links, settings: self.bases.before(&bases).collect() }
     }
 
     /// Makes an interface, or takes over the one that is there. Where that can't be done, it says why,
@@ -261,7 +228,7 @@ impl OwnLinks {
         let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
         let found = ask(netlink, &wanted.name).map_err(|error| error.to_string())?;
         let found = found.map(|message| Seen::read(&message));
-        let fit = found.map(|seen| seen.fits((&wanted.base, base), &wanted.shape));
+        let fit = found.map(|seen| seen.fits(&self.by, (&wanted.base, base), &wanted.shape));
         let mut ours = true;
         match fit {
             Some(Fit::Same { ours: by_us }) => ours = by_us,
@@ -301,7 +268,7 @@ impl OwnLinks {
         info!("{} made on {}", wanted.name, wanted.base);
         // Where the host has no IPv6, the second is refused, and there is nothing to prevent.
         let more = vec![
-            message::set_mark(&wanted.name, &wanted.base),
+            message::set_mark(&wanted.name, &self.by, &wanted.base),
             message::no_addresses_of_its_own(&wanted.name),
         ];
         netlink.execute(more, 0).map(drop).map_err(|error| error.to_string())
@@ -322,14 +289,7 @@ impl OwnLinks {
         if ["all", name].iter().any(|device| Key::RpFilter.read(device).is_ok_and(|now| now == 1)) {
             set(Key::RpFilter, name, 2);
         }
-        let base = wanted.base.as_str();
-        for key in Key::KEPT {
-            if let Some(value) =
-                at_bases(key).filter(|value| key.read(base).is_ok_and(|now| now < *value))
-            {
-                set(key, base, value);
-            }
-        }
+        bases::set_up(&wanted.base);
         if ["all", name].iter().any(|device| Key::ArpFilter.read(device).is_ok_and(|on| on != 0)) {
             warn!("{name} will answer no ARP request while arp_filter is set for it or for all");
         }
@@ -389,19 +349,14 @@ impl OwnLinks {
             let done = open(&mut self.netlink).and_then(|netlink| {
                 // As it was found.
                 netlink.execute(others, 0)?;
-                remove(netlink, |seen| ours.contains(&seen.name))
+                remove(netlink, &self.by, |seen| ours.contains(&seen.name))
             });
             if let Err(error) = done {
                 warn!("Interfaces of ours can't be removed: {error}");
             }
         }
-        let unused = |(device, ..): &&(String, u32, Key)| !bases.contains(device.as_str());
-        for place in self.before.keys().filter(unused).cloned().collect::<Vec<_>>() {
-            if let Some(value) = self.before.remove(&place) {
-                let (device, index, key) = place;
-                put_back(&Before { device, index, key, value });
-            }
-        }
+        let netlink = &mut self.netlink;
+        self.bases.keep_only(&bases, || open(netlink).and_then(used_by_any).unwrap_or_default());
     }
 
     /// Says whether something is still in use that nobody wants.
@@ -417,46 +372,10 @@ impl OwnLinks {
     /// Removes one of ours at once, since another is to have its name.
     fn replace(&mut self, name: &str) {
         let removed = open(&mut self.netlink)
-            .and_then(|netlink| remove(netlink, |seen: &Seen| seen.name == name));
+            .and_then(|netlink| remove(netlink, &self.by, |seen: &Seen| seen.name == name));
         if let Err(error) = removed {
             warn!("{name} can't be removed: {error}");
         }
-    }
-}
-
-/// Puts a setting back, unless somebody else has set it meanwhile.
-fn put_back(before: &Before) {
-    let Before { device, index, key, value } = before;
-    let same = if_nametoindex(device.as_str()) == Ok(*index);
-    if !same || key.read(device).is_ok_and(|now| Some(now) != at_bases(*key)) {
-        return;
-    }
-    if let Err(error) = key.write(device, *value) {
-        warn!("{device}: {key} can't be put back to {value}: {error}");
-    }
-}
-
-/// What a setting of a base becomes, where it is less.
-fn at_bases(key: Key) -> Option<u32> {
-    match key {
-        // Only for addresses of its own.
-        Key::ArpIgnore => Some(1),
-        // Only with addresses of its own.
-        Key::ArpAnnounce => Some(2),
-        Key::ArpFilter
-        | Key::RpFilter
-        | Key::PromoteSecondaries
-        | Key::AcceptRa
-        | Key::DisableIpv6 => None,
-    }
-}
-
-/// Sets a setting that has another value; says where it can't.
-fn set(key: Key, device: &str, value: u32) {
-    if key.read(device).is_ok_and(|now| now != value)
-        && let Err(error) = key.write(device, value)
-    {
-        warn!("{device}: {key} can't be set to {value}: {error}");
     }
 }
 
