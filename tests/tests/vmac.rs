@@ -78,6 +78,7 @@ fn virtual_mac_addresses() -> Result<()> {
         ("reload", reload_gives_and_takes_it),
         ("crash", what_a_crash_leaves),
         ("base", the_interface_below_goes_and_comes),
+        ("changed", somebody_changes_it),
         ("elsewhere", addresses_elsewhere),
         ("IPv6", over_ipv6),
     ])
@@ -289,6 +290,41 @@ fn the_interface_below_goes_and_comes() -> Result<()> {
     ensure!(device(&lab, "r1").as_deref() == Some("vrrp.51"), "on {:?}", device(&lab, "r1"));
     let settings = (setting(&lab, "arp_ignore"), setting(&lab, "arp_announce"));
     ensure!(neighbour(&lab, VIP)? == text(MAC), "{} {settings:?}", neighbour(&lab, VIP)?);
+    Ok(())
+}
+
+/// What somebody does to it is undone, and clients are served on.
+fn somebody_changes_it() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let _echo = lab.echo("r1")?;
+    let client = lab.ask(ADDRESS, 100)?;
+    let v6 = "virtual_ipaddress_excluded {\n        2001:db8::250/64\n    }";
+    let r1 = lab.run("r1", &conf(100, &["use_vmac", v6]))?;
+    let serves = || wait_until("r1 answers", LIMIT, || client.served_by() == Some(11));
+    serves().with_context(|| r1.log_end())?;
+    for (change, undone) in [
+        ("down", "is down"),
+        ("address 02:00:00:00:00:99", "has another MAC address"),
+        ("type macvlan mode source", "is in another mode"),
+    ] {
+        lab.ns("r1").ip(&format!("link set vrrp.51 {change}"))?;
+        r1.wait_log(&format!("vrrp.51 {undone} by somebody else's doing"), LIMIT)?;
+        let is_well = || {
+            let shown = lab.ns("r1").ip("-d addr show dev vrrp.51").unwrap_or_default();
+            let parts = [",UP", "mode private", &text(MAC), VIP, "2001:db8::250"];
+            parts.iter().all(|part| shown.contains(part))
+        };
+        wait_until(&format!("{change} is undone"), LIMIT, is_well).with_context(|| r1.log_end())?;
+        lab.ns("client").ip("neigh flush dev eth0")?;
+        pause(100);
+        serves().with_context(|| r1.log_end())?;
+        ensure!(neighbour(&lab, VIP)? == text(MAC), "{change}: {}", neighbour(&lab, VIP)?);
+    }
+    ensure!(r1.count_log("somebody else's doing") == 3, "{}", r1.log_end());
+    ensure!(r1.count_log("Entering FAULT") == 0, "{}", r1.log_end());
     Ok(())
 }
 

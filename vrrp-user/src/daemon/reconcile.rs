@@ -157,6 +157,11 @@ impl Service {
                 self.executor.detected(detected);
             }
             self.host.follow(change);
+            if let Change::Link(interface) = change
+                && let Some(found) = self.own_links.saw(interface)
+            {
+                self.executor.found(found);
+            }
         }
         // One that is back by now was changed and not removed: a reload with another label, say.
         lost.retain(|(_, address)| !host::holds(&self.host, address));

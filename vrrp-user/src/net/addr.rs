@@ -10,10 +10,12 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
 use super::netlink::{Netlink, Refusal};
+use super::own_link;
 use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
@@ -203,6 +205,11 @@ impl Addresses {
             }
             Err(error) => tracing::warn!("Interfaces of ours stay as they are: {error}"),
         }
+    }
+
+    /// The interface of that name, as it is now.
+    pub(super) fn interface(&mut self, name: &str) -> io::Result<Option<LinkMessage>> {
+        own_link::ask(&mut self.netlink, name)
     }
 
     fn batch<'a>(

@@ -15,7 +15,7 @@ use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
 use super::leftover::OwnAddress;
-use super::own_link::Macvlan;
+use super::own_link::{Found, Macvlan};
 use super::worker::Worker;
 use crate::config::model::Scheduling;
 
@@ -87,6 +87,7 @@ pub(super) enum Message {
     Refresh(Slot, Arc<[VirtualAddress]>),
     Made(Macvlan),
     Unmade(u32),
+    Found(Found),
     Configure(Config),
     Flush(SyncSender<()>),
 }
@@ -164,6 +165,11 @@ impl Executor {
     /// Tells that the one of this index is gone.
     pub fn unmade(&self, index: u32) {
         self.post(Message::Unmade(index));
+    }
+
+    /// Tells how a macvlan of ours was found: where it still is not as it is to be, that is mended.
+    pub fn found(&self, found: Found) {
+        self.post(Message::Found(found));
     }
 
     /// Waits until all effects sent before are carried out; announcements that must still wait for

@@ -221,6 +221,8 @@ mod tests {
                     admin_up: true,
                     carrier: true,
                     mtu: 1500,
+                    vrf: None,
+                    mode: None,
                     addresses: addresses.to_vec(),
                 },
             );

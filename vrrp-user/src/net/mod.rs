@@ -2,7 +2,8 @@
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
-//! announcements by `announce`; `duplicates` puts on again what the kernel will not use. [`own_link`]
+//! announcements by `announce`; `duplicates` puts on again what the kernel will not use,
+//! `mending` undoes what somebody did to an interface of ours. [`own_link`]
 //! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
 //!
@@ -17,6 +18,7 @@ pub mod firewall;
 mod lease;
 pub mod leftover;
 mod link;
+mod mending;
 pub mod monitor;
 mod netlink;
 pub mod own_link;

@@ -146,6 +146,8 @@ mod tests {
                 admin_up: true,
                 carrier: true,
                 mtu: 1500,
+                vrf: None,
+                mode: None,
                 addresses: vec![
                     address("192.0.2.11", false),
                     address("198.51.100.5", false),

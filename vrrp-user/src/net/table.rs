@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    MacVlanMode,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::monitor::Change;
@@ -67,6 +70,10 @@ pub struct Interface {
     pub carrier: bool,
     /// The longest IP packet it takes, in bytes.
     pub mtu: u32,
+    /// The index of the VRF that it is in.
+    pub vrf: Option<u32>,
+    /// A macvlan's mode.
+    pub mode: Option<MacVlanMode>,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<HostAddress>,
 }
@@ -259,8 +266,11 @@ pub(super) fn read_link(message: &LinkMessage) -> Interface {
         // RUNNING alone would be true of a driver that never says anything about its carrier's loss.
         carrier: flags.contains(LinkFlags::LowerUp | LinkFlags::Running),
         mtu: 0,
+        vrf: None,
+        mode: None,
         addresses: Vec::new(),
     };
+    let (mut master, mut in_vrf) = (None, false);
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             interface.name.clone_from(name);
@@ -268,11 +278,25 @@ pub(super) fn read_link(message: &LinkMessage) -> Interface {
             interface.mac = mac.as_slice().try_into().ok();
         } else if let LinkAttribute::Mtu(mtu) = attribute {
             interface.mtu = *mtu;
+        } else if let LinkAttribute::Controller(index) = attribute {
+            master = Some(*index);
+        } else if let LinkAttribute::LinkInfo(info) = attribute {
+            in_vrf = info.contains(&LinkInfo::PortKind(InfoPortKind::Vrf));
+            interface.mode = info.iter().find_map(mode);
         }
     }
+    interface.vrf = master.filter(|_| in_vrf);
     // Loopback's is all zero.
     interface.mac = interface.mac.filter(|mac| *mac != [0; 6]);
     interface
+}
+
+fn mode(info: &LinkInfo) -> Option<MacVlanMode> {
+    let LinkInfo::Data(InfoData::MacVlan(data)) = info else { return None };
+    data.iter().find_map(|info| match info {
+        InfoMacVlan::Mode(mode) => Some(*mode),
+        _ => None,
+    })
 }
 
 /// The address a message is about; `None` where it names none.

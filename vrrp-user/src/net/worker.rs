@@ -47,7 +47,7 @@ pub(super) struct Worker<R, T> {
     /// Addresses that the kernel refused: not to be announced.
     refused: BTreeSet<(Slot, IpAddr)>,
     pub(super) own: BTreeSet<OwnAddress>,
-    hearing: Hearing,
+    pub(super) hearing: Hearing,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
     up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
@@ -130,6 +130,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 self.addresses.interfaces(self.hearing.add(macvlan, held));
             }
             Message::Unmade(index) => self.hearing.remove(index),
+            Message::Found(found) => self.mend(&found),
             Message::Configure(config) => self.configure(config),
             Message::Flush(done) => {
                 self.announce(usize::MAX);

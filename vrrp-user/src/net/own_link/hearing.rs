@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkMessage, MacVlanMode};
 
 use super::{Macvlan, message};
+use crate::net::Interface;
+use crate::net::table::read_link;
 use crate::transmit::Mac;
 
 /// On the thread that moves addresses: what it has to ask of the kernel beside that. Pure; an address
@@ -20,6 +23,28 @@ pub(in crate::net) struct Hearing {
 struct Link {
     is: Macvlan,
     hears: Option<bool>,
+}
+
+/// How one was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its index.
+    pub(super) index: u32,
+    pub(super) up: bool,
+    pub(super) mac: Option<Mac>,
+    pub(super) mode: Option<MacVlanMode>,
+}
+
+impl Found {
+    pub(super) const fn of(interface: &Interface) -> Self {
+        let Interface { ifindex, admin_up, mac, mode, .. } = interface;
+        Self { index: *ifindex, up: *admin_up, mac: *mac, mode: *mode }
+    }
+
+    /// As the kernel describes it.
+    pub(in crate::net) fn read(message: &LinkMessage) -> Self {
+        Self::of(&read_link(message))
+    }
 }
 
 /// What is to be asked of the kernel.
@@ -73,6 +98,36 @@ impl Hearing {
             self.resting.insert(index);
         }
         Some(message::set_hearing(index, false))
+    }
+
+    /// The name of one that is not as it is to be.
+    pub(in crate::net) fn doubts(&self, found: &Found) -> Option<&str> {
+        let differs = !self.mending(found).is_empty();
+        self.links.get(&found.index).map(|link| link.is.name.as_str()).filter(|_| differs)
+    }
+
+    /// What makes one as it is to be again, with what is wrong about it.
+    pub(in crate::net) fn mending(
+        &self,
+        found: &Found,
+    ) -> Vec<(&'static str, RouteNetlinkMessage)> {
+        let Found { index, up, mac, mode } = *found;
+        let Some(Link { is, hears: Some(hears) }) = self.links.get(&index) else {
+            return Vec::new();
+        };
+        let mut mending = Vec::new();
+        if mac != Some(is.mac) {
+            mending.push(("has another MAC address", message::set_mac(index, is.mac)));
+        }
+        if mode != Some(message::mode(*hears)) {
+            mending.push(("is in another mode", message::set_hearing(index, *hears)));
+        }
+        let is_to_be_up = *hears || !is.v6;
+        if up != is_to_be_up && !self.resting.contains(&index) {
+            let what = if up { "is up" } else { "is down" };
+            mending.push((what, message::set_up(index, is_to_be_up)));
+        }
+        mending
     }
 
     /// What can be done while nothing else is: it takes the kernel some 15 ms.
@@ -139,5 +194,45 @@ mod tests {
         assert_eq!(hearing.add(macvlan(8, false), true)[0], message::set_hearing(8, true));
         assert_eq!(hearing.of("vrrp.9"), None);
         assert_eq!(hearing.of("vrrp.8").map(|(base, _)| base), Some("eth0"));
+    }
+
+    #[test]
+    fn one_that_somebody_changes_is_mended() {
+        let mut hearing = Hearing::default();
+        hearing.add(macvlan(7, false), false);
+        let deaf = Found {
+            index: 7,
+            up: true,
+            mac: Some([0, 0, 0x5e, 0, 1, 10]),
+            mode: Some(MacVlanMode::Source),
+        };
+        assert_eq!(hearing.doubts(&deaf), None);
+        let down = Found { up: false, ..deaf };
+        assert_eq!(hearing.doubts(&down), Some("vrrp.7"));
+        assert_eq!(hearing.mending(&down), [("is down", message::set_up(7, true))]);
+        assert_eq!(hearing.doubts(&Found { index: 8, ..down }), None, "not ours");
+        hearing.open([7]);
+        let hears = Found { mode: Some(MacVlanMode::Private), ..deaf };
+        assert_eq!(hearing.doubts(&hears), None);
+        let mode = message::set_hearing(7, true);
+        assert_eq!(hearing.mending(&deaf), [("is in another mode", mode)]);
+        let mac = message::set_mac(7, [0, 0, 0x5e, 0, 1, 10]);
+        let other = Found { mac: Some([2, 0, 0, 0, 0, 9]), ..hears };
+        assert_eq!(hearing.mending(&other), [("has another MAC address", mac)]);
+    }
+
+    #[test]
+    fn one_with_ipv6_addresses_is_set_down_again() {
+        let mut hearing = Hearing::default();
+        hearing.add(macvlan(7, true), false);
+        let mac = Some([0, 0, 0x5e, 0, 1, 10]);
+        let up = Found { index: 7, up: true, mac, mode: Some(MacVlanMode::Source) };
+        assert_eq!(hearing.doubts(&up), None, "it will be set down");
+        hearing.idle();
+        assert_eq!(hearing.doubts(&Found { up: false, ..up }), None);
+        assert_eq!(hearing.mending(&up), [("is up", message::set_up(7, false))]);
+        hearing.open([7]);
+        let down = Found { up: false, mode: Some(MacVlanMode::Private), ..up };
+        assert_eq!(hearing.mending(&down), [("is down", message::set_up(7, true))]);
     }
 }

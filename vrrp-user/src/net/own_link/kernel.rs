@@ -58,7 +58,7 @@ pub(super) fn open(netlink: &mut Option<Netlink>) -> io::Result<&mut Netlink> {
 }
 
 /// The interface of that name; `None` where there is none.
-pub(super) fn ask(netlink: &mut Netlink, name: &str) -> io::Result<Option<LinkMessage>> {
+pub(in crate::net) fn ask(netlink: &mut Netlink, name: &str) -> io::Result<Option<LinkMessage>> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
     let mut found = None;

@@ -97,6 +97,20 @@ pub(super) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message)
 }
 
+/// Gives an interface its MAC address.
+pub(super) fn set_mac(index: u32, mac: Mac) -> RouteNetlinkMessage {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// Puts an interface into a VRF; 0: into none.
+pub(super) fn set_vrf(index: u32, vrf: u32) -> RouteNetlinkMessage {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Controller(vrf));
+    RouteNetlinkMessage::SetLink(message)
+}
+
 /// Has a macvlan hear what comes for its MAC address, or nothing at all.
 ///
 /// The mode `source` hears only whom it is told to, and that is nobody: what comes for the MAC address
@@ -120,9 +134,13 @@ fn named(name: &str, attribute: LinkAttribute) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message)
 }
 
+/// The mode of one that hears, or not.
+pub(super) const fn mode(hears: bool) -> MacVlanMode {
+    if hears { MacVlanMode::Private } else { MacVlanMode::Source }
+}
+
 fn macvlan(hears: bool) -> LinkAttribute {
-    let mode = if hears { MacVlanMode::Private } else { MacVlanMode::Source };
-    let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]);
+    let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode(hears))]);
     LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(data)])
 }
 

@@ -12,11 +12,13 @@
 //! base is put back with the last interface on it, also of another daemon: each marks its own as its.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::LinkMessage;
 use tracing::{error, info, warn};
 use vrrp_proto::VirtualAddress;
@@ -25,7 +27,7 @@ use super::addr::Addresses;
 use super::monitor::Change;
 use super::netlink::{Netlink, Refusal};
 use super::sysctl::Key;
-use super::table::{Snapshot, read_link};
+use super::table::{Interface, Snapshot, read_link};
 use super::traces::Traces;
 use crate::run_dir;
 use crate::transmit::Mac;
@@ -36,9 +38,11 @@ mod kernel;
 mod message;
 
 use bases::{Bases, set};
+pub use hearing::Found;
 pub(super) use hearing::Hearing;
-use kernel::{ask, open, remove, used_by_any};
+pub(super) use kernel::ask;
 pub(crate) use kernel::{deafen, undo};
+use kernel::{open, remove, used_by_any};
 pub use message::Shape;
 use message::{Fit, Seen};
 
@@ -89,6 +93,8 @@ struct Made {
     wanted: Wanted,
     index: u32,
     base: u32,
+    /// That its base is in.
+    vrf: Option<u32>,
     /// We made it, now or in an earlier life: it goes with us.
     ours: bool,
 }
@@ -137,10 +143,14 @@ impl OwnLinks {
 
     /// Says whether there is such an interface as is wanted.
     pub fn is_there(&self, wanted: &Wanted, host: &Snapshot) -> bool {
-        let base = host.by_name(&wanted.base).map(|base| base.ifindex);
-        let there = host.by_name(&wanted.name).map(|link| link.ifindex);
+        let (Some(base), Some(there)) = (host.by_name(&wanted.base), host.by_name(&wanted.name))
+        else {
+            return false;
+        };
         self.made.get(&wanted.name).is_some_and(|made| {
-            made.wanted == *wanted && Some(made.base) == base && Some(made.index) == there
+            made.wanted == *wanted
+                && (made.base, made.vrf) == (base.ifindex, base.vrf)
+                && made.index == there.ifindex
         })
     }
 
@@ -169,7 +179,10 @@ impl OwnLinks {
     /// Makes an interface, or takes over the one that is there. Where that can't be done, it says why,
     /// once. The host as it is known takes in what is new.
     pub fn make(&mut self, wanted: &Wanted, host: &mut Snapshot) {
-        let Some(base) = host.by_name(&wanted.base).map(|base| base.ifindex) else { return };
+        let Some((base, vrf)) = host.by_name(&wanted.base).map(|base| (base.ifindex, base.vrf))
+        else {
+            return;
+        };
         if self.is_there(wanted, host) {
             return;
         }
@@ -182,12 +195,12 @@ impl OwnLinks {
             }
         }
         self.make_room(wanted, base);
-        match self.try_make(wanted, base) {
+        match self.try_make(wanted, base, vrf) {
             Ok((index, ours, message)) => {
                 if self.complaints.remove(&wanted.name).is_some() {
                     info!("{}: it can be used now", wanted.name);
                 }
-                let made = Made { wanted: wanted.clone(), index, base, ours };
+                let made = Made { wanted: wanted.clone(), index, base, vrf, ours };
                 self.news.made.extend(made.macvlan());
                 let old = self.made.insert(wanted.name.clone(), made);
                 self.news.gone.extend(old.map(|old| old.index).filter(|old| *old != index));
@@ -224,7 +237,12 @@ impl OwnLinks {
     }
 
     /// Its index, whether it is ours, and the kernel's description of it.
-    fn try_make(&mut self, wanted: &Wanted, base: u32) -> Result<(u32, bool, LinkMessage), String> {
+    fn try_make(
+        &mut self,
+        wanted: &Wanted,
+        base: u32,
+        vrf: Option<u32>,
+    ) -> Result<(u32, bool, LinkMessage), String> {
         let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
         let found = ask(netlink, &wanted.name).map_err(|error| error.to_string())?;
         let found = found.map(|message| Seen::read(&message));
@@ -248,6 +266,10 @@ impl OwnLinks {
         let message = ask(netlink, &wanted.name).map_err(|error| error.to_string())?;
         let message = message.ok_or_else(|| "it is gone".to_owned())?;
         let index = message.header.index;
+        if ours && read_link(&message).vrf != vrf {
+            self.change(message::set_vrf(index, vrf.unwrap_or(0)))
+                .map_err(|error| format!("it can't be put into the VRF of its base: {error}"))?;
+        }
         self.finish(wanted, index)?;
         Ok((index, ours, message))
     }
@@ -302,12 +324,8 @@ impl OwnLinks {
         if matches!(wanted.shape, Shape::Macvlan { v6: true, .. }) {
             return Ok(());
         }
-        let netlink = open(&mut self.netlink).map_err(|error| error.to_string())?;
-        let answers = netlink.execute(vec![message::set_up(index, true)], 0);
-        let answers = answers.map_err(|error| error.to_string())?;
-        if let Some(Err(refusal)) = answers.into_iter().next() {
-            return Err(format!("it does not come up: {}", refusal.errno.desc()));
-        }
+        self.change(message::set_up(index, true))
+            .map_err(|error| format!("it does not come up: {error}"))?;
         let Shape::Ipvlan { source: Some((ip, prefix)), .. } = wanted.shape else { return Ok(()) };
         let address = VirtualAddress::new(ip, prefix, wanted.name.as_str());
         let mut host = Addresses::open().map_err(|error| error.to_string())?;
@@ -315,6 +333,31 @@ impl OwnLinks {
             Some(Err(error)) => Err(format!("{ip}/{prefix} can't be put on it: {error}")),
             Some(Ok(_)) | None => Ok(()),
         }
+    }
+
+    /// Changes one interface.
+    fn change(&mut self, request: RouteNetlinkMessage) -> io::Result<()> {
+        let answers = open(&mut self.netlink)?.execute(vec![request], 0)?;
+        match answers.into_iter().find_map(Result::err) {
+            None => Ok(()),
+            Some(Refusal { errno, .. }) => Err(errno.into()),
+        }
+    }
+
+    /// Takes in how an interface is by now, which somebody may have changed. A macvlan is as it is to be
+    /// while a router holds an address on it, and otherwise: whoever has it so has to look at this.
+    pub fn saw(&mut self, interface: &Interface) -> Option<Found> {
+        let made = self.made.get(&interface.name).filter(|made| made.index == interface.ifindex)?;
+        if let Shape::Macvlan { .. } = made.wanted.shape {
+            return Some(Found::of(interface));
+        }
+        if !interface.admin_up {
+            match self.change(message::set_up(interface.ifindex, true)) {
+                Ok(()) => warn!("{}: somebody set it down; put back", interface.name),
+                Err(error) => warn!("{}: somebody set it down: {error}", interface.name),
+            }
+        }
+        None
     }
 
     /// Removes what nobody wants any more, unless it is still `in_use`, and puts back what was changed

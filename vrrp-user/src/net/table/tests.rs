@@ -188,3 +188,21 @@ fn a_change_of_an_address_moves_it_nowhere() {
     let order: Vec<_> = table.interfaces[&2].addresses.iter().map(|a| a.ip).collect();
     assert_eq!(order, ["fe80::1", "fe80::2"].map(|ip| ip.parse::<IpAddr>().unwrap()));
 }
+
+#[test]
+fn the_vrf_and_the_mode_of_a_macvlan_are_read() {
+    let macvlan = |kind| {
+        let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Source)]);
+        let mut message = link(2, "vrrp.51", up());
+        message.attributes.push(LinkAttribute::Controller(9));
+        message
+            .attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Data(data), LinkInfo::PortKind(kind)]));
+        let read = read_link(&message);
+        (read.vrf, read.mode)
+    };
+    assert_eq!(macvlan(InfoPortKind::Vrf), (Some(9), Some(MacVlanMode::Source)));
+    assert_eq!(macvlan(InfoPortKind::Bridge).0, None, "another master");
+    let plain = read_link(&link(2, "eth0", up()));
+    assert_eq!((plain.vrf, plain.mode), (None, None));
+}
