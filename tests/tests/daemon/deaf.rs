@@ -104,3 +104,44 @@ fn limit(daemon: &Daemon, most: &str) -> Result<()> {
     let (pid, limit) = (daemon.worker()?.to_string(), format!("--nofile={most}:"));
     netns::run("prlimit", &["--pid", &pid, &limit]).map(drop)
 }
+
+/// What could not be had is tried again, whatever else happens meanwhile.
+#[test]
+fn what_could_not_be_had_is_tried_again() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[("group", a_group_is_joined_later), ("own interface", an_interface_is_made_later)])
+}
+
+fn a_group_is_joined_later() -> Result<()> {
+    const MEMBERSHIPS: &str = "net.ipv4.igmp_max_memberships";
+    let lab = Lab::new(&["r1"])?;
+    let ns = lab.ns("r1");
+    ns.sysctl(MEMBERSHIPS, 0)?;
+    let r1 = lab.run("r1", &brisk(100).alone(3))?;
+    r1.wait_log("eth0: can't join 224.0.0.18", LIMIT)?;
+    ns.sysctl(MEMBERSHIPS, 20)?;
+    r1.wait_log("eth0: joined 224.0.0.18", LIMIT)?;
+    let joined = ns.sh("cat /proc/net/igmp")?;
+    ensure!(joined.contains("120000E0"), "{joined}");
+    Ok(())
+}
+
+fn an_interface_is_made_later() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1"])?;
+    let ns = lab.ns("r1");
+    // A MAC address is on an interface once.
+    ns.ip("link add mv0 link eth0 address 00:00:5e:00:01:33 type macvlan mode private")?;
+    ns.ip("link set mv0 up")?;
+    let second = brisk(100).named("VI_2", 52).on("eth1").holding(&["198.18.0.250/24"]);
+    let r1 = lab.run("r1", &Conf::new(3).with(brisk(100).line("use_vmac")).with(second).text())?;
+    r1.wait_log("vrrp.51 on eth0 can't be used", LIMIT)?;
+    wait_until("the other one serves", LIMIT, || lab.holds("r1", SECOND))?;
+    // Something about the second that leaves the first alone.
+    ns.ip("link set eth1 mtu 1400")?;
+    pause(300);
+    ns.ip("link del mv0")?;
+    wait_until("it serves too", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, wait_until};
 
@@ -60,12 +61,30 @@ fn secondary_addresses_stay_there() -> Result<()> {
     ensure!(!lab.holds("r1", ELSEWHERE) && lab.holds("r1", "203.0.113.251"));
     ensure!(lab.ns("r1").sh(SETTING)?.trim() == "0", "it is not put back");
 
-    let r1 = master(&lab, &["promote_secondaries"], address)?;
+    let mut r1 = master(&lab, &["promote_secondaries"], address)?;
     let without = brisk(100).track("virtual_ipaddress_excluded", &[address]).alone(3);
     r1.reload(&without)?;
     wait_until("a reload puts it back", LIMIT, || {
         lab.ns("r1").sh(SETTING).is_ok_and(|value| value.trim() == "0")
     })?;
     ensure!(lab.holds("r1", ELSEWHERE) && r1.count_log("Entering MASTER") == 1);
+    r1.stop()?;
+    what_a_crash_leaves(&lab, address)
+}
+
+/// Killed as a whole: `release` puts it back, and so does a next start that does not want it.
+fn what_a_crash_leaves(lab: &Lab, address: &str) -> Result<()> {
+    let is = |value: &str| lab.ns("r1").sh(SETTING).is_ok_and(|now| now.trim() == value);
+    let mut r1 = master(lab, &["promote_secondaries"], address)?;
+    r1.kill()?;
+    ensure!(is("1"), "put back by a kill");
+    let mut release = lab.ns("r1").command(&xvrrp_binary().display().to_string());
+    let done = release.arg("release").arg("--run-dir").arg(r1.run_dir()).output()?;
+    ensure!(done.status.success() && is("0"), "release: {done:?}");
+    let mut r1 = master(lab, &["promote_secondaries"], address)?;
+    r1.kill()?;
+    ensure!(is("1"), "put back by a kill");
+    let r1 = master(lab, &[], address)?;
+    wait_until("the next start puts it back", LIMIT, || is("0")).with_context(|| r1.log_end())?;
     Ok(())
 }

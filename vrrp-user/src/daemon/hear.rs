@@ -123,6 +123,7 @@ impl Service {
     }
 
     fn ended(&mut self, slot: Slot) {
+        self.unmade.remove(&slot);
         if let Some(running) = self.running.remove(&slot) {
             self.index.remove(slot, &running);
             if let (Some(fast), Some(way)) = (&mut self.fast, &running.way) {

@@ -74,7 +74,7 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
     // Whoever holds the run directory is alive, and the addresses are its own.
     let Ok(held) = life.take_run_dir(&options.run_dir) else { return };
     life.open_ledger(&held, None);
-    if let Err(error) = own_link::undo(&run_dir::name(held.path()), &life.traces()) {
+    if let Err(error) = own_link::undo(&run_dir::name(held.path()), life.traces()) {
         warn!("Interfaces of an earlier life stay: {error}");
     }
     if let Err(error) = firewall::clear(held.path()) {

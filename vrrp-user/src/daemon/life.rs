@@ -234,8 +234,8 @@ impl Life {
     }
 
     /// What an earlier life made and changed, and has not undone.
-    pub(super) fn traces(&mut self) -> Traces {
-        std::mem::take(&mut self.traces)
+    pub(super) const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Nothing is left of that.

@@ -25,6 +25,7 @@ mod running;
 mod secondaries;
 mod served;
 mod service;
+mod stopping;
 mod trackers;
 mod words;
 

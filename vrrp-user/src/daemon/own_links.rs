@@ -1,11 +1,16 @@
 //! The interfaces that instances make for themselves.
 
+use std::collections::BTreeSet;
+
 use vrrp_proto::Slot;
 
+use super::running::Running;
+use super::secondaries::{self, Secondaries};
 use super::service::Service;
 use crate::config::model::{Instance, OwnLinkKind};
 use crate::net::addr::PROTOCOL;
-use crate::net::own_link::{Shape, Wanted};
+use crate::net::own_link::{OwnLinks, Shape, Wanted};
+use crate::net::traces::Traces;
 use crate::transmit::Mac;
 
 /// The interfaces that an instance makes for itself: its own, and those for addresses elsewhere.
@@ -32,6 +37,14 @@ pub(super) fn wanted(instance: &Instance) -> Vec<Wanted> {
     std::iter::once(own).chain(others).collect()
 }
 
+/// What is made and changed for an instance by now, or about to be.
+fn traces(running: &Running, own_links: &OwnLinks, secondaries: &Secondaries) -> Traces {
+    let mut traces = own_links.traces(&wanted(&running.instance));
+    let devices: BTreeSet<&str> = secondaries::devices(running, &running.settings).collect();
+    traces.settings.extend(secondaries.before(devices.into_iter()));
+    traces
+}
+
 impl Service {
     /// Makes what an instance wants and has not, where its own interface is there. Says whether it has
     /// all. `note`: first in the ledger.
@@ -50,7 +63,7 @@ impl Service {
         for one in &missing {
             self.own_links.look(one, &self.host);
         }
-        running.traces = self.own_links.traces(&wanted);
+        running.traces = traces(running, &self.own_links, &self.secondaries);
         if note {
             self.life.note(slot, running, &self.host, &self.own);
         }
@@ -59,6 +72,16 @@ impl Service {
         }
         self.tell_own_links();
         wanted.iter().all(|one| self.own_links.is_there(one, &self.host))
+    }
+
+    /// Notes in the ledger what is made and changed for an instance, where that is news.
+    pub(super) fn note_traces(&mut self, slot: Slot) {
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let now = traces(running, &self.own_links, &self.secondaries);
+        if running.traces != now {
+            running.traces = now;
+            self.life.note(slot, running, &self.host, &self.own);
+        }
     }
 
     /// Removes what no instance wants any more, once its addresses are off.
@@ -75,6 +98,10 @@ impl Service {
         self.tell_own_links();
         if !self.own_links.waits() {
             self.life.forget_earlier();
+            // What was put back is no longer to be: somebody else may set it.
+            for slot in self.running.keys().copied().collect::<Vec<_>>() {
+                self.note_traces(slot);
+            }
         }
     }
 

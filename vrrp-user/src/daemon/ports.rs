@@ -169,6 +169,12 @@ impl Ports {
         self.attached(name).is_some()
     }
 
+    /// Says whether a group or a protocol is still to be had: [`Ports::apply`] tries it again.
+    pub(crate) fn lacks_something(&self) -> bool {
+        let groups = self.open.values().flat_map(|port| port.groups.values());
+        groups.into_iter().any(Option::is_none) || self.present.values().any(Option::is_none)
+    }
+
     /// Gives an interface up that can't be listened to, until [`Ports::retry`].
     pub(crate) fn fail(
         &mut self,
@@ -300,6 +306,9 @@ impl Port {
                 && !failed
             {
                 warn!("{}: can't join {group}: {error}", self.name);
+            }
+            if joined.is_ok() && failed {
+                info!("{}: joined {group}", self.name);
             }
             self.groups.insert(*group, joined.ok());
         }

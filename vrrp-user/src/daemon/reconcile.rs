@@ -56,8 +56,10 @@ impl Service {
         self.ports.apply(&wanted, &self.host, &mut self.fast);
         self.life.keep(self.fast.as_ref(), &self.served);
         let there = |name: &&String| self.host.by_name(name).is_some();
-        self.deaf =
-            self.served.waits() || wanted.keys().filter(there).any(|name| !self.ports.hears(name));
+        let mut there = wanted.keys().filter(there);
+        self.deaf = self.served.waits()
+            || self.ports.lacks_something()
+            || there.any(|name| !self.ports.hears(name));
     }
 
     /// Has every other daemon know what is served here: what runs, and `more`.
@@ -98,8 +100,11 @@ impl Service {
         let way = interface.filter(|_| !taken).and_then(|interface| {
             plan::way(&running.instance, interface, &self.host, self.index.virtual_ones())
         });
-        // What could not be made is tried again.
-        self.deaf |= interface.is_some() && !complete;
+        if interface.is_some() && !complete {
+            self.unmade.insert(slot);
+        } else {
+            self.unmade.remove(&slot);
+        }
         let missing =
             !complete || running.settings.held().any(|a| self.host.by_name(&a.device).is_none());
         let link = match (interface, &way) {

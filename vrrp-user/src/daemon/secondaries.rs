@@ -3,60 +3,104 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::warn;
+use vrrp_proto::{Settings, Slot};
 
+use super::running::Running;
 use super::service::Service;
 use crate::net::sysctl::Key;
+use crate::net::traces::{Before, Traces};
 
 /// The interfaces where the setting was off before, by name and index.
 #[derive(Debug, Default)]
 pub(super) struct Secondaries(BTreeMap<String, u32>);
 
 impl Secondaries {
-    /// Sets it on these interfaces, where it is off, and puts it back on all others.
-    fn promote_on(&mut self, wanted: &BTreeMap<&str, u32>) {
+    /// As an earlier life has noted them.
+    pub(super) fn after(earlier: &Traces) -> Self {
+        let settings = earlier.settings.iter().filter(|b| b.key == Key::PromoteSecondaries);
+        Self(settings.map(|before| (before.device.clone(), before.index)).collect())
+    }
+
+    /// How the setting was on these interfaces, where it is changed.
+    pub(super) fn before<'a>(
+        &'a self,
+        devices: impl Iterator<Item = &'a str> + 'a,
+    ) -> impl Iterator<Item = Before> + 'a {
+        devices.filter_map(|device| Some(before(device, *self.0.get(device)?)))
+    }
+
+    /// Notes on which of these it is off, and gives those.
+    fn look<'a>(&mut self, wanted: &BTreeMap<&'a str, u32>) -> BTreeSet<&'a str> {
+        let mut new = BTreeSet::new();
+        for (device, index) in wanted {
+            let off = || Key::PromoteSecondaries.read(device).is_ok_and(|now| now == 0);
+            if self.0.get(*device) != Some(index) && off() {
+                self.0.insert((*device).to_owned(), *index);
+                new.insert(*device);
+            }
+        }
+        new
+    }
+
+    /// Puts it back on all but these.
+    fn keep_only(&mut self, wanted: &BTreeMap<&str, u32>) {
         self.0.retain(|device, index| {
             let stays = wanted.get(device.as_str()) == Some(index);
-            // Somebody else may have set it since.
-            if !stays && Key::PromoteSecondaries.read(device).is_ok_and(|now| now != 0) {
-                set(device, 0);
+            if !stays {
+                before(device, *index).put_back();
             }
             stays
         });
-        for (device, index) in wanted {
-            let off = || Key::PromoteSecondaries.read(device).is_ok_and(|now| now == 0);
-            if !self.0.contains_key(*device) && off() && set(device, 1) {
-                self.0.insert((*device).to_owned(), *index);
-            }
+    }
+
+    /// Sets it on an interface.
+    fn set(&mut self, device: &str) {
+        if let Err(error) = Key::PromoteSecondaries.write(device, 1) {
+            warn!("{device}: promote_secondaries can't be set to 1: {error}");
+            self.0.remove(device);
         }
     }
 }
 
-fn set(device: &str, value: u32) -> bool {
-    Key::PromoteSecondaries
-        .write(device, value)
-        .inspect_err(|error| {
-            warn!("{device}: promote_secondaries can't be set to {value}: {error}");
-        })
-        .is_ok()
+fn before(device: &str, index: u32) -> Before {
+    Before { device: device.to_owned(), index, key: Key::PromoteSecondaries, value: 0 }
+}
+
+/// The interfaces where an instance wants it.
+pub(super) fn devices<'a>(
+    running: &Running,
+    settings: &'a Settings,
+) -> impl Iterator<Item = &'a str> {
+    let wants = running.instance.promote_secondaries && !running.ending;
+    let held = settings.held().filter(move |address| wants && address.ip.is_ipv4());
+    held.map(|address| address.device.as_str())
 }
 
 impl Service {
     /// Has secondary addresses stay on the interfaces where instances want that.
     pub(super) fn promote_secondaries(&mut self) {
-        let wanting =
-            self.running.values().filter(|one| one.instance.promote_secondaries && !one.ending);
-        let devices: BTreeSet<&str> = wanting
-            .flat_map(|running| running.settings.held())
-            .filter(|address| address.ip.is_ipv4())
-            .map(|address| address.device.as_str())
-            .collect();
-        let there = |device| self.host.by_name(device).map(|link| (device, link.ifindex));
-        let wanted = devices.into_iter().filter_map(there).collect();
-        self.secondaries.promote_on(&wanted);
+        let wanting = self.running.values();
+        let wanted = wanting.flat_map(|one| devices(one, &one.settings)).collect::<BTreeSet<_>>();
+        let wanted: BTreeSet<String> = wanted.into_iter().map(str::to_owned).collect();
+        let there = |device: &'_ String| self.host.by_name(device).map(|link| link.ifindex);
+        let wanted: BTreeMap<&str, u32> =
+            wanted.iter().filter_map(|device| Some((device.as_str(), there(device)?))).collect();
+        self.secondaries.keep_only(&wanted);
+        let new = self.secondaries.look(&wanted);
+        if new.is_empty() {
+            return;
+        }
+        // In the ledger before it is done.
+        for slot in self.running.keys().copied().collect::<Vec<Slot>>() {
+            self.note_traces(slot);
+        }
+        for device in new {
+            self.secondaries.set(device);
+        }
     }
 
     /// Puts the setting back everywhere.
     pub(super) fn end_secondaries(&mut self) {
-        self.secondaries.promote_on(&BTreeMap::new());
+        self.secondaries.keep_only(&BTreeMap::new());
     }
 }

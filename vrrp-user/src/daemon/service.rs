@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vrrp_common::{Instant, Reject};
-use vrrp_proto::{Health, Input, Slot, StateName, TrackerId};
+use vrrp_proto::{Health, Input, Slot, TrackerId};
 
 use super::apply::host_work;
 use super::index::Index;
@@ -33,7 +33,6 @@ use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
 use crate::guardian::channel::Keeper;
-use crate::log;
 use crate::net::Snapshot;
 use crate::net::executor::{Executor, Timing};
 use crate::net::firewall::Firewall;
@@ -41,20 +40,11 @@ use crate::net::leftover::OwnAddress;
 use crate::net::monitor::{Change, Monitor};
 use crate::net::own_link::OwnLinks;
 use crate::notify::Notifier;
-use crate::run_dir::RunDir;
 use crate::sys::readiness::watch;
 use crate::sys::{clock, memory};
 use crate::track::{Policy, ScriptReport, Scripts};
 use crate::transmit::Sender;
 
-/// How long the protocol thread and the address work get at the end. With the notify commands' share
-/// the daemon is gone within a second.
-const STOP: Duration = Duration::from_millis(300);
-
-/// Within this a peer takes over while we are still taken down.
-const SOON: Duration = Duration::from_millis(400);
-/// Time from start to end that the notify commands may use up.
-const STOP_IN_ALL: Duration = Duration::from_millis(850);
 /// Slots that the kernel's maps have at least.
 const LEAST_SLOTS: u32 = 64;
 /// How soon an interface that could not be listened to is tried again.
@@ -91,8 +81,10 @@ pub(super) struct Service {
     pub(super) own: BTreeSet<OwnAddress>,
     /// What each watched interface was last said to be.
     pub(super) watched: BTreeMap<TrackerId, Health>,
-    /// An interface could not be listened to: it is tried again.
+    /// An interface could not be listened to as it should be: it is tried again.
     pub(super) deaf: bool,
+    /// Those whose own interface could not be made: it is tried again.
+    pub(super) unmade: BTreeSet<Slot>,
     /// An instance has ended: [`Service::reconcile`] is due once no more end with it.
     pub(super) stale: bool,
     pub(super) next_slot: u32,
@@ -101,8 +93,8 @@ pub(super) struct Service {
 }
 
 /// The ends of the channels that the loop listens to.
-struct Ears {
-    notices: UnboundedReceiver<Notice>,
+pub(super) struct Ears {
+    pub(super) notices: UnboundedReceiver<Notice>,
     changes: UnboundedReceiver<Change>,
     timings: UnboundedReceiver<Timing>,
     reports: UnboundedReceiver<ScriptReport>,
@@ -155,7 +147,8 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
-        own_links: OwnLinks::new(run_dir.path(), life.traces()),
+        own_links: OwnLinks::new(run_dir.path(), life.traces().clone()),
+        secondaries: Secondaries::after(life.traces()),
         served: Served::over(life.take_served()),
         life,
         started: clock::now(),
@@ -174,10 +167,10 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         orders,
         executor,
         firewall: Firewall::new(run_dir.path()),
-        secondaries: Secondaries::default(),
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
         deaf: false,
+        unmade: BTreeSet::new(),
         stale: false,
         next_slot: 0,
         stopping: false,
@@ -351,7 +344,7 @@ impl Service {
                         self.reconcile();
                     }
                 }
-                _ = retry.tick(), if self.deaf => {
+                _ = retry.tick(), if self.deaf || !self.unmade.is_empty() => {
                     self.ports.retry();
                     self.reconcile();
                 }
@@ -425,63 +418,6 @@ impl Service {
                 error!("Reload refused, the running configuration stays: {refusal}");
             }
         }
-    }
-
-    async fn stop(
-        mut self,
-        end: End,
-        thread: JoinHandle<()>,
-        ears: &mut Ears,
-        run_dir: &RunDir,
-    ) -> Result<(), RunError> {
-        let name = match end {
-            End::Signal(name) => name,
-            // Nothing is given up: the next worker goes on with it.
-            End::Broken(why) => log::fail(&format!("The protocol thread ended: {why}")),
-        };
-        self.stopping = true;
-        self.life.stopping();
-        let began = std::time::Instant::now();
-        info!("{name}: stopping");
-        let taken_over = self.taken_over_within();
-        let (done, stopped) = oneshot::channel();
-        if self.orders.send(Order::Stop(done)).is_ok() {
-            // Late or not, what follows is done.
-            let _ = tokio::time::timeout(STOP, stopped).await;
-        }
-        while let Ok(notice) = ears.notices.try_recv() {
-            self.noticed(notice).await;
-        }
-        let done = self.executor.flush(STOP);
-        if done {
-            self.accept_traffic();
-        } else {
-            warn!("Not all addresses could be taken off in time");
-        }
-        let left = STOP_IN_ALL.saturating_sub(began.elapsed());
-        tokio::join!(self.scripts.shutdown(left), self.notifier.finish(left));
-        if thread.is_finished() {
-            // It does not panic: that would have ended the process.
-            let _ = thread.join();
-        }
-        // Taking the program off an interface, and removing one, holds a lock that all namespaces of a
-        // kernel share: a peer in one of them would wait for it with our addresses.
-        tokio::time::sleep(taken_over.saturating_sub(began.elapsed())).await;
-        self.end_own_links();
-        self.end_secondaries();
-        if done {
-            self.life.over(run_dir);
-        }
-        info!("Stopped");
-        Ok(())
-    }
-
-    /// How long after a release peers put the addresses on: their Skew_Time, and as much again. Where that
-    /// is longer than taking down is, it need not be known.
-    fn taken_over_within(&self) -> Duration {
-        let active = self.running.values().filter(|running| running.state == StateName::Active);
-        let intervals = active.map(|running| 2 * running.settings.interval.get());
-        intervals.filter(|skew| *skew <= SOON).max().unwrap_or_default()
     }
 
     /// Forgets what was told of a router: its causes are news again.

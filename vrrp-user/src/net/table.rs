@@ -293,10 +293,7 @@ pub(super) fn read_link(message: &LinkMessage) -> Interface {
 
 fn mode(info: &LinkInfo) -> Option<MacVlanMode> {
     let LinkInfo::Data(InfoData::MacVlan(data)) = info else { return None };
-    data.iter().find_map(|info| match info {
-        InfoMacVlan::Mode(mode) => Some(*mode),
-        _ => None,
-    })
+    data.iter().find_map(|info| if let InfoMacVlan::Mode(mode) = info { Some(*mode) } else { None })
 }
 
 /// The address a message is about; `None` where it names none.
