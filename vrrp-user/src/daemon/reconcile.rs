@@ -17,6 +17,7 @@ use super::{host, index};
 use crate::config::model::Instance;
 use crate::fastpath::{FastPath, UpdateError};
 use crate::net::monitor::Change;
+use crate::sys::clock;
 
 /// What changes on the host concern.
 #[derive(Debug, Default)]
@@ -66,7 +67,7 @@ impl Service {
     pub(super) fn serve(&mut self, more: &[Instance]) {
         let running = self.running.values().map(|running| &running.instance);
         let wanted = running.chain(more).filter_map(|instance| self.key(instance)).collect();
-        self.served.apply(&wanted);
+        self.served.apply(&wanted, clock::now());
     }
 
     fn key(&self, instance: &Instance) -> Option<Key> {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -15,7 +16,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use tracing::{info, warn};
-use vrrp_common::Family;
+use vrrp_common::{Family, Instant};
 
 use crate::guardian::channel::Kept;
 
@@ -37,6 +38,19 @@ impl Key {
     }
 }
 
+/// Somebody who has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theirs {
+    /// This process.
+    Process(i32),
+    /// Who could not be asked, since then: just about to serve, or too busy.
+    Silent(Instant),
+}
+
+/// How long somebody who has a name and gives no answer is waited for. Not for ever: any user could keep
+/// us from serving that way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The virtual routers that are served here, and those that another daemon serves.
 #[derive(Debug, Default)]
 pub(super) struct Served {
@@ -44,8 +58,7 @@ pub(super) struct Served {
     adopted: Kept,
     /// Without a descriptor where the kernel gave none: it is served all the same.
     ours: BTreeMap<Key, Option<OwnedFd>>,
-    /// With the process that has it.
-    theirs: BTreeMap<Key, i32>,
+    theirs: BTreeMap<Key, Theirs>,
     /// It was said that there is no socket.
     failing: bool,
 }
@@ -57,12 +70,12 @@ impl Served {
     }
 
     /// Serves exactly these, as far as nobody else does.
-    pub(super) fn apply(&mut self, wanted: &BTreeSet<Key>) {
+    pub(super) fn apply(&mut self, wanted: &BTreeSet<Key>, now: Instant) {
         self.ours.retain(|key, _| wanted.contains(key));
         self.theirs.retain(|key, _| wanted.contains(key));
         for key in wanted {
             if !self.ours.contains_key(key) {
-                self.take(*key);
+                self.take(*key, now);
             }
         }
         self.adopted.clear();
@@ -83,7 +96,7 @@ impl Served {
         self.ours.iter().filter_map(|(key, fd)| Some((key.name(), fd.as_ref()?.as_fd())))
     }
 
-    fn take(&mut self, key: Key) {
+    fn take(&mut self, key: Key, now: Instant) {
         let name = key.name();
         let held = match self.adopted.remove(&name) {
             // Once more, so that it says this process's number.
@@ -98,23 +111,7 @@ impl Served {
                 }
                 self.ours.insert(key, Some(fd));
             }
-            // Once said, only the socket is asked for again.
-            Ok(None) if self.theirs.contains_key(&key) => {}
-            Ok(None) => match holder(&name) {
-                Ok(pid) => {
-                    warn!(
-                        "another xvrrp (process {pid}) serves VRID {vrid} ({family:?}) on interface \
-                         {ifindex}: in FAULT here until it ends"
-                    );
-                    self.theirs.insert(key, pid);
-                }
-                Err(why) => {
-                    warn!(
-                        "whether another xvrrp serves VRID {vrid} on {ifindex} is not known: {why}"
-                    );
-                    self.ours.insert(key, None);
-                }
-            },
+            Ok(None) => self.ask(key, &name, now),
             Err(errno) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!("another xvrrp for the same VRID would go unnoticed: {}", errno.desc());
@@ -123,6 +120,45 @@ impl Served {
             }
         }
     }
+
+    /// Learns who has a name.
+    fn ask(&mut self, key: Key, name: &str, now: Instant) {
+        let since = match self.theirs.get(&key) {
+            // Once known, only the socket is asked for again.
+            Some(Theirs::Process(_)) => return,
+            Some(Theirs::Silent(since)) => Some(*since),
+            None => None,
+        };
+        let Key { family, vrid, ifindex } = key;
+        match holder(name) {
+            Ok(pid) => {
+                warn!(
+                    "another xvrrp (process {pid}) serves VRID {vrid} ({family:?}) on interface \
+                     {ifindex}: in FAULT here until it ends"
+                );
+                self.theirs.insert(key, Theirs::Process(pid));
+            }
+            Err(why) if is_silence(&why) && since.is_none_or(|at| now.since(at) < PATIENCE) => {
+                if since.is_none() {
+                    warn!(
+                        "somebody seems to serve VRID {vrid} ({family:?}) on interface {ifindex} and \
+                         does not say who it is: in FAULT here for now ({why})"
+                    );
+                    self.theirs.insert(key, Theirs::Silent(now));
+                }
+            }
+            Err(why) => {
+                warn!("whether another xvrrp serves VRID {vrid} on {ifindex} is not known: {why}");
+                self.theirs.remove(&key);
+                self.ours.insert(key, None);
+            }
+        }
+    }
+}
+
+/// Whether an error says that somebody has a socket who does not answer by it at the moment.
+fn is_silence(why: &io::Error) -> bool {
+    matches!(why.raw_os_error(), Some(libc::ECONNREFUSED | libc::EAGAIN))
 }
 
 fn address(name: &str) -> nix::Result<UnixAddr> {
@@ -168,6 +204,8 @@ fn holder(name: &str) -> io::Result<i32> {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(1);
+
     /// No interface has such an index.
     fn key(vrid: u8) -> Key {
         Key { ifindex: u32::MAX - std::process::id(), family: Family::V6, vrid }
@@ -177,22 +215,22 @@ mod tests {
     fn one_serves_and_the_next_waits_until_it_goes() {
         let (mut first, mut second) = (Served::default(), Served::default());
         let both = BTreeSet::from([key(1), key(2)]);
-        first.apply(&BTreeSet::from([key(1)]));
-        second.apply(&both);
+        first.apply(&BTreeSet::from([key(1)]), NOW);
+        second.apply(&both, NOW);
         assert!(second.is_taken(key(1)) && !second.is_taken(key(2)) && second.waits());
-        assert_eq!(second.theirs[&key(1)] as u32, std::process::id());
+        assert_eq!(second.theirs[&key(1)], Theirs::Process(std::process::id() as i32));
         // What it has does not keep it waiting, nor does it take it from itself.
-        second.apply(&both);
+        second.apply(&both, NOW);
         assert!(second.is_taken(key(1)) && second.ours.contains_key(&key(2)));
-        first.apply(&BTreeSet::new());
-        second.apply(&both);
+        first.apply(&BTreeSet::new(), NOW);
+        second.apply(&both, NOW);
         assert!(!second.is_taken(key(1)) && !second.waits());
     }
 
     #[test]
     fn the_next_worker_has_what_the_guardian_kept() {
         let mut before = Served::default();
-        before.apply(&BTreeSet::from([key(3), key(4)]));
+        before.apply(&BTreeSet::from([key(3), key(4)]), NOW);
         let kept: Kept = before
             .exports()
             .map(|(name, fd)| (name, fd.try_clone_to_owned().expect("a descriptor")))
@@ -200,9 +238,47 @@ mod tests {
         assert!(kept.keys().all(|name| name.starts_with(PREFIX)), "{kept:?}");
         drop(before);
         let (mut after, mut other) = (Served::over(kept), Served::default());
-        after.apply(&BTreeSet::from([key(3)]));
-        other.apply(&BTreeSet::from([key(3), key(4)]));
+        after.apply(&BTreeSet::from([key(3)]), NOW);
+        other.apply(&BTreeSet::from([key(3), key(4)]), NOW);
         assert!(!after.is_taken(key(3)) && other.is_taken(key(3)));
         assert!(!other.is_taken(key(4)), "what is not wanted any more is let go");
+    }
+
+    /// Between taking the name and serving, or with more who ask than it has room for.
+    #[test]
+    fn one_that_does_not_answer_is_waited_for_and_not_for_ever() {
+        let at = |seconds| NOW + Duration::from_secs(seconds);
+        let busy = |backlog: i32| {
+            let fd = unix().unwrap();
+            bind(fd.as_raw_fd(), &address(&key(5).name()).unwrap()).unwrap();
+            listen(&fd, Backlog::new(backlog).unwrap()).unwrap();
+            fd
+        };
+        let wanted = BTreeSet::from([key(5)]);
+        let fd = unix().unwrap();
+        bind(fd.as_raw_fd(), &address(&key(5).name()).unwrap()).unwrap();
+        let mut ours = Served::default();
+        ours.apply(&wanted, at(0));
+        assert!(ours.is_taken(key(5)) && ours.waits(), "it does not listen yet");
+        listen(&fd, Backlog::MAXCONN).unwrap();
+        ours.apply(&wanted, at(1));
+        assert_eq!(ours.theirs[&key(5)], Theirs::Process(std::process::id() as i32));
+        drop(fd);
+        ours.apply(&wanted, at(2));
+        assert!(!ours.is_taken(key(5)) && !ours.waits());
+        ours.apply(&BTreeSet::new(), at(3));
+
+        let fd = busy(0);
+        let asked: Vec<_> = (0..3).map(|_| (unix().unwrap(), holder(&key(5).name()))).collect();
+        assert!(
+            asked.iter().any(|(_, answer)| answer.as_ref().is_err_and(is_silence)),
+            "{asked:?}"
+        );
+        ours.apply(&wanted, at(4));
+        ours.apply(&wanted, at(13));
+        assert!(ours.is_taken(key(5)));
+        ours.apply(&wanted, at(14));
+        assert!(!ours.is_taken(key(5)) && ours.ours.contains_key(&key(5)));
+        drop(fd);
     }
 }
