@@ -46,10 +46,15 @@ fn renewed_they_stay_and_without_the_daemon_they_go() -> Result<()> {
     let cable = Cable::new()?;
     let wire = Capture::start(&cable.there, "eth0")?;
     let both = [vip(250), VirtualAddress { preferred: Some(0), ..v6()? }];
+    // Longer than the lease, shorter than the test.
+    let for_a_while = VirtualAddress { preferred: Some(3), ..vip(251) };
     let executor = spawn(&cable, Some(LEASE))?;
     executor.send(add(1, &both));
     executor.send(announce(1, &both, 1));
+    executor.send(add(2, &[for_a_while]));
     ensure!(executor.flush(SECOND));
+    let (_, preferred) = left(&cable, "192.0.2.251")?.context("gone")?;
+    assert!(preferred > 0, "{preferred}");
     for _ in 0..40 {
         sleep(LEASE / 20);
         let (valid, preferred) = left(&cable, "192.0.2.250")?.context("gone")?;
@@ -57,6 +62,8 @@ fn renewed_they_stay_and_without_the_daemon_they_go() -> Result<()> {
         let (valid, preferred) = left(&cable, "2001:db8::250")?.context("gone")?;
         assert!((1..=2).contains(&valid) && preferred == 0, "{valid} {preferred}");
     }
+    let (valid, preferred) = left(&cable, "192.0.2.251")?.context("gone")?;
+    assert!(valid > 0 && preferred == 0, "a renewal gave it more: {valid} {preferred}");
     let shown = cable.shown("2001:db8::250")?.context("gone")?;
     assert_eq!((&shown["nodad"], &shown["deprecated"]), (&true.into(), &true.into()), "{shown}");
     let announced = wire.announcements(Ipv4Addr::new(192, 0, 2, 250));

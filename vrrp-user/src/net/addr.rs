@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -16,6 +16,7 @@ use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
 use super::netlink::{Netlink, Refusal};
 use super::own_link;
+use super::preferred::{Lifetimes, Place, Preferred};
 use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
@@ -72,6 +73,7 @@ pub enum AddrError {
 pub struct Addresses {
     netlink: Netlink,
     lease: Option<Duration>,
+    preferred: Preferred,
 }
 
 impl Addresses {
@@ -80,7 +82,11 @@ impl Addresses {
     /// # Errors
     /// The kernel's, where no socket can be had.
     pub fn open() -> io::Result<Self> {
-        Netlink::open(0, RECEIVE_BUFFER).map(|netlink| Self { netlink, lease: None })
+        Netlink::open(0, RECEIVE_BUFFER).map(|netlink| Self {
+            netlink,
+            lease: None,
+            preferred: Preferred::default(),
+        })
     }
 
     /// How long addresses last from now on, in whole seconds, unless they are
@@ -90,18 +96,35 @@ impl Addresses {
     }
 
     /// Lets addresses last as long from now as if they were added now, each on the interface of the
-    /// index beside it, and changes nothing else of them. One that is not there is added, since the
-    /// kernel knows no request that would not.
-    pub fn renew<'a>(
-        &mut self,
-        addresses: impl IntoIterator<Item = (&'a VirtualAddress, u32)>,
-    ) -> Vec<Result<(), AddrError>> {
+    /// index beside it, and changes nothing else of them: they are preferred no longer than they would
+    /// have been. One that is not there is added, since the kernel knows no request that would not.
+    pub fn renew(&mut self, addresses: &[(&VirtualAddress, u32)]) -> Vec<Result<(), AddrError>> {
+        let now = Instant::now();
+        let place = |address: &VirtualAddress, index| (index, address.ip, address.prefix);
+        let limited = addresses.iter().filter_map(|(a, i)| Some((place(a, *i), a.preferred?)));
+        let unknown: Vec<_> =
+            limited.filter(|(place, _)| self.preferred.left(place, now).is_none()).collect();
+        if !unknown.is_empty() {
+            // Put on in an earlier life. Where that can't be read, they begin anew.
+            let there = self.lifetimes().unwrap_or_default();
+            for (place, whole) in unknown {
+                self.preferred.learn(place, whole, there.get(&place).copied(), now);
+            }
+        }
+        let renewals: Vec<_> = addresses
+            .iter()
+            .map(|(address, index)| {
+                let left = self.preferred.left(&place(address, *index), now);
+                let preferred = address.preferred.map(|whole| left.unwrap_or(whole));
+                (VirtualAddress { preferred, ..(*address).clone() }, Some(*index))
+            })
+            .collect();
         let lease = self.lease;
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::NewAddress(addition(address, index, lease))
         };
-        let addresses = addresses.into_iter().map(|(address, index)| (address, Some(index)));
-        self.batch(addresses, NLM_F_REPLACE, request)
+        let renewals = renewals.iter().map(|(address, index)| (address, *index));
+        self.batch(renewals, NLM_F_REPLACE, request)
     }
 
     /// Writes a request that nobody gets, and gives its length.
@@ -116,20 +139,41 @@ impl Addresses {
     /// The kernel's, where the list can't be read.
     pub fn list(&mut self) -> io::Result<BTreeMap<(u32, IpAddr, u8), HostAddress>> {
         let mut there = BTreeMap::new();
+        self.dump(|message, address| {
+            there.insert((message.header.index, address.ip, address.prefix), address);
+        })?;
+        Ok(there)
+    }
+
+    /// For how long each address of the host is valid and preferred.
+    fn lifetimes(&mut self) -> io::Result<BTreeMap<Place, Lifetimes>> {
+        let mut there = BTreeMap::new();
+        self.dump(|message, address| {
+            let lifetimes = message.attributes.iter().find_map(|attribute| {
+                let AddressAttribute::CacheInfo(info) = attribute else { return None };
+                Some(Lifetimes { valid: info.ifa_valid, preferred: info.ifa_preferred })
+            });
+            let place = (message.header.index, address.ip, address.prefix);
+            there.extend(lifetimes.map(|lifetimes| (place, lifetimes)));
+        })?;
+        Ok(there)
+    }
+
+    fn dump(&mut self, mut each: impl FnMut(&AddressMessage, HostAddress)) -> io::Result<()> {
         for _ in 0..ATTEMPTS {
             let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
             let whole = self.netlink.dump(request, |message| {
                 if let RouteNetlinkMessage::NewAddress(message) = message
                     && let Some(address) = read_address(&message)
                 {
-                    there.insert((message.header.index, address.ip, address.prefix), address);
+                    each(&message, address);
                 }
             })?;
             if whole {
                 break;
             }
         }
-        Ok(there)
+        Ok(())
     }
 
     /// Adds addresses in this order, in as few system calls as possible, and says of each how it went.
@@ -140,13 +184,19 @@ impl Addresses {
         addresses: impl IntoIterator<Item = &'a VirtualAddress>,
         mut resolve: impl FnMut(&str) -> Option<u32>,
     ) -> Vec<Result<Added, AddrError>> {
-        let addresses = addresses.into_iter().map(|a| (a, resolve(&a.device)));
+        let addresses: Vec<_> = addresses.into_iter().map(|a| (a, resolve(&a.device))).collect();
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         let lease = self.lease;
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::NewAddress(addition(address, index, lease))
         };
-        let answers = self.batch(addresses, flags, request);
+        let answers = self.batch(addresses.iter().copied(), flags, request);
+        let now = Instant::now();
+        for ((address, index), answer) in addresses.iter().zip(&answers) {
+            if let (Some(whole), Some(index), Ok(())) = (address.preferred, index, answer) {
+                self.preferred.begin((*index, address.ip, address.prefix), whole, now);
+            }
+        }
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -176,6 +226,13 @@ impl Addresses {
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::DelAddress(identity(address, index))
         };
+        let preferred = &mut self.preferred;
+        let addresses: Vec<_> = addresses
+            .into_iter()
+            .inspect(|(address, index)| {
+                preferred.forget(&(index.unwrap_or(0), address.ip, address.prefix));
+            })
+            .collect();
         let answers = self.batch(addresses, 0, request);
         answers
             .into_iter()
@@ -296,7 +353,6 @@ fn addition(address: &VirtualAddress, index: u32, lease: Option<Duration>) -> Ad
         let valid = lease.and_then(|lease| u32::try_from(lease.as_secs()).ok()).unwrap_or(FOREVER);
         let mut lifetimes = CacheInfo::default();
         lifetimes.ifa_valid = valid;
-        // Each renewal of a lease begins it anew.
         lifetimes.ifa_preferred = address.preferred.map_or(valid, |preferred| preferred.min(valid));
         attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }

@@ -22,6 +22,7 @@ mod mending;
 pub mod monitor;
 mod netlink;
 pub mod own_link;
+mod preferred;
 pub mod routes;
 pub(crate) mod sysctl;
 mod table;

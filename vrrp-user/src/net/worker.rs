@@ -476,7 +476,7 @@ pub(super) fn take_off(host: &mut Addresses, addresses: &[(&VirtualAddress, Opti
 
 /// Lets each address, on the interface of the index beside it, last for a whole lease from now.
 fn extend(host: &mut Addresses, addresses: &[(&VirtualAddress, u32)]) {
-    let results = host.renew(addresses.iter().copied());
+    let results = host.renew(addresses);
     for ((address, _), result) in addresses.iter().zip(results) {
         if let Err(error) = result {
             warn("renew", address, &error);
