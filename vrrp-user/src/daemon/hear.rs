@@ -35,6 +35,14 @@ impl Service {
                 }
                 self.reconcile();
             }
+            Notice::Coarse(ifindex) => {
+                let interface = self.host.interfaces.get(&ifindex);
+                let name = interface.map_or_else(|| format!("#{ifindex}"), |i| i.name.clone());
+                info!(
+                    "{name}: the kernel takes no filter for so many destinations (net.core.optmem_max), so \
+                     all VRRP that XDP passes is judged in the daemon"
+                );
+            }
             Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),
             Notice::Denied(what) => {
                 warn!("{what}: adverts may be late on a busy host");

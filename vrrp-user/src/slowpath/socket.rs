@@ -36,6 +36,8 @@ pub struct SlowPath {
     /// When the socket was last seen empty: nothing in it is older.
     empty_at: u64,
     lost: u64,
+    /// The kernel has not taken the filter that was asked for.
+    coarse: bool,
 }
 
 impl SlowPath {
@@ -55,15 +57,26 @@ impl SlowPath {
             .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
         let empty_at = monotonic()?;
         socket.bind(&link_address(ifindex, ethertype(family)))?;
-        Ok(Self { socket, ifindex, family, batch: Batch::new(), empty_at, lost: 0 })
+        Ok(Self { socket, ifindex, family, batch: Batch::new(), empty_at, lost: 0, coarse: false })
     }
 
-    /// Replaces the filter for frames that arrive from now on; those that wait stay.
+    /// Replaces the filter for frames that arrive from now on; those that wait stay. Where the kernel
+    /// allows no filter of that size (`net.core.optmem_max`), all VRRP of the interface is taken: what is
+    /// too much is judged again. `true`: that is so since this call.
     ///
     /// # Errors
-    /// The kernel's, where it has no memory.
-    pub fn set_filter(&self, filter: &Filter) -> io::Result<()> {
-        sys::attach_filter(self.socket.as_fd(), &filter.program(self.family))
+    /// The kernel's.
+    pub fn set_filter(&mut self, filter: &Filter) -> io::Result<bool> {
+        let attach =
+            |filter: &Filter| sys::attach_filter(self.socket.as_fd(), &filter.program(self.family));
+        let result = attach(filter);
+        let refused = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+        if result.as_ref().is_err_and(refused) {
+            attach(&Filter::All)?;
+            return Ok(!std::mem::replace(&mut self.coarse, true));
+        }
+        self.coarse = false;
+        result.map(|()| false)
     }
 
     /// The interface.

@@ -77,6 +77,8 @@ pub(crate) enum Notice {
     SendWorks(Slot),
     /// The socket of an interface can't be waited for.
     Deaf(u32, String),
+    /// The socket of an interface takes more than was asked for, since the kernel allows no longer filter.
+    Coarse(u32),
     /// The thread is not scheduled as configured, or memory not locked.
     Denied(String),
     /// The thread can't go on.

@@ -277,11 +277,12 @@ impl Protocol {
                 }
             }
             Order::Filter(ifindex, filter) => {
-                let mut sockets = self.slow.iter().filter(|((of, _), _)| *of == ifindex);
-                if let Err(error) =
-                    sockets.try_for_each(|(_, slow)| slow.source.set_filter(&filter))
-                {
-                    self.deaf(ifindex, &error);
+                let sockets = self.slow.iter_mut().filter(|((of, _), _)| *of == ifindex);
+                let coarse = sockets.map(|(_, slow)| slow.source.set_filter(&filter));
+                match coarse.collect::<io::Result<Vec<bool>>>() {
+                    Ok(coarse) if coarse.contains(&true) => self.tell(Notice::Coarse(ifindex)),
+                    Ok(_) => {}
+                    Err(error) => self.deaf(ifindex, &error),
                 }
             }
             Order::Unlisten(ifindex) => self.slow.retain(|(of, _), _| *of != ifindex),
