@@ -1,6 +1,6 @@
 //! Accept_Mode False: which addresses answer nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tracing::{error, warn};
@@ -34,18 +34,28 @@ fn refused<'a>(instance: &'a Instance, address: &'a VirtualAddress) -> Vec<Refus
     links.map(|link| Refused { ip, link: Some(link.clone()) }).collect()
 }
 
+/// Whether what is refused of an instance is new in it.
+fn is_news(instance: &Instance, before: Option<&Instance>) -> bool {
+    before.is_none_or(|before| !refuses(before) || !held(before).eq(held(instance)))
+}
+
 impl Service {
     /// Has what is sent to addresses dropped whose instances do not accept it, before any of them can be
     /// put on; says of each instance that is new in this why its addresses will not answer.
     pub(super) fn refuse_traffic(&mut self, config: &Config) {
         let mut all = BTreeSet::new();
+        let mut before: BTreeMap<Place, &Instance> = BTreeMap::new();
+        for running in self.running.values() {
+            // One that a reload is just ending may be there beside the one that came after.
+            before.entry(Place::of(&running.instance)).or_insert(&running.instance);
+        }
         for instance in config.instances.iter().filter(|instance| refuses(instance)) {
             // Who can't reach the host's own address can't put it right any more.
             // However it is written: what is dropped is dropped by the address alone.
             let own = |address: &&VirtualAddress| self.own.iter().any(|own| own.ip == address.ip);
             let (own, others): (Vec<_>, Vec<_>) = held(instance).partition(own);
             all.extend(others.iter().flat_map(|address| refused(instance, address)));
-            if self.is_news(instance) {
+            if is_news(instance, before.get(&Place::of(instance)).copied()) {
                 self.say_why(instance, &own, &others);
             }
         }
@@ -61,13 +71,6 @@ impl Service {
         if let Err(error) = self.firewall.refuse(BTreeSet::new()) {
             warn!("The nftables table {} stays: {error}", self.firewall.name());
         }
-    }
-
-    fn is_news(&self, instance: &Instance) -> bool {
-        let place = Place::of(instance);
-        let mut before = self.running.values().map(|running| &running.instance);
-        let before = before.find(|before| Place::of(before) == place);
-        before.is_none_or(|before| !refuses(before) || !held(before).eq(held(instance)))
     }
 
     fn say_why(&self, instance: &Instance, own: &[&VirtualAddress], others: &[&VirtualAddress]) {

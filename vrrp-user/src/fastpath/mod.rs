@@ -33,7 +33,7 @@ pub(crate) use self::adopt::PREFIX;
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
-pub(crate) use self::routers::{Positions, bounds, positions};
+pub(crate) use self::routers::{Positions, Uses, bounds, positions};
 pub use self::watch::{Repeats, Seen, Watcher};
 
 use self::routers::{Maps, Routers};

@@ -21,10 +21,33 @@ type Peers = BTreeMap<[u8; 16], TtlBounds>;
 pub(super) struct Routers {
     maps: Maps,
     slots: BTreeMap<RouterKeyOrder, u32>,
+    uses: Uses,
     positions: BTreeMap<u32, Positions>,
     peers: BTreeMap<u32, Peers>,
     /// Those that an earlier process has set, and this one has not yet.
     found: BTreeSet<RouterKeyOrder>,
+}
+
+/// How many keys lead to each slot: without it, each removal would have to look at all keys.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(BTreeMap<u32, u32>);
+
+impl Uses {
+    /// One more leads to a slot.
+    pub(crate) fn add(&mut self, slot: u32) {
+        *self.0.entry(slot).or_default() += 1;
+    }
+
+    /// One less does; says whether it was the last.
+    pub(crate) fn drop(&mut self, slot: u32) -> bool {
+        let Some(count) = self.0.get_mut(&slot) else { return false };
+        *count -= 1;
+        let last = *count == 0;
+        if last {
+            self.0.remove(&slot);
+        }
+        last
+    }
 }
 
 /// The maps.
@@ -43,6 +66,7 @@ impl Routers {
         Self {
             maps,
             slots: BTreeMap::new(),
+            uses: Uses::default(),
             positions: BTreeMap::new(),
             peers: BTreeMap::new(),
             found: BTreeSet::new(),
@@ -54,6 +78,7 @@ impl Routers {
         for entry in self.maps.routers.iter() {
             let (key, router) = entry?;
             self.slots.insert(order(key), router.slot);
+            self.uses.add(router.slot);
             self.found.insert(order(key));
         }
         for entry in self.maps.addresses.iter() {
@@ -85,7 +110,7 @@ impl Routers {
         let there: BTreeSet<u32> =
             self.positions.keys().chain(self.peers.keys()).copied().collect();
         for slot in there.difference(&used) {
-            self.forget_unused(*slot);
+            self.forget(*slot);
         }
     }
 
@@ -101,11 +126,8 @@ impl Routers {
         let slot = router.slot;
         let result = self.try_set(key, router, addresses, peers);
         if result.is_err() {
-            let other = self.slots.insert(order(key), slot).filter(|other| *other != slot);
+            self.lead(key, slot);
             self.remove(key, slot);
-            if let Some(other) = other {
-                self.forget_unused(other);
-            }
         }
         result
     }
@@ -139,11 +161,7 @@ impl Routers {
         }
         let router = Router { addresses: new.len().min(255) as u8, ..router };
         self.maps.routers.insert(key, router, 0)?;
-        if let Some(other) = self.slots.insert(order(key), slot)
-            && other != slot
-        {
-            self.forget_unused(other);
-        }
+        self.lead(key, slot);
         let stale = self.positions.insert(slot, new).unwrap_or_default();
         for address in stale.into_keys() {
             if !self.positions[&slot].contains_key(&address) {
@@ -168,16 +186,25 @@ impl Routers {
         if let Err(error) = self.maps.routers.remove(&key) {
             debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove: {error}");
         }
-        if let Some(slot) = self.slots.remove(&order(key)) {
-            self.forget_unused(slot);
+        if let Some(slot) = self.slots.remove(&order(key))
+            && self.uses.drop(slot)
+        {
+            self.forget(slot);
         }
     }
 
-    /// Removes a slot's addresses and peers when no key leads to it any more.
-    fn forget_unused(&mut self, slot: u32) {
-        if self.slots.values().any(|used| *used == slot) {
-            return;
+    /// Has a key lead to a slot; where none leads to its last one any more, that is forgotten.
+    fn lead(&mut self, key: RouterKey, slot: u32) {
+        self.uses.add(slot);
+        if let Some(other) = self.slots.insert(order(key), slot)
+            && self.uses.drop(other)
+        {
+            self.forget(other);
         }
+    }
+
+    /// Removes a slot's addresses and peers.
+    fn forget(&mut self, slot: u32) {
         for address in self.positions.remove(&slot).unwrap_or_default().into_keys() {
             self.maps.remove_address(slot, address);
         }

@@ -12,7 +12,7 @@ use vrrp_common::{Family, Instant, Reject};
 use super::strangers::Strangers;
 use crate::ah;
 use crate::config::model::Peer;
-use crate::fastpath::{Counters, Positions, Repeats, bounds, positions};
+use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, positions};
 
 /// The routers whose adverts the slow path judges, with their counters.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub struct Table {
     routers: HashMap<RouterKey, Router>,
     addresses: HashMap<u32, Positions>,
     peers: HashMap<u32, BTreeMap<[u8; 16], TtlBounds>>,
+    uses: Uses,
     tallies: BTreeMap<u32, Tally>,
     memories: HashMap<u32, Memory>,
     strangers: Strangers,
@@ -61,10 +62,9 @@ impl Table {
         let router = Router { addresses: new.len().min(255) as u8, ..router };
         self.addresses.insert(slot, new);
         self.peers.insert(slot, bounds(peers));
-        if let Some(old) = self.routers.insert(key, router)
-            && old.slot != slot
-        {
-            self.forget_unused(old.slot);
+        self.uses.add(slot);
+        if let Some(old) = self.routers.insert(key, router) {
+            self.forget(old.slot);
         }
     }
 
@@ -72,7 +72,7 @@ impl Table {
     pub fn remove(&mut self, key: RouterKey, slot: u32) {
         if self.routers.get(&key).is_some_and(|router| router.slot == slot) {
             self.routers.remove(&key);
-            self.forget_unused(slot);
+            self.forget(slot);
         }
     }
 
@@ -154,9 +154,9 @@ impl Table {
         }
     }
 
-    /// Forgets a slot's addresses when no key leads to it any more.
-    fn forget_unused(&mut self, slot: u32) {
-        if self.routers.values().all(|router| router.slot != slot) {
+    /// One key less leads to a slot: forgets its addresses where it was the last.
+    fn forget(&mut self, slot: u32) {
+        if self.uses.drop(slot) {
             self.addresses.remove(&slot);
             self.peers.remove(&slot);
             self.memories.remove(&slot);

@@ -80,6 +80,12 @@ pub struct Macvlan {
 }
 
 impl Made {
+    /// Where it is in the way of another one.
+    fn place(&self) -> Option<(u32, Mac)> {
+        let Shape::Macvlan { mac, .. } = self.wanted.shape else { return None };
+        self.ours.then_some((self.base, mac))
+    }
+
     fn macvlan(&self) -> Option<Macvlan> {
         let Shape::Macvlan { mac, v6 } = self.wanted.shape else { return None };
         let Wanted { name, base, .. } = self.wanted.clone();
@@ -115,6 +121,8 @@ pub struct OwnLinks {
     by: String,
     netlink: Option<Netlink>,
     made: BTreeMap<String, Made>,
+    /// Those of ours with a MAC address, by the index of the base and that: a base has it once.
+    by_mac: BTreeMap<(u32, Mac), String>,
     /// What an earlier life made.
     earlier: BTreeSet<String>,
     /// What was changed below them.
@@ -133,6 +141,7 @@ impl OwnLinks {
             by: run_dir::name(run_dir),
             netlink: None,
             made: BTreeMap::new(),
+            by_mac: BTreeMap::new(),
             earlier: earlier.links.into_iter().collect(),
             bases: Bases::after(earlier.settings),
             complaints: BTreeMap::new(),
@@ -191,7 +200,7 @@ impl OwnLinks {
             if old.base != base || !is_like(&old.wanted.shape, &wanted.shape) {
                 self.news.gone.push(old.index);
                 self.replace(&wanted.name);
-                self.made.remove(&wanted.name);
+                self.forget(&wanted.name);
             }
         }
         self.make_room(wanted, base);
@@ -202,7 +211,7 @@ impl OwnLinks {
                 }
                 let made = Made { wanted: wanted.clone(), index, base, vrf, ours };
                 self.news.made.extend(made.macvlan());
-                let old = self.made.insert(wanted.name.clone(), made);
+                let old = self.remember(made);
                 self.news.gone.extend(old.map(|old| old.index).filter(|old| *old != index));
                 // The one before it may not be seen to be gone yet.
                 host.interfaces.retain(|of, link| *of == index || link.name != wanted.name);
@@ -213,7 +222,7 @@ impl OwnLinks {
                 host.follow(&Change::Link(now));
             }
             Err(why) => {
-                self.made.remove(&wanted.name);
+                self.forget(&wanted.name);
                 if self.complaints.get(&wanted.name) != Some(&why) {
                     error!("{} on {} can't be used: {why}", wanted.name, wanted.base);
                     self.complaints.insert(wanted.name.clone(), why);
@@ -225,15 +234,34 @@ impl OwnLinks {
     /// Removes one of ours that has another name by now: a MAC address is on a base once.
     fn make_room(&mut self, wanted: &Wanted, base: u32) {
         let Shape::Macvlan { mac, .. } = wanted.shape else { return };
-        let is_in_the_way = |made: &&Made| {
-            let has_it = made.macvlan().is_some_and(|other| other.mac == mac);
-            made.ours && made.base == base && has_it && made.wanted.name != wanted.name
+        let Some(name) = self.by_mac.get(&(base, mac)).filter(|name| **name != wanted.name) else {
+            return;
         };
-        let Some(other) = self.made.values().find(is_in_the_way) else { return };
-        let name = other.wanted.name.clone();
-        self.news.gone.push(other.index);
+        let name = name.clone();
         self.replace(&name);
-        self.made.remove(&name);
+        let gone = self.forget(&name);
+        self.news.gone.extend(gone.map(|made| made.index));
+    }
+
+    /// Notes one that is there, in place of the one of its name before.
+    fn remember(&mut self, made: Made) -> Option<Made> {
+        let name = made.wanted.name.clone();
+        let before = self.forget(&name);
+        if let Some(place) = made.place() {
+            self.by_mac.insert(place, name.clone());
+        }
+        self.made.insert(name, made);
+        before
+    }
+
+    fn forget(&mut self, name: &str) -> Option<Made> {
+        let made = self.made.remove(name)?;
+        if let Some(place) = made.place()
+            && self.by_mac.get(&place).is_some_and(|other| other == name)
+        {
+            self.by_mac.remove(&place);
+        }
+        Some(made)
     }
 
     /// Its index, whether it is ours, and the kernel's description of it.
@@ -385,6 +413,7 @@ impl OwnLinks {
             }
             stays
         });
+        self.by_mac.retain(|_, name| names.contains(name.as_str()));
         self.news.gone.extend(gone);
         ours.retain(|name| !names.contains(name.as_str()));
         self.complaints.retain(|name, _| names.contains(name.as_str()));
