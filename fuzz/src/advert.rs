@@ -34,10 +34,10 @@ pub fn check_advert(data: &[u8]) {
 
     let located = frame::locate::<_, true>(bytes);
     let full =
-        located.map(|located| check::judge::<_, _, 8>(bytes, &located, &table.rules(IFINDEX, bytes)));
+        located.map(|located| check::judge::<_, _, 8>(bytes, &located, &table.rules(IFINDEX, Instant::default(), bytes)));
     if let Ok(fast) = frame::locate::<_, false>(bytes) {
         assert_eq!(Ok(fast), located);
-        let judged = check::judge::<_, _, 1>(bytes, &fast, &table.rules(IFINDEX, bytes));
+        let judged = check::judge::<_, _, 1>(bytes, &fast, &table.rules(IFINDEX, Instant::default(), bytes));
         if judged == (Judgement::Unfinished { slot: SLOT }) {
             assert!(bytes[fast.message + 3] > 32);
         } else {

@@ -118,6 +118,15 @@ impl Daemon {
         Ok(Self { kind, main, helper, exit: None, conf, run_dir, log, tells: lab.is_for_a_test() })
     }
 
+    /// Runs `xvrrp release` on its host for one of ours that was killed.
+    ///
+    /// # Errors
+    /// It can't be run; whether it did well is for the caller to see.
+    pub fn release(&self, lab: &Lab, host: &str) -> Result<Output> {
+        let mut command = lab.ns(host).command(&xvrrp_binary().display().to_string());
+        Ok(command.arg("release").arg("--run-dir").arg(&self.run_dir).output()?)
+    }
+
     /// The process that was started.
     pub fn pid(&self) -> u32 {
         self.main.id()

@@ -1,14 +1,14 @@
 //! The worker dies, hangs, or all of it is killed: what clients and peers see of it.
 
 use std::net::Ipv4Addr;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use vrrp_tests::capture::Capture;
 use vrrp_tests::conf::{Conf, Instance};
-use vrrp_tests::daemon::{signal, xvrrp_binary};
+use vrrp_tests::daemon::signal;
 use vrrp_tests::process::Usage;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
@@ -258,25 +258,20 @@ fn is_alive(pid: u32) -> bool {
         .is_ok_and(|statm| !statm.starts_with("0 "))
 }
 
-fn release(lab: &Lab, daemon: &Daemon) -> Result<Output> {
-    let mut command = lab.ns("r1").command(&xvrrp_binary().display().to_string());
-    Ok(command.arg("release").arg("--run-dir").arg(daemon.run_dir()).output()?)
-}
-
 #[test]
 fn release_gives_up_what_was_killed_as_a_whole() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
     let Pair { mut r1, _r2, wire, lab } = pair("1")?;
-    let refused = release(&lab, &r1)?;
+    let refused = r1.release(&lab, "r1")?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(1) && words.contains("another xvrrp"), "{words}");
     ensure!(lab.holds("r1", VIP), "it took the address of a daemon that lives");
     r1.kill()?;
     ensure!(lab.holds("r1", VIP), "it is off without having been taken off");
     let killed = now();
-    let done = release(&lab, &r1)?;
+    let done = r1.release(&lab, "r1")?;
     let words = String::from_utf8_lossy(&done.stdout).into_owned();
     ensure!(done.status.success(), "{words}{}", String::from_utf8_lossy(&done.stderr));
     ensure!(words.contains("(VI_1) priority 0 sent, 192.0.2.250/24 on eth0 taken off"), "{words}");
@@ -284,7 +279,7 @@ fn release_gives_up_what_was_killed_as_a_whole() -> Result<()> {
     wait_until("r2 has it", LIMIT, || lab.holds("r2", VIP))?;
     let took = wire.adverts_of("r2").first().context("r2 is silent")?.at - killed;
     ensure!(took < Duration::from_millis(1500), "r2 spoke {took:?} after the release");
-    let again = release(&lab, &r1)?;
+    let again = r1.release(&lab, "r1")?;
     ensure!(again.status.success(), "a second one fails");
     ensure!(String::from_utf8_lossy(&again.stdout).contains("nothing was left"), "unclear");
     Ok(())

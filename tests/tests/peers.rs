@@ -1,9 +1,14 @@
 //! IPv6, unicast, another group and AH: failover among ours, and with keepalived in both roles.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::signal;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
@@ -139,4 +144,100 @@ fn keepalived_before_ours() -> Result<()> {
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Keepalived, Kind::Xvrrp)),
     ])
+}
+
+/// How a daemon ends that can't say priority 0 itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// All of it is killed, and `xvrrp release` is run.
+    Release,
+    /// Its workers are killed until the guardian gives up.
+    Workers,
+}
+
+/// What a dead process has left to say is said to single hosts and behind authentication headers, too: the
+/// peer takes over by priority 0, and hears the one that is started anew.
+#[test]
+fn what_a_dead_process_has_left_to_say() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("unicast", || say_for_the_dead(By::Unicast, Kind::Keepalived, End::Release)),
+        ("unicast over IPv6", || say_for_the_dead(By::Unicast6, Kind::Xvrrp, End::Release)),
+        ("unicast, workers", || say_for_the_dead(By::Unicast, Kind::Xvrrp, End::Workers)),
+        ("AH", || say_for_the_dead(By::Sealed, Kind::Keepalived, End::Release)),
+        ("AH, workers", || say_for_the_dead(By::Sealed, Kind::Xvrrp, End::Workers)),
+    ])
+}
+
+fn say_for_the_dead(by: By, other: Kind, end: End) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    for (host, number) in [("r1", 11), ("r2", 12)] {
+        lab.ns(host).ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"))?;
+    }
+    let start = |kind, host: &str, priority| -> Result<Daemon> {
+        lab.start(kind, host, &by.conf(kind, host, priority))
+    };
+    let serves = |host: &str, what: &str| {
+        let other = if host == "r1" { "r2" } else { "r1" };
+        wait_until(what, LIMIT, || holds(&lab, host, by) && !holds(&lab, other, by))
+    };
+    let mut r1 = start(Kind::Xvrrp, "r1", 200)?;
+    serves("r1", "r1 holds").with_context(|| r1.log_end())?;
+    if by == By::Sealed {
+        r1.kill()?;
+        set_numbers_ahead(r1.run_dir())?;
+        r1 = start(Kind::Xvrrp, "r1", 200)?;
+        serves("r1", "r1 goes on").with_context(|| r1.log_end())?;
+    }
+    let mut r2 = start(other, "r2", 100)?;
+    r2.wait_log("Entering BACKUP", LIMIT)?;
+    pause(1500);
+    ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
+    match end {
+        End::Release => {
+            r1.kill()?;
+            let done = r1.release(&lab, "r1")?;
+            let words = String::from_utf8_lossy(&done.stdout).into_owned();
+            ensure!(done.status.success() && words.contains("priority 0 sent"), "{words}");
+        }
+        End::Workers => kill_workers(&r1)?,
+    }
+    serves("r2", "r2 holds after r1 was killed").with_context(|| r1.log_end() + &r2.log_end())?;
+    ensure!(r2.log().contains("eceived priority 0 adver"), "no priority 0: {}", r2.log());
+    if end == End::Release {
+        r1 = start(Kind::Xvrrp, "r1", 200)?;
+        serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
+    }
+    r1.stop()?;
+    r2.stop()?;
+    Ok(())
+}
+
+fn kill_workers(daemon: &Daemon) -> Result<()> {
+    for _ in 0..8 {
+        let old = daemon.worker()?;
+        signal(old, Signal::SIGKILL);
+        let next = || daemon.pids().get(1).is_some_and(|pid| *pid != old);
+        wait_until("there is another worker", LIMIT, next).with_context(|| daemon.log_end())?;
+        if daemon.count_log("crashes again and again") > 0 {
+            return Ok(());
+        }
+        pause(100);
+    }
+    anyhow::bail!("the guardian goes on and on: {}", daemon.log_end())
+}
+
+/// Puts the last sequence number in a ledger three days ahead, as though the clock had been set back since.
+fn set_numbers_ahead(run_dir: &Path) -> Result<()> {
+    /// The word of its head.
+    const SIGNED: u64 = 13 * 8;
+    let ledger = File::options().read(true).write(true).open(run_dir.join("ledger"))?;
+    let mut word = [0; 8];
+    ledger.read_exact_at(&mut word, SIGNED)?;
+    let last = u64::from_le_bytes(word);
+    ensure!(last > 0, "no number in the ledger");
+    ledger.write_all_at(&(last + 1_000_000).to_le_bytes(), SIGNED)?;
+    Ok(())
 }

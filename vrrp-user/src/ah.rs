@@ -24,9 +24,11 @@ const WORDS: u8 = (LEN / 4 - 2) as u8;
 /// An IPv4 header with all options.
 const LONGEST_HEADER: usize = 60;
 /// Sequence numbers in a second: more than adverts leave, answers to others among them.
-pub const PER_SECOND: u64 = 4;
-/// 2024-01-01, from which they are counted: they last until 2058.
+const PER_SECOND: u64 = 4;
+/// 2024-01-01, from which they are counted.
 const EPOCH: Duration = Duration::from_secs(1_704_067_200);
+/// The clock gives none behind this one, of 2053: a clock that is wrong leaves numbers for many years.
+const LAST_BY_CLOCK: u32 = 0xdfff_ffff;
 
 /// Writes the header but for its sequence number and check value. As the security parameters index, which
 /// nobody has agreed upon, keepalived takes the IP source and insists on it.
@@ -56,13 +58,14 @@ pub fn fits(key: &[u8; 8], packet: &[u8], header: usize, hops: bool) -> bool {
         .is_some_and(|(mac, value)| mac.verify_truncated_left(value).is_ok())
 }
 
-/// The sequence number by the wall clock. A number must be greater than all that a peer has heard of the
-/// virtual router (keepalived keeps one for all senders), of an earlier life too: so it follows the one
-/// thing that only grows.
-pub fn sequence(now: SystemTime) -> u32 {
+/// The sequence number that follows `last`, the greatest that was sent or heard. A number must be greater
+/// than all that a peer has heard of the virtual router (keepalived keeps one for all senders), of a life
+/// too that nothing is left of: so it follows the wall clock where that is ahead.
+pub fn next(last: u32, now: SystemTime) -> u32 {
     let since = now.duration_since(UNIX_EPOCH + EPOCH).unwrap_or_default();
     let ticks = since.as_millis() as u64 * PER_SECOND / 1000;
-    u32::try_from(ticks).unwrap_or(u32::MAX)
+    let by_clock = u32::try_from(ticks).unwrap_or(u32::MAX).min(LAST_BY_CLOCK);
+    last.saturating_add(1).max(by_clock)
 }
 
 /// The code over a packet without what routers may change (RFC 2402 §3.3.3.1.1.1) and without the check
@@ -140,10 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_grow_faster_than_adverts_leave() {
-        let at = |seconds| sequence(UNIX_EPOCH + EPOCH + Duration::from_secs(seconds));
-        assert_eq!((at(0), at(1), at(100)), (0, 4, 400));
-        assert_eq!(sequence(UNIX_EPOCH), 0);
-        assert_eq!(at(u64::from(u32::MAX)), u32::MAX);
+    fn sequence_numbers_grow_whatever_the_clock_does() {
+        let at = |last, seconds| next(last, UNIX_EPOCH + EPOCH + Duration::from_secs(seconds));
+        assert_eq!((at(0, 1), at(4, 100)), (4, 400), "faster than adverts leave");
+        assert_eq!((at(400, 100), at(401, 1)), (401, 402), "many at a time, a clock set back");
+        assert_eq!(next(7, UNIX_EPOCH), 8);
+        let far = at(400, u64::from(u32::MAX));
+        assert_eq!((far, at(far, u64::from(u32::MAX))), (LAST_BY_CLOCK, LAST_BY_CLOCK + 1));
     }
 }

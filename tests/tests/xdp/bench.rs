@@ -138,7 +138,11 @@ impl Bench {
     /// The slow path's verdict; `None` where the frame is not for our router.
     pub(crate) fn verdict(&self, frame: &[u8]) -> Option<Result<(), Reject>> {
         let located = frame::locate::<_, true>(frame).ok()?;
-        match check::judge::<_, _, 8>(frame, &located, &self.table.rules(IFINDEX, frame)) {
+        match check::judge::<_, _, 8>(
+            frame,
+            &located,
+            &self.table.rules(IFINDEX, Instant::default(), frame),
+        ) {
             Judgement::NotOurs | Judgement::Stranger | Judgement::Unfinished { .. } => None,
             Judgement::Ours { verdict, .. } => Some(verdict.map(|_| ())),
         }

@@ -31,7 +31,8 @@ pub struct Event {
     pub slot: u32,
     /// The interface.
     pub ifindex: u32,
-    /// The [`Reject`] of a refused one.
+    /// The [`Reject`] of a refused one. Of an accepted one [`Reject::Replay`], where its sender's sequence
+    /// numbers begin anew; else 0.
     pub reason: u32,
     /// The interval field of an accepted one.
     pub interval: u16,

@@ -207,6 +207,13 @@ pub(crate) fn oddities(record: &abi::Event, instance: &Instance) -> Vec<String> 
                 .to_owned(),
         );
     }
+    if record.reason == Reject::Replay.index() {
+        all.push(
+            "its sequence number is lower than before: for Master_Down_Interval no greater one was \
+             heard, so its sender began anew, maybe with its clock set back"
+                .to_owned(),
+        );
+    }
     all
 }
 
@@ -432,6 +439,47 @@ mod tests {
             frame[MESSAGE + 6..].copy_from_slice(&sum.to_be_bytes());
         });
         assert_eq!(said, "no_address: no address in it, expected 192.0.2.100, 192.0.2.101");
+    }
+
+    /// An instance with `auth_type AH`, and what its table says of a peer's adverts with these numbers, one
+    /// each second: the reason where it is refused, and the reasons of accepted ones.
+    fn sealed(numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u32) {
+        let ours = Instance { auth: Some(Auth::Ah(*b"lab12345")), ..instance(2, 1) };
+        let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let route = |last| {
+            let way =
+                plan::Way { ifindex: 7, mac: [2; 6], source: address(last), peers: Vec::new() };
+            plan::route(&ours, Slot(0), &way).expect("a route")
+        };
+        let mut theirs = route(12).frames.remove(0);
+        let (mine, mut table) = (route(11), Table::new());
+        table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
+        let (mut reasons, mut said) = (Vec::new(), Vec::new());
+        for (second, number) in numbers.iter().enumerate() {
+            theirs.patch(Priority::new(100), ChecksumForm::Message);
+            theirs.sign(*number);
+            // The reports of refused ones have pauses.
+            table.reset(0);
+            let at = Instant::from_nanos(1_000_000_000 * (second as u64 + 1));
+            let record = table.frame(7, at, theirs.bytes()).expect("a record");
+            let refused = record.kind == abi::Event::REFUSED;
+            reasons.push(Reject::from_index(record.reason).filter(|_| refused));
+            if !refused {
+                said.extend(oddities(&record, &ours));
+            }
+        }
+        (reasons, said, table.greatest_sequence(0))
+    }
+
+    /// It is refused for a Master_Down_Interval, and heard with a word then.
+    #[test]
+    fn a_peer_whose_clock_was_set_back() {
+        let replay = Some(Reject::Replay);
+        let (reasons, said, greatest) = sealed(&[500, 1, 2, 3, 4, 5, 6, 6]);
+        assert_eq!(reasons, [None, replay, replay, replay, replay, None, None, replay]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("clock set back"), "{said:?}");
+        assert_eq!(greatest, 500);
     }
 
     #[test]

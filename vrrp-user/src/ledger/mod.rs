@@ -9,7 +9,7 @@
 //! | who | writes |
 //! | --- | --- |
 //! | service thread ([`Ledger`]) | bodies, intervals, the phase |
-//! | protocol thread ([`Pulse`]) | state, priority, last advert, "I shall be back before" |
+//! | protocol thread ([`Pulse`]) | state, priority, last advert and its sequence number, "I shall be back before" |
 //! | guardian, `xvrrp release`, a start ([`release`]) | "released", when the writer is gone |
 //!
 //! Everything is written before the act that it describes: an advert that was sent, an address that was
@@ -223,6 +223,18 @@ impl Pulse {
     pub(crate) fn sending(&self, slot: Slot, priority: Priority, form: ChecksumForm, now: Instant) {
         if let Some(table) = &self.0 {
             table.set_sent(slot.0, priority, form, now);
+        }
+    }
+
+    /// The greatest sequence number of an authentication header so far, of an earlier life too.
+    pub(crate) fn signed(&self) -> u32 {
+        self.0.as_ref().map_or(0, |table| table.signed())
+    }
+
+    /// Notes that number, before the advert with it is sent.
+    pub(crate) fn signing(&self, sequence: u32) {
+        if let Some(table) = &self.0 {
+            table.set_signed(sequence);
         }
     }
 

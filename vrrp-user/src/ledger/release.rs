@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use vrrp_common::Instant;
@@ -15,6 +16,7 @@ use vrrp_proto::{Slot, VirtualAddress};
 use super::judge;
 use super::table::{Entry, State, Table};
 use super::{Body, Held};
+use crate::ah;
 use crate::net::addr::{Addresses, Removed};
 use crate::net::own_link;
 use crate::net::traces::Traces;
@@ -109,7 +111,7 @@ pub(crate) fn release(
     if done.is_empty() {
         return Vec::new();
     }
-    speak(&mut done, now);
+    speak(table, &mut done, now);
     let among: BTreeSet<u32> = done.iter().map(|(entry, _, _)| entry.slot).collect();
     let held = held_by_others(table, &among);
     take_off(&mut done, &held, alive);
@@ -130,8 +132,10 @@ pub(super) fn holding(
     may.filter_map(|entry| Some((*entry, table.body(entry.slot)?)))
 }
 
-fn speak(done: &mut [(Entry, Body, Released)], now: Instant) {
-    let mut farewell = Farewell::new();
+fn speak(table: &Table, done: &mut [(Entry, Body, Released)], now: Instant) {
+    let sequence = ah::next(table.signed(), SystemTime::now());
+    table.set_signed(sequence);
+    let mut farewell = Farewell::new(sequence);
     for (entry, body, released) in done {
         if !judge::is_missed(entry, now) {
             continue;

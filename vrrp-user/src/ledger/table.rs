@@ -11,6 +11,7 @@
 //! | 10 | slots in use: one more than the highest |
 //! | 11 | how long a start is to stay silent (ns), after a crash loop |
 //! | 12 | until when the silence of the first start lasts, `vrrp_startup_delay` |
+//! | 13 | the greatest sequence number of authentication headers, of all routers |
 //!
 //! | word of a slot | |
 //! | --- | --- |
@@ -57,6 +58,7 @@ const WORD_PHASE: usize = 9;
 const WORD_USED: usize = 10;
 const WORD_SILENT: usize = 11;
 const WORD_HELD: usize = 12;
+const WORD_SIGNED: usize = 13;
 
 const SLOT_PLACE: usize = 0;
 const SLOT_INTERVAL: usize = 1;
@@ -204,6 +206,16 @@ impl Table {
 
     pub(crate) fn set_held_until(&self, until: Instant) {
         self.store(WORD_HELD, until.as_nanos());
+    }
+
+    /// No authentication header had a greater sequence number.
+    pub(crate) fn signed(&self) -> u32 {
+        // No greater one is stored.
+        self.load(WORD_SIGNED) as u32
+    }
+
+    pub(crate) fn set_signed(&self, sequence: u32) {
+        self.words()[WORD_SIGNED].fetch_max(sequence.into(), Ordering::AcqRel);
     }
 
     pub(super) fn set_heartbeat(&self, now: Instant, back: Option<Instant>) {

@@ -4,6 +4,7 @@
 //! same verdict on either way.
 
 mod filter;
+mod numbers;
 mod socket;
 mod strangers;
 mod sys;

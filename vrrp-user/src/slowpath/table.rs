@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey, TtlBounds};
 use vrrp_common::check::{self, Agreement, Envelope, Judgement, Rules};
 use vrrp_common::frame::{self, Located};
-use vrrp_common::{Family, Instant, Reject};
+use vrrp_common::{Family, Instant, Interval, Priority, Reject, Version, time};
 
+use super::numbers::Numbers;
 use super::strangers::Strangers;
 use crate::ah;
 use crate::config::model::Peer;
@@ -18,9 +20,9 @@ use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, positions};
 #[derive(Debug, Default)]
 pub struct Table {
     routers: HashMap<RouterKey, Router>,
+    uses: Uses,
     addresses: HashMap<u32, Positions>,
     peers: HashMap<u32, BTreeMap<[u8; 16], TtlBounds>>,
-    uses: Uses,
     tallies: BTreeMap<u32, Tally>,
     memories: HashMap<u32, Memory>,
     strangers: Strangers,
@@ -39,8 +41,8 @@ struct Tally {
 struct Memory {
     /// When the last of those came that the kernel program did not keep to itself, and from whom.
     last: Option<(Instant, [u8; 16])>,
-    /// Each sender's greatest sequence number in an authentication header.
-    sequences: HashMap<[u8; 16], u32>,
+    /// The sequence numbers in authentication headers.
+    numbers: Numbers,
 }
 
 impl Table {
@@ -97,16 +99,22 @@ impl Table {
         self.memories.entry(slot).or_default().note(at, source);
     }
 
-    /// The rules for a frame that arrived on an interface, for [`check::judge`].
-    pub fn rules<'a>(&'a self, ifindex: u32, frame: &'a [u8]) -> impl Rules {
-        Interface { table: self, ifindex, frame }
+    /// The greatest sequence number in an authentication header that was accepted for a slot; 0: none.
+    pub fn greatest_sequence(&self, slot: u32) -> u32 {
+        self.memories.get(&slot).map_or(0, |memory| memory.numbers.greatest())
+    }
+
+    /// The rules for a frame that arrived on an interface at that time, for [`check::judge`].
+    pub fn rules<'a>(&'a self, ifindex: u32, at: Instant, frame: &'a [u8]) -> impl Rules {
+        Interface { table: self, ifindex, at, frame }
     }
 
     /// Judges a frame that arrived on an interface at that time, counts it, and returns the record of
-    /// it: of every good advert, and of a bad one unless the same was reported just before.
+    /// it: of every good advert, and of a bad one unless the same was reported just before. A good one
+    /// whose sender's sequence numbers begin anew has [`Reject::Replay`] as its reason.
     pub fn frame(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
         let located = frame::locate::<_, true>(frame).ok()?;
-        let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex, frame));
+        let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex, at, frame));
         let envelope = Envelope::read(frame, &located)?;
         match judgement {
             Judgement::NotOurs => None,
@@ -125,18 +133,26 @@ impl Table {
             Judgement::Unfinished { .. } => None,
             Judgement::Ours { slot, verdict } => {
                 let tally = self.tallies.entry(slot).or_default();
+                let sequence = sequence(frame, &located);
+                let mut anew = false;
                 let keep_head = match verdict {
                     Ok(checked) => {
                         tally.counters.count(abi::COUNTER_ACCEPTED);
                         let memory = self.memories.entry(slot).or_default();
                         memory.note(at, envelope.source);
-                        if let Some(sequence) = sequence(frame, &located) {
-                            memory.sequences.insert(envelope.source, sequence);
+                        if let Some(sequence) = sequence {
+                            anew = memory.numbers.accept(envelope.source, sequence);
                         }
                         matches!(checked.agreement, Agreement::Overlap)
                     }
                     Err(reason) => {
                         tally.counters.count(reason.index());
+                        if let (Reject::Replay, Some(sequence)) = (reason, sequence) {
+                            let memory = self.memories.entry(slot).or_default();
+                            let key = RouterKey::new(ifindex, located.family, envelope.vrid);
+                            let down = self.routers.get(&key).map_or(Duration::MAX, down);
+                            memory.numbers.refuse(envelope.source, sequence, at, down);
+                        }
                         if !tally.report_due(reason.index(), at.as_nanos()) {
                             return None;
                         }
@@ -148,6 +164,9 @@ impl Table {
                     Event::new(nanos, ifindex, located.family, slot, &envelope, &verdict);
                 if keep_head {
                     keep(&mut event, frame, &located);
+                }
+                if anew {
+                    event.reason = Reject::Replay.index();
                 }
                 Some(event)
             }
@@ -187,6 +206,14 @@ fn keep(event: &mut Event, frame: &[u8], located: &Located) {
     event.keep_head(frame, located.message);
 }
 
+/// The longest Master_Down_Interval (RFC 3768 §6.1) with a router's interval.
+fn down(router: &Router) -> Duration {
+    let interval = Interval::of_field(Version::V2, router.interval);
+    interval.map_or(Duration::MAX, |interval| {
+        time::master_down(Version::V2, Priority::RELEASE, interval, time::DOWN_ADVERTS)
+    })
+}
+
 /// The sequence number of an authentication header, where there is one.
 fn sequence(frame: &[u8], located: &Located) -> Option<u32> {
     let at = located.sealed.then_some(located.payload + ah::SEQUENCE)?;
@@ -196,6 +223,7 @@ fn sequence(frame: &[u8], located: &Located) -> Option<u32> {
 struct Interface<'a> {
     table: &'a Table,
     ifindex: u32,
+    at: Instant,
     frame: &'a [u8],
 }
 
@@ -217,7 +245,7 @@ impl Rules for Interface<'_> {
     }
 
     /// A number must be greater than all of its sender's: keepalived's, which counts from 1 after a
-    /// restart, takes over the greatest that it hears.
+    /// restart, takes over the greatest that it hears. For whoever begins anew see [`Numbers`].
     fn unsealed(&self, router: &Router, located: &Located) -> Option<Result<(), Reject>> {
         let fits = || {
             let length = self.frame.get(located.ip + 2..)?.first_chunk()?;
@@ -230,11 +258,11 @@ impl Rules for Interface<'_> {
         if fits() != Some(true) {
             return Some(Err(Reject::AuthData));
         }
-        let source = Envelope::read(self.frame, located).map(|envelope| envelope.source);
-        let memory = self.table.memories.get(&router.slot);
-        let last = memory.zip(source).and_then(|(memory, from)| memory.sequences.get(&from));
-        let new = last.is_none_or(|last| sequence(self.frame, located) > Some(*last));
-        Some(if new { Ok(()) } else { Err(Reject::Replay) })
+        let from = Envelope::read(self.frame, located)?.source;
+        let Some(memory) = self.table.memories.get(&router.slot) else { return Some(Ok(())) };
+        let number = sequence(self.frame, located)?;
+        let grown = memory.numbers.grows(from, number, self.at, down(router));
+        Some(if grown { Ok(()) } else { Err(Reject::Replay) })
     }
 
     fn came_last(&self, slot: u32, located: &Located) -> Option<bool> {

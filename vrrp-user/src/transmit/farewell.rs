@@ -1,7 +1,6 @@
 //! Adverts on behalf of a process that is gone, from the frames that it has left.
 
 use std::io;
-use std::time::SystemTime;
 
 use vrrp_common::wire;
 
@@ -13,16 +12,18 @@ use crate::ah;
 pub(crate) struct Farewell {
     sender: io::Result<Sender>,
     routed: Routed,
+    /// The number of all authentication headers.
+    sequence: u32,
 }
 
 impl Farewell {
-    /// Opens the socket for adverts to groups, in the calling thread's network namespace.
-    pub(crate) fn new() -> Self {
-        Self { sender: Sender::open(), routed: Routed::new() }
+    /// Opens the socket for adverts to groups, in the calling thread's network namespace. `sequence`: a
+    /// number that no authentication header of the process had.
+    pub(crate) fn new(sequence: u32) -> Self {
+        Self { sender: Sender::open(), routed: Routed::new(), sequence }
     }
 
-    /// Sends a frame of [`super::AdvertFrame`]. One with an authentication header is signed by `key`
-    /// with a number that is new.
+    /// Sends a frame of [`super::AdvertFrame`]. One with an authentication header is signed by `key`.
     ///
     /// # Errors
     /// The kernel's.
@@ -30,9 +31,7 @@ impl Farewell {
         let mut frame = frame.to_vec();
         let (to_one, sealed) = (is_routed(&frame), is_sealed(&frame));
         if let Some(packet) = frame.get_mut(ETHERNET..).filter(|_| sealed) {
-            // Beyond what the process can have sent in this second.
-            let sequence = ah::sequence(SystemTime::now()).saturating_add(ah::PER_SECOND as u32);
-            ah::sign(key, packet, wire::IPV4_HEADER, to_one, sequence);
+            ah::sign(key, packet, wire::IPV4_HEADER, to_one, self.sequence);
         }
         if to_one {
             return self.routed.send(ifindex, frame.get(ETHERNET..).unwrap_or_default());

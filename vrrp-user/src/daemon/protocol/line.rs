@@ -23,11 +23,12 @@ pub(super) struct Line {
     /// The last advert from a sender that is no unicast peer.
     unlisted: Option<(Instant, [u8; 16])>,
     /// The number of the last authentication header.
-    sequence: u32,
+    signed: u32,
 }
 
 impl Line {
-    pub(super) fn new(route: Route) -> Self {
+    /// `signed`: the greatest sequence number that has left so far.
+    pub(super) fn new(route: Route, signed: u32) -> Self {
         Self {
             route,
             failing: false,
@@ -35,23 +36,25 @@ impl Line {
             arrivals: None,
             differing: None,
             unlisted: None,
-            sequence: 0,
+            signed,
         }
     }
 
     /// Goes on where the router's line before this one led to the same place.
     pub(super) fn follow(&mut self, before: Self) {
         // Whoever heard the last one waits for a greater one, wherever it comes from.
-        self.sequence = before.sequence;
+        self.signed = before.signed;
         if before.route.key == self.route.key {
             self.arrivals = before.arrivals;
         }
     }
 
-    /// The number for the next authentication header.
-    pub(super) fn next_sequence(&mut self) -> u32 {
-        self.sequence = self.sequence.saturating_add(1).max(ah::sequence(SystemTime::now()));
-        self.sequence
+    /// The number for the next advert's authentication header, where it has one; `heard`: the greatest of
+    /// the others', since keepalived compares with those of all.
+    pub(super) fn next_sequence(&mut self, heard: u32, now: SystemTime) -> Option<u32> {
+        self.route.frames.first().filter(|frame| frame.is_sealed())?;
+        self.signed = ah::next(self.signed.max(heard), now);
+        Some(self.signed)
     }
 
     /// Notes how long an advert that only repeats the one before it let us wait. Where the kernel program

@@ -5,7 +5,7 @@ use std::io;
 use vrrp_proto::{Slot, Transmit};
 
 use super::line::Line;
-use crate::transmit::{AdvertFrame, Batch, Routed, Sender};
+use crate::transmit::{Batch, Routed, Sender};
 
 /// Adverts to groups leave together; those to single hosts at once, one by one, by way of the kernel's
 /// routes.
@@ -21,15 +21,15 @@ impl Outbox {
         Self { batch: Batch::new(sender), routed: Routed::new(), fates: Vec::new() }
     }
 
-    /// Puts an advert in by a router's line.
-    pub(super) fn put(&mut self, transmit: &Transmit, line: &mut Line) {
-        let sealed = line.route.frames.first().is_some_and(AdvertFrame::is_sealed);
-        let sequence = if sealed { line.next_sequence() } else { 0 };
+    /// Puts an advert in by a router's line. `sequence`: for its authentication header.
+    pub(super) fn put(&mut self, transmit: &Transmit, line: &mut Line, sequence: Option<u32>) {
         let ifindex = line.route.key.ifindex;
         let mut fate = None;
         for frame in &mut line.route.frames {
             frame.patch(transmit.priority, transmit.form);
-            frame.sign(sequence);
+            if let Some(sequence) = sequence {
+                frame.sign(sequence);
+            }
             if frame.is_routed() {
                 let sent = self.routed.send(ifindex, frame.packet());
                 // One that does not get it is told of, whoever else does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -210,6 +210,8 @@ impl Protocol {
         let agreement = Agreement::from_index(record.agreement);
         let differs = agreement == Agreement::Overlap && line.newly_differs(now, record);
         let unlisted = record.unlisted != 0 && line.newly_unlisted(now, record);
+        // Only once: from then on its numbers grow again.
+        let anew = record.reason != 0;
         // The validator lets no interval through that is none.
         let Some(interval) = Interval::of_field(line.route.version, record.interval) else {
             return;
@@ -223,7 +225,7 @@ impl Protocol {
             mac: record.mac,
         };
         line.note_arrival(now, record, interval);
-        if differs || unlisted {
+        if differs || unlisted || anew {
             self.tell(Notice::Record(*record));
         }
         self.watching.refresh_before(slot, now, &mut self.engine);
@@ -252,7 +254,7 @@ impl Protocol {
             }
             Order::Route(slot, route) => {
                 self.table.set(route.key, route.rule, &route.addresses, &route.peers);
-                let mut line = Line::new(*route);
+                let mut line = Line::new(*route, self.pulse.signed());
                 if let Some(old) = self.routes.remove(&slot) {
                     if old.route.key != line.route.key {
                         self.table.remove(old.route.key, slot.0);
@@ -340,7 +342,12 @@ impl Protocol {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
             self.pulse.sending(transmit.slot, transmit.priority, transmit.form, clock::now());
-            self.outbox.put(&transmit, line);
+            let heard = self.table.greatest_sequence(transmit.slot.0);
+            let sequence = line.next_sequence(heard, SystemTime::now());
+            if let Some(sequence) = sequence {
+                self.pulse.signing(sequence);
+            }
+            self.outbox.put(&transmit, line, sequence);
         }
     }
 
