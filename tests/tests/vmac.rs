@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::capture::SeenAdvert;
-use vrrp_tests::conf::Instance;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, now, wait_until};
@@ -76,6 +76,7 @@ fn virtual_mac_addresses() -> Result<()> {
         ("keepalived leads", || take_turns(Kind::Keepalived, Kind::under_test())),
         ("two of ours", || take_turns(Kind::under_test(), Kind::under_test())),
         ("reload", reload_gives_and_takes_it),
+        ("order", another_order_moves_nothing),
         ("crash", what_a_crash_leaves),
         ("base", the_interface_below_goes_and_comes),
         ("changed", somebody_changes_it),
@@ -199,6 +200,36 @@ fn reload_gives_and_takes_it() -> Result<()> {
     let after: Vec<_> = wire.adverts_of("r1").into_iter().filter(|s| s.at > begin).collect();
     ensure!(after.iter().all(|seen| seen.advert.priority == 200), "it released");
     ensure!(r1.count_log("Entering MASTER") == 1, "it changed its state: {}", r1.log_end());
+    Ok(())
+}
+
+/// Two routers of one VRID, in another order: each keeps its interface, also in the next worker.
+fn another_order_moves_nothing() -> Result<()> {
+    const OTHER: &str = "198.18.0.250";
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1"])?;
+    let first = Instance::new(100).every("0.2").line("use_vmac");
+    let second = first.clone().named("VI_2", 51).on("eth1").holding(&["198.18.0.250/24"]);
+    let conf = |one: &Instance, other: &Instance| {
+        Conf::new(3).with(one.clone()).with(other.clone()).text()
+    };
+    let r1 = lab.run("r1", &conf(&first, &second))?;
+    let holds_both = || lab.holds("r1", VIP) && lab.holds("r1", OTHER);
+    wait_until("r1 has both", LIMIT, holds_both).with_context(|| r1.log_end())?;
+    let shown = || lab.ns("r1").ip("-o -4 addr show").unwrap_or_default();
+    let (before, watch) = (shown(), lab.watch("r1")?);
+    ensure!(before.contains("vrrp1.51"), "{before}");
+    r1.reload(&conf(&second, &first))?;
+    pause(500);
+    let worker = r1.worker()?;
+    vrrp_tests::daemon::signal(worker, nix::sys::signal::Signal::SIGKILL);
+    wait_until("there is another worker", LIMIT, || r1.worker().is_ok_and(|w| w != worker))?;
+    pause(1000);
+    ensure!(shown() == before, "{before}{}", shown());
+    let moved = [ADDRESS, Ipv4Addr::new(198, 18, 0, 250)].map(|ip| watch.of(ip));
+    ensure!(moved.iter().all(Vec::is_empty), "{moved:?}");
     Ok(())
 }
 

@@ -365,6 +365,8 @@ pub struct OwnLink {
     pub kind: OwnLinkKind,
     /// Its name: as written, else `vrrp.VRID` or `vrrp6.VRID` after `vmac_prefix`.
     pub name: String,
+    /// The name was written.
+    pub named: bool,
     /// `vmac_xmit_base`: adverts leave by the instance's interface and not by this one.
     pub send_on_base: bool,
     /// `use_vmac_addr`: also one on each other interface that has addresses of the instance.

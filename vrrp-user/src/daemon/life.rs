@@ -145,6 +145,15 @@ impl Life {
         self.earlier.get(&Place::of(instance)).copied()
     }
 
+    /// What the own interfaces of routers that are still to be started were called in an earlier life.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Place, String)> {
+        let table = self.ledger.as_ref().map(Ledger::table);
+        self.earlier.iter().filter_map(move |(place, slot)| {
+            let links = table?.body(slot.0)?.traces.links;
+            Some((place.clone(), links.into_iter().next()?))
+        })
+    }
+
     /// Whether an instance goes on as the Active one it was.
     pub(super) fn resumes(&self, instance: &Instance) -> bool {
         self.slot(instance).is_some_and(|slot| self.resumed.contains(&slot))

@@ -13,6 +13,7 @@ mod host;
 mod index;
 mod leftovers;
 mod life;
+mod names;
 mod own_links;
 mod plan;
 mod ports;

@@ -177,9 +177,9 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         config: config.clone(),
         options,
     };
+    let config = service.keep_names(config);
     service.clear_leftovers(&config);
     service.take_fast_path(want);
-    service.forward_messages();
     // Before the protocol thread locks what there is.
     memory::give_back();
     let thread = service.start_protocol(orders_end, notices_start)?;
@@ -266,9 +266,13 @@ impl Service {
     /// Takes the kernel program over from an earlier worker, or loads it.
     fn take_fast_path(&mut self, want: Datapath) {
         self.fast = self.life.adopt_fast_path(want != Datapath::Socket);
-        if self.fast.is_some() {
-            return;
+        if self.fast.is_none() {
+            self.load_fast_path(want);
         }
+        self.forward_messages();
+    }
+
+    fn load_fast_path(&mut self, want: Datapath) {
         // Twice as many as there are, for reloads: the maps can't grow.
         let wanted = 2 * self.config.instances.len() as u32;
         let slots = wanted.max(self.life.reserved_up_to()).next_power_of_two().max(LEAST_SLOTS);
@@ -411,7 +415,7 @@ impl Service {
         match loaded.reloadable() {
             Ok(config) => {
                 let config = config.clone();
-                self.apply(config, false);
+                self.apply(self.keep_names(config), false);
                 info!("Reload done");
             }
             Err(refusal) => {

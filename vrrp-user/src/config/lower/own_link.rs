@@ -76,8 +76,9 @@ impl Maker<'_> {
             send_on_base = true;
         }
         let for_addresses = draft.places.contains_key("use_vmac_addr");
-        let name = words.name.unwrap_or_default();
-        Some(OwnLink { kind, name, send_on_base, for_addresses, others: BTreeMap::new() })
+        let (named, name) = (words.name.is_some(), words.name.unwrap_or_default());
+        let others = BTreeMap::new();
+        Some(OwnLink { kind, name, named, send_on_base, for_addresses, others })
     }
 
     /// Without an interface of its own, words about one have nothing to be about.

@@ -84,6 +84,7 @@ fn c40_virtual_mac_with_a_name() {
     let link = OwnLink {
         kind: OwnLinkKind::Macvlan([0, 0, 0x5e, 0, 1, 0x0a]),
         name: "eth0v10".to_owned(),
+        named: true,
         send_on_base: true,
         for_addresses: false,
         others: BTreeMap::new(),

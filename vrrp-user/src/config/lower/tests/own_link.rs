@@ -29,7 +29,14 @@ fn vmac(#[case] words: &str, #[case] name: &str, #[case] mac: [u8; 6]) {
     assert_eq!(read.instance("VI_1").interface, "eth0");
     assert_eq!(read.instance("VI_1").addresses[0].device, name);
     let others = BTreeMap::new();
-    let right = OwnLink { kind, name, send_on_base, for_addresses: false, others };
+    let right = OwnLink {
+        kind,
+        named: name != "vrrp.51",
+        name,
+        send_on_base,
+        for_addresses: false,
+        others,
+    };
     assert_eq!(*link(&read), right);
 }
 
