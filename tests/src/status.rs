@@ -117,6 +117,13 @@ impl Instance<'_> {
         Some((peer["address"].as_str()?, peer["interval_ms"].as_f64()?))
     }
 
+    /// Whom it heard, and how each computes checksums.
+    pub fn senders(&self) -> Vec<(String, String)> {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = self.0["senders"].as_array().into_iter().flatten();
+        all.map(|one| (word(&one["address"]), word(&one["checksum"]))).collect()
+    }
+
     /// A counter: `accepted`, `sent`, `ring_full`, `complex`.
     pub fn counter(&self, name: &str) -> u64 {
         self.0["counters"][name].as_u64().unwrap_or_default()

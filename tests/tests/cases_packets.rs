@@ -253,6 +253,20 @@ fn b07_the_checksum_form_is_the_configured_one_or_the_peers() -> Result<()> {
             wire.adverts_of("r1").last().is_some_and(|seen| alone(seen) != as_v2)
         })?;
         ensure!(daemon.status()?.instance("VI_1")?.counter("accepted") == 1, "{line}");
+        // Another sender, whose address is greater by one.
+        let mut another = cases::frame("P07-v3-header", "message-only-sum-rfc9568");
+        (another[29], another[25]) = (another[29] + 1, another[25] - 1);
+        lab.inject("gen", &another)?;
+        let senders = || -> Option<Vec<(String, String)>> {
+            Some(daemon.status().ok()?.instance("VI_1").ok()?.senders())
+        };
+        let form = if as_v2 { "pseudo_header" } else { "message" };
+        let both = [("192.0.2.101", form), ("192.0.2.102", "message")]
+            .map(|(sender, form)| (sender.to_owned(), form.to_owned()));
+        wait_until("each sender's form is told", limit, || {
+            senders().is_some_and(|senders| senders == both)
+        })
+        .with_context(|| format!("{line}: {:?}", senders()))?;
     }
     Ok(())
 }

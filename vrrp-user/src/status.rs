@@ -73,6 +73,9 @@ pub struct Instance {
     /// How long the MASTER's adverts let it wait; not there before a second one came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrivals: Option<Arrivals>,
+    /// Whom it heard, whatever their priority; those of them that were heard last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<Sender>,
     /// What it heard and sent.
     pub counters: Counters,
     /// The last refused advert.
@@ -103,6 +106,17 @@ pub struct Peer {
     pub checksum: String,
     /// When its last advert arrived.
     pub heard_ms_ago: f64,
+}
+
+/// A sender of good adverts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// Its address.
+    pub address: String,
+    /// How its last advert's checksum was computed.
+    pub checksum: String,
+    /// When that arrived.
+    pub heard_ms_ago: u64,
 }
 
 /// The gaps between adverts that only repeat themselves, by the kernel's stamps.
@@ -328,6 +342,14 @@ fn render_instance(out: &mut String, i: &Instance) {
             "  MASTER is {} with priority {}, advert each {} ms, last {:.0} ms ago; silence is noticed after {:.3} ms",
             peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
         );
+    }
+    if i.version == 3 {
+        // Over IPv6 there is one form.
+        let v4 = i.senders.iter().filter(|sender| !sender.address.contains(':'));
+        let forms: Vec<String> = v4.map(|s| format!("{} {}", s.address, s.checksum)).collect();
+        if !forms.is_empty() {
+            let _ = writeln!(out, "  checksum forms: {}", some_of(&forms));
+        }
     }
     for (word, held) in [("held", true), ("not held", false)] {
         let those = i.addresses.iter().filter(|address| address.held == held);

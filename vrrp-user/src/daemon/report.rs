@@ -9,7 +9,7 @@ use vrrp_proto::{Health, Slot, View};
 
 use super::budget::Budget;
 use super::host;
-use super::protocol::Inspection;
+use super::protocol::{Heard, Inspection};
 use super::running::Running;
 use super::service::Service;
 use super::words;
@@ -23,14 +23,19 @@ impl Service {
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
         let now = inspection.as_ref().map_or_else(clock::now, |i| i.now);
-        let Inspection { views, counters, arrivals, mut strangers, lost, .. } =
+        let Inspection { views, counters, arrivals, senders, mut strangers, lost, .. } =
             inspection.unwrap_or_default();
         strangers.extend(self.fast.iter().flat_map(FastPath::strangers));
         let instances = views.iter().filter_map(|view| {
             let running = self.running.get(&view.slot)?;
             let counters = self.counters(view, counters.get(&view.slot));
             let arrivals = self.arrivals(view.slot, arrivals.get(&view.slot));
-            Some(self.instance(now, view, running, counters, arrivals))
+            let senders = senders.get(&view.slot).map_or(&[][..], Vec::as_slice);
+            let senders = heard(now, view, senders);
+            Some(status::Instance {
+                senders,
+                ..self.instance(now, view, running, counters, arrivals)
+            })
         });
         let refused = self.config.refused.iter().map(|refused| status::Refused {
             name: refused.name.clone(),
@@ -109,6 +114,7 @@ impl Service {
                 Budget { notified, ..budget }.status(now)
             }),
             arrivals,
+            senders: Vec::new(),
             counters,
             last_refused,
         }
@@ -223,6 +229,20 @@ impl Service {
         all.sort();
         all
     }
+}
+
+/// The senders of accepted adverts in the order of their addresses. What the kernel keeps to itself of the
+/// one that is followed, the view knows.
+fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
+    let mut senders = senders.to_vec();
+    senders.sort_by_key(|sender| sender.source);
+    let followed = |source| view.following.filter(|following| following.source == source);
+    let one = |sender: Heard| status::Sender {
+        address: sender.source.to_string(),
+        checksum: sender.form.name().to_owned(),
+        heard_ms_ago: millis(now, followed(sender.source).map_or(sender.at, |f| f.heard)),
+    };
+    senders.into_iter().map(one).collect()
 }
 
 fn millis(now: Instant, then: Instant) -> u64 {

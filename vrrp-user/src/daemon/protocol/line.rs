@@ -7,6 +7,7 @@ use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Interval, wire};
 
 use super::Route;
+use super::senders::Senders;
 use crate::ah;
 
 /// A route in use.
@@ -18,6 +19,8 @@ pub(super) struct Line {
     last: Option<(Meaning, Instant)>,
     /// The gaps between such adverts that only repeat themselves; once there was one.
     arrivals: Option<Box<Arrivals>>,
+    /// Who sent accepted ones.
+    pub(super) senders: Senders,
     /// The last advert whose addresses differ from ours: when, from whom, and how it began.
     differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
     /// The last advert from a sender that is no unicast peer.
@@ -34,6 +37,7 @@ impl Line {
             failing: false,
             last: None,
             arrivals: None,
+            senders: Senders::default(),
             differing: None,
             unlisted: None,
             signed,
@@ -46,6 +50,7 @@ impl Line {
         self.signed = before.signed;
         if before.route.key == self.route.key {
             self.arrivals = before.arrivals;
+            self.senders = before.senders;
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod line;
 mod outbox;
+mod senders;
 mod sources;
 mod thread;
 mod watching;
@@ -20,6 +21,7 @@ use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
+pub(crate) use self::senders::Sender as Heard;
 use self::thread::Protocol;
 use crate::config::model::{Peer, Scheduling};
 use crate::daemon::budget::Budget;
@@ -94,6 +96,8 @@ pub(crate) struct Inspection {
     pub(crate) counters: BTreeMap<Slot, Counters>,
     /// The gaps between adverts that the kernel did not keep to itself, by slot.
     pub(crate) arrivals: BTreeMap<Slot, Arrivals>,
+    /// The senders of accepted adverts, by slot.
+    pub(crate) senders: BTreeMap<Slot, Vec<Heard>>,
     /// Virtual routers of others that the slow path heard.
     pub(crate) strangers: Vec<(abi::StrangerKey, abi::Stranger)>,
     /// Frames that found no room in the socket of an interface.

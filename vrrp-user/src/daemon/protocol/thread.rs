@@ -15,6 +15,7 @@ use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 
 use super::line::Line;
 use super::outbox::Outbox;
+use super::senders::Sender;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
 use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts};
@@ -225,6 +226,7 @@ impl Protocol {
             mac: record.mac,
         };
         line.note_arrival(now, record, interval);
+        line.senders.note(Sender { source: advert.source, form: advert.form, at: now });
         if differs || unlisted || anew {
             self.tell(Notice::Record(*record));
         }
@@ -378,6 +380,10 @@ impl Protocol {
         all.filter_map(|(slot, line)| Some((*slot, *line.arrivals()?))).collect()
     }
 
+    fn senders(&self) -> BTreeMap<Slot, Vec<Sender>> {
+        self.routes.iter().map(|(slot, line)| (*slot, line.senders.all().to_vec())).collect()
+    }
+
     fn inspect(&mut self) -> Inspection {
         // A socket whose interface went away has nothing more to say.
         self.watching.refresh_all(&mut self.engine);
@@ -390,6 +396,7 @@ impl Protocol {
             views: self.engine.views().collect(),
             counters: self.table.counters().map(|(slot, c)| (Slot(slot), c)).collect(),
             arrivals: self.arrivals(),
+            senders: self.senders(),
             strangers: self.table.strangers(),
             lost,
         }
