@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use vrrp_tests::conf::Conf;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, netns, wait_until};
 
@@ -24,7 +24,27 @@ fn a_deaf_interface_is_a_fault_and_heals() -> Result<()> {
     together(&[
         ("none for waiting on the socket", || deaf(1)),
         ("none for the kernel program", the_socket_serves),
+        ("no memory for a long filter", a_short_filter_serves),
     ])
+}
+
+/// As kernels before 6.8 have it with more destinations: the filter does not fit, and one for all does.
+fn a_short_filter_serves() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    lab.ns("r1").sysctl("net.core.optmem_max", 2048)?;
+    let mut conf = Conf::new(3);
+    for n in 1..=45 {
+        let address = format!("10.0.{n}.250/24");
+        let instance = Instance::new(200).named(&format!("VI_{n}"), n).every("0.2");
+        let group = format!("mcast_dst_ip 239.0.0.{n}");
+        conf = conf.with(instance.holding(&[&address]).line(&group));
+    }
+    let r1 = lab.run("r1", &conf.text())?;
+    let all = || (1..=45).all(|n| lab.holds("r1", &format!("10.0.{n}.250")));
+    wait_until("all are MASTER", LIMIT, all).with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("takes no filter for so many destinations") == 1, "{}", r1.log());
+    ensure!(r1.status()?.datapath("eth0")?.0 != "socket", "{}", r1.log());
+    Ok(())
 }
 
 fn the_socket_serves() -> Result<()> {
