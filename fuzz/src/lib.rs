@@ -5,7 +5,7 @@
 
 mod advert;
 
-pub use advert::{check_advert, seed};
+pub use advert::{OTHER_GROUP, check_advert, first, seed};
 
 use std::path::Path;
 

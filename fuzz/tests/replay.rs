@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use xvrrp_fuzz::first;
+
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -50,6 +52,20 @@ fn adverts() {
     replay("check_advert", xvrrp_fuzz::check_advert);
 }
 
+/// Every frame, by the settings of routers of every kind.
+#[test]
+fn adverts_for_every_kind_of_router() {
+    for input in files(&here("corpus/check_advert")) {
+        let data = fs::read(&input).expect("a readable input");
+        let Some((_, frame)) = data.split_first_chunk::<3>() else { continue };
+        for (version, addresses) in
+            (0..=255).flat_map(|version| [(version, 2), (version, 1 | xvrrp_fuzz::OTHER_GROUP)])
+        {
+            xvrrp_fuzz::check_advert(&xvrrp_fuzz::seed(version, 51, addresses, frame));
+        }
+    }
+}
+
 #[test]
 fn configurations() {
     replay("config", xvrrp_fuzz::config);
@@ -61,12 +77,17 @@ fn the_handed_frames_are_in_the_corpus() {
     for file in files(&here("../vrrp-common/testdata")) {
         let text = fs::read_to_string(&file).expect("a text");
         let version = if text.contains("DUT-v2-pass") {
-            0x22
-        } else if text.contains("DUT-v3") || text.contains("DUT-v6") {
+            2 | first::PASSWORD
+        } else if text.contains("DUT-v6") {
+            3 | first::V6
+        } else if text.contains("DUT-unicast") {
+            2 | first::UNICAST
+        } else if text.contains("DUT-v3") {
             3
         } else {
             2
         };
+        let addresses = if version & first::V6 != 0 { 2 } else { 1 };
         let stem = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let mut name = String::new();
         for line in text.lines() {
@@ -76,7 +97,7 @@ fn the_handed_frames_are_in_the_corpus() {
                 let frame: Vec<u8> = (0..line.len() / 2)
                     .map(|i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).expect("hex"))
                     .collect();
-                seeds.push((name.clone(), xvrrp_fuzz::seed(version, 51, 1, &frame)));
+                seeds.push((name.clone(), xvrrp_fuzz::seed(version, 51, addresses, &frame)));
             }
         }
     }
