@@ -141,6 +141,25 @@ fn sum_message_v6(frame: &mut [u8]) {
     }
 }
 
+/// Makes the sums right, where the message is right behind the IP header.
+pub(crate) fn sum_again(frame: &mut [u8]) {
+    if is_v6(frame) {
+        sum_message_v6(frame);
+    } else {
+        sum_message(frame);
+        sum_header(frame);
+    }
+}
+
+/// Puts an extension header, sometimes a fragment's or one that there is not, behind an IPv6 header.
+pub(crate) fn behind_an_extension(frame: &mut Vec<u8>, numbers: &mut Numbers) {
+    let kind = [0, 43, 44, 60, 6][numbers.below(5)];
+    frame.splice(54..54, [wire::PROTOCOL, 0, 0, numbers.below(2) as u8, 0, 0, 0, 0]);
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame[20] = kind;
+}
+
 /// A generator of numbers that are the same in each run (xorshift64).
 pub(crate) struct Numbers(pub(crate) u64);
 

@@ -3,7 +3,9 @@
 
 mod bench;
 mod cost;
+mod difference;
 mod frames;
+mod kinds;
 mod reports;
 mod routers;
 mod verdicts;

@@ -10,7 +10,9 @@ use vrrp_tests::cases;
 use xvrrp::fastpath::Counters;
 
 use crate::bench::{Bench, Done, SLOT, XDP_DROP, XDP_PASS, settings, settings_v6};
-use crate::frames::{Numbers, advert, advert_v6, damage, sealed, sum_header, vips, vips_v6};
+use crate::frames::{
+    Numbers, advert, advert_v6, behind_an_extension, damage, sealed, sum_header, vips, vips_v6,
+};
 
 /// The handed files, with the configuration each is for.
 const FILES: [(&str, &str); 12] = [
@@ -232,7 +234,7 @@ fn damaged_frames_get_the_same_verdict_on_both_paths() -> Result<()> {
             cases::packets(file).into_iter().map(|case| (*configuration, case.bytes))
         })
         .collect();
-    for round in 0..rounds()? {
+    for round in 0..40_000 {
         let (configuration, bytes) = &handed[numbers.below(handed.len())];
         let frame = &mut bytes.clone();
         match round % 8 {
@@ -271,14 +273,6 @@ fn damaged_frames_get_the_same_verdict_on_both_paths() -> Result<()> {
     Ok(())
 }
 
-/// How many frames are damaged: a few, or as many as `XVRRP_FRAMES` says, up to millions.
-fn rounds() -> Result<u64> {
-    match std::env::var("XVRRP_FRAMES") {
-        Ok(text) => text.parse().with_context(|| format!("XVRRP_FRAMES={text}")),
-        Err(_) => Ok(40_000),
-    }
-}
-
 /// A router over IPv4 and an advert for it, each with some of the same addresses.
 fn over_ipv4(bench: &mut Bench, numbers: &mut Numbers) -> Result<Vec<u8>> {
     let version = [Version::V2, Version::V3][numbers.below(2)];
@@ -301,12 +295,7 @@ fn over_ipv6(bench: &mut Bench, numbers: &mut Numbers) -> Result<Vec<u8>> {
     }
     let mut frame = advert_v6(&theirs);
     if numbers.below(8) == 0 {
-        let kind = [0, 43, 44, 60, 6][numbers.below(5)];
-        let more = [112, 0, 0, numbers.below(2) as u8, 0, 0, 0, 0];
-        frame.splice(54..54, more);
-        let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
-        frame[18..20].copy_from_slice(&length.to_be_bytes());
-        frame[20] = kind;
+        behind_an_extension(&mut frame, numbers);
     }
     Ok(frame)
 }
