@@ -14,6 +14,56 @@ pub struct Case {
     pub bytes: Vec<u8>,
 }
 
+/// What is to become of a frame; several reasons where the message has several faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Believed.
+    Accepted,
+    /// Refused for one of these, as status names them.
+    Refused(&'static [&'static str]),
+    /// No effect; whether it is counted as refused is open.
+    WithoutEffect,
+    /// Not ours: counted nowhere.
+    Ignored,
+}
+
+/// What is to become of a handed frame by its name, as DESIGN.md decides where the files leave it open.
+pub fn verdict(name: &str) -> Verdict {
+    use Verdict::{Ignored, Refused, WithoutEffect};
+    match name {
+        "ttl-254" | "ttl-1" | "hop-limit-254" => Refused(&["ttl"]),
+        "version-1" | "version-2" | "version-3-on-v2-instance" | "v2-message-on-v3-instance" => {
+            Refused(&["version"])
+        }
+        "version-2-nibble-in-v3-message" => Refused(&["length", "checksum"]),
+        "count-3-two-present" => Refused(&["length"]),
+        "type-2" | "type-0" => Refused(&["type"]),
+        "checksum-plus-one"
+        | "checksum-byte-swapped"
+        | "pass-right-checksum-wrong"
+        | "neither-sum"
+        | "sum-wrong"
+        | "sum-without-pseudo-header"
+        | "pseudo-sum-of-other-source"
+        | "router-alert-and-bad-vrrp-sum" => Refused(&["checksum"]),
+        "interval-2" | "interval-0" | "interval-255" | "interval-100-as-centiseconds" => {
+            Refused(&["interval"])
+        }
+        "pass-wrong" | "type-1-empty-data" | "pass-prefix-only" => Refused(&["auth_data"]),
+        "type-0-no-data"
+        | "type-0-but-right-data"
+        | "type-2-ah-without-ah-header"
+        | "type-3-unknown" => Refused(&["auth_type"]),
+        "unicast-to-us-on-multicast-instance" => Refused(&["destination"]),
+        "theirs-higher-prio" | "theirs-two-addresses" => Refused(&["foreign_cluster"]),
+        "to-224.0.0.1" => WithoutEffect,
+        "vrid-52-not-configured"
+        | "vlan-100-on-the-parent-device"
+        | "multicast-on-unicast-instance" => Ignored,
+        _ => Verdict::Accepted,
+    }
+}
+
 /// The folder with the handed packets: the same files that the validator's tests read.
 pub fn packet_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vrrp-common/testdata")
@@ -45,6 +95,28 @@ pub fn packets(name: &str) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// The names of all packet files, each with the configuration that it is for.
+///
+/// # Panics
+/// A file is unreadable or malformed.
+pub fn packet_files() -> Vec<(String, String)> {
+    let folder = packet_folder();
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<(String, String)> = entries
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a text");
+            let mut words = text.split_whitespace().skip_while(|word| *word != "dut").skip(1);
+            let dut = words.next().and_then(|word| word.strip_suffix(".conf"));
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            (name, dut.expect("a file says what it is for").to_owned())
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// A frame of a packet file by its name.

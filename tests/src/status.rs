@@ -1,5 +1,6 @@
 //! What `xvrrp status --json` says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -132,6 +133,15 @@ impl Instance<'_> {
     /// How many adverts were refused for this reason.
     pub fn refused(&self, reason: &str) -> u64 {
         self.0["counters"]["refused"][reason].as_u64().unwrap_or_default()
+    }
+
+    /// What became of all adverts: how many were `accepted`, and how many refused for which reason, where
+    /// there was any.
+    pub fn verdicts(&self) -> BTreeMap<String, u64> {
+        let refused = self.0["counters"]["refused"].as_object().into_iter().flatten();
+        let refused = refused.map(|(reason, count)| (reason.clone(), count.as_u64().unwrap_or(0)));
+        let accepted = ("accepted".to_owned(), self.counter("accepted"));
+        refused.chain([accepted]).filter(|(_, count)| *count > 0).collect()
     }
 
     /// How many adverts were refused for any reason.
