@@ -53,13 +53,15 @@ pub enum Measure {
     Stall,
     /// Memory with 255 instances
     Memory,
+    /// How cost grows up to 4080 instances: 255 VRIDs, both families, eight interfaces
+    Scale,
     /// What the kernel program costs per frame
     Xdp,
 }
 
 impl Measure {
     /// All, in the order in which they are measured.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Detect,
         Self::Hear,
         Self::Send,
@@ -69,6 +71,7 @@ impl Measure {
         Self::Crash,
         Self::Stall,
         Self::Memory,
+        Self::Scale,
         Self::Xdp,
     ];
 
@@ -90,6 +93,7 @@ impl Measure {
             Self::Crash => "crash",
             Self::Stall => "stall",
             Self::Memory => "memory",
+            Self::Scale => "scale",
             Self::Xdp => "xdp",
         }
     }

@@ -19,11 +19,11 @@ use crate::packet;
 
 /// A frame with the time of its arrival, in the clock of [`crate::now`].
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Seen<T = Frame> {
     /// When the kernel saw it.
     pub at: Duration,
     /// What it was.
-    pub frame: Frame,
+    pub frame: T,
 }
 
 /// An advert with the time of its arrival.
@@ -35,20 +35,20 @@ pub struct SeenAdvert {
     pub advert: Advert,
 }
 
-/// A running capture of adverts and gratuitous ARPs.
+/// A running capture: of adverts over IPv4 and gratuitous ARPs, or of what another reader knows.
 #[derive(Debug)]
-pub struct Capture {
-    seen: Arc<Mutex<Vec<Seen>>>,
+pub struct Capture<T = Frame> {
+    seen: Arc<Mutex<Vec<Seen<T>>>>,
     end: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl Capture {
-    /// Captures at a device from now on.
+impl<T: Clone + Send + 'static> Capture<T> {
+    /// Captures at a device from now on what `read` makes something of.
     ///
     /// # Errors
     /// No packet socket.
-    pub fn start(netns: &Netns, device: &str) -> Result<Self> {
+    pub fn of(netns: &Netns, device: &str, read: fn(&[u8]) -> Option<T>) -> Result<Self> {
         let socket = netns.enter(|| {
             let socket = packet::open(device)?;
             setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
@@ -59,16 +59,26 @@ impl Capture {
         let (seen, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let reader = std::thread::spawn({
             let (seen, end) = (Arc::clone(&seen), Arc::clone(&end));
-            move || read_all(&socket, &seen, &end)
+            move || read_all(&socket, read, &seen, &end)
         });
         Ok(Self { seen, end, reader: Some(reader) })
     }
 
     /// Everything so far, in order of arrival.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen<T>> {
         // What arrived before the call is in the list after one time-out of the reader.
         std::thread::sleep(Duration::from_millis(30));
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Capture {
+    /// Captures adverts and gratuitous ARPs at a device from now on.
+    ///
+    /// # Errors
+    /// No packet socket.
+    pub fn start(netns: &Netns, device: &str) -> Result<Self> {
+        Self::of(netns, device, frame::read)
     }
 
     /// The adverts so far.
@@ -98,7 +108,7 @@ impl Capture {
     }
 }
 
-impl Drop for Capture {
+impl<T> Drop for Capture<T> {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
@@ -107,10 +117,15 @@ impl Drop for Capture {
     }
 }
 
-fn read_all(socket: &OwnedFd, seen: &Mutex<Vec<Seen>>, end: &AtomicBool) {
+fn read_all<T>(
+    socket: &OwnedFd,
+    read: fn(&[u8]) -> Option<T>,
+    seen: &Mutex<Vec<Seen<T>>>,
+    end: &AtomicBool,
+) {
     let mut buffer = [0; 2048];
     while !end.load(Ordering::Relaxed) {
-        match read_one(socket, &mut buffer) {
+        match read_one(socket, read, &mut buffer) {
             Ok(Some(one)) => seen.lock().unwrap_or_else(PoisonError::into_inner).push(one),
             Ok(None) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => {}
             Err(_) => return,
@@ -118,7 +133,11 @@ fn read_all(socket: &OwnedFd, seen: &Mutex<Vec<Seen>>, end: &AtomicBool) {
     }
 }
 
-fn read_one(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Seen>, Errno> {
+fn read_one<T>(
+    socket: &OwnedFd,
+    read: fn(&[u8]) -> Option<T>,
+    buffer: &mut [u8],
+) -> Result<Option<Seen<T>>, Errno> {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
     let got = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
@@ -127,6 +146,6 @@ fn read_one(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Seen>, Errno> 
         Some(Duration::from(stamp))
     });
     let length = got.bytes;
-    let read = frame::read(&buffer[..length.min(buffer.len())]);
+    let read = read(&buffer[..length.min(buffer.len())]);
     Ok(stamp.zip(read).map(|(at, frame)| Seen { at, frame }))
 }

@@ -68,12 +68,21 @@ impl Lab {
     /// No root, no iproute2 or no ethtool.
     pub fn with_two_lans(hosts: &[&str]) -> Result<Self> {
         let lab = Self::new(hosts)?;
-        lab.switch.ip("link add br1 type bridge mcast_snooping 0 forward_delay 0")?;
-        lab.switch.ip("link set br1 up")?;
-        for host in hosts {
-            lab.wire(host, "eth1", "q", "br1", "198.18.0")?;
-        }
+        lab.add_lan(1)?;
         Ok(lab)
+    }
+
+    /// Wires all hosts to a further LAN: `eth1` with 198.18.0.N, `eth2` with 198.18.1.N, and so on; its
+    /// bridge is `br1`, and so on.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn add_lan(&self, lan: u8) -> Result<()> {
+        let bridge = format!("br{lan}");
+        self.switch
+            .ip(&format!("link add {bridge} type bridge mcast_snooping 0 forward_delay 0"))?;
+        self.switch.ip(&format!("link set {bridge} up"))?;
+        self.hosts.keys().try_for_each(|host| self.wire(host, lan))
     }
 
     fn bare(name: &str) -> Result<Self> {
@@ -97,34 +106,27 @@ impl Lab {
     fn add(&mut self, host: &str) -> Result<()> {
         let netns = Netns::new(&format!("{}{host}", self.name))?;
         self.hosts.insert(host.to_owned(), netns);
-        self.wire(host, "eth0", "p", "br0", "192.0.2")
+        self.wire(host, 0)
     }
 
-    fn wire(&self, host: &str, device: &str, port: &str, bridge: &str, net: &str) -> Result<()> {
+    fn wire(&self, host: &str, lan: u8) -> Result<()> {
         let (netns, number) = (self.ns(host), number(host));
-        let second = u8::from(device == "eth1");
+        let (port, net) = match lan {
+            0 => (format!("p-{host}"), "192.0.2".to_owned()),
+            1 => (format!("q-{host}"), "198.18.0".to_owned()),
+            _ => (format!("p{lan}-{host}"), format!("198.18.{}", lan - 1)),
+        };
         netns.ip(&format!(
-            "link add {device} address 02:00:00:00:0{second}:{number:02x} type veth \
-             peer name {port}-{host} netns {}",
+            "link add eth{lan} address 02:00:00:00:{lan:02x}:{number:02x} type veth \
+             peer name {port} netns {}",
             self.switch.name()
         ))?;
-        self.switch.ip(&format!("link set {port}-{host} master {bridge} up"))?;
+        self.switch.ip(&format!("link set {port} master br{lan} up"))?;
         // The tag of a VLAN stays in the frame, as on a cable, and does not travel beside it.
-        netns::run(
-            "ip",
-            &[
-                "netns",
-                "exec",
-                self.switch.name(),
-                "ethtool",
-                "-K",
-                &format!("{port}-{host}"),
-                "txvlan",
-                "off",
-            ],
-        )?;
-        netns.ip(&format!("addr add {net}.{number}/24 brd + dev {device}"))?;
-        netns.ip(&format!("link set {device} up"))?;
+        let words = ["netns", "exec", self.switch.name(), "ethtool", "-K", &port, "txvlan", "off"];
+        netns::run("ip", &words)?;
+        netns.ip(&format!("addr add {net}.{number}/24 brd + dev eth{lan}"))?;
+        netns.ip(&format!("link set eth{lan} up"))?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub mod packet;
 pub mod ping;
 pub mod probe;
 pub mod process;
+pub mod roll;
 pub mod status;
 pub mod wait;
 pub mod watch;

@@ -1,6 +1,6 @@
 //! From the configuration to what the engine, the kernel and the sender are given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vrrp_common::abi::{self, RouterKey};
@@ -100,18 +100,34 @@ pub(crate) struct Way {
     pub(crate) peers: Vec<Peer>,
 }
 
+/// The sources of adverts, each looked for once while many instances are gone through: an interface has
+/// as many addresses as instances, or more.
+#[derive(Debug, Default)]
+pub(crate) struct Sources(BTreeMap<(u32, Family), Option<IpAddr>>);
+
+impl Sources {
+    /// The source on an interface. `not`: what is none, the virtual addresses.
+    pub(crate) fn of(
+        &mut self,
+        interface: &Interface,
+        family: Family,
+        not: &BTreeSet<IpAddr>,
+    ) -> Option<IpAddr> {
+        *self.0.entry((interface.ifindex, family)).or_insert_with(|| match family {
+            Family::V4 => interface.primary_v4(not).map(IpAddr::V4),
+            Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
+        })
+    }
+}
+
 /// The way of an instance's adverts out of its interface; `None` while it has no address to send from,
-/// or no MAC address. `not`: what is no source, the virtual addresses.
+/// or no MAC address. `primary`: the interface's source, where none is written.
 pub(crate) fn way(
     instance: &Instance,
     interface: &Interface,
     host: &Snapshot,
-    not: &BTreeSet<IpAddr>,
+    primary: impl FnOnce() -> Option<IpAddr>,
 ) -> Option<Way> {
-    let primary = || match instance.family {
-        Family::V4 => interface.primary_v4(not).map(IpAddr::V4),
-        Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
-    };
     let source = match instance.source {
         Some(source) if instance.track_source && !host.has(source) => return None,
         Some(source) => source,

@@ -7,7 +7,7 @@ use tracing::{error, info};
 use vrrp_common::abi;
 use vrrp_proto::{Health, Input, Link, Slot, TrackerId, VirtualAddress};
 
-use super::plan::{self, Way};
+use super::plan::{self, Sources, Way};
 use super::ports::Wanted;
 use super::protocol::Order;
 use super::running::Running;
@@ -81,9 +81,9 @@ impl Service {
     }
 
     fn reconcile_all(&mut self, slots: impl IntoIterator<Item = Slot>) {
-        let mut moved = false;
+        let (mut moved, mut sources) = (false, Sources::default());
         for slot in slots {
-            moved |= self.reconcile_one(slot);
+            moved |= self.reconcile_one(slot, &mut sources);
         }
         if moved {
             self.open_ports();
@@ -91,15 +91,17 @@ impl Service {
     }
 
     /// Brings one instance in line. Says whether its adverts come to another address of the host from now
-    /// on, so that it has to be listened to there.
-    fn reconcile_one(&mut self, slot: Slot) -> bool {
+    /// on, so that it has to be listened to there. `sources`: what was found of the host as it is now.
+    fn reconcile_one(&mut self, slot: Slot, sources: &mut Sources) -> bool {
         let taken = self.running.get(&slot).is_some_and(|running| self.is_taken(&running.instance));
         let complete = self.make_own_links(slot, true);
         let Some(running) = self.running.get_mut(&slot) else { return false };
         let interface = self.host.by_name(&running.instance.interface);
         // Where another one serves it, its adverts are not to be taken away from that.
         let way = interface.filter(|_| !taken).and_then(|interface| {
-            plan::way(&running.instance, interface, &self.host, self.index.virtual_ones())
+            let family = running.instance.family;
+            let primary = || sources.of(interface, family, self.index.virtual_ones());
+            plan::way(&running.instance, interface, &self.host, primary)
         });
         if interface.is_some() && !complete {
             self.unmade.insert(slot);

@@ -328,10 +328,9 @@ pub(super) fn parse(text: &str) -> Result<(IpAddr, u8), Bad> {
         if length <= longest && !prefix.starts_with('+') {
             return Ok((ip, length));
         }
-        return Err(Bad::new(format!(
-            "/{} is longer than the {longest} bits of the address",
-            shown(prefix)
-        )));
+        let message =
+            format!("/{} is longer than the {longest} bits of the address", shown(prefix));
+        return Err(Bad::new(message).hint(format!("write a number from 0 to {longest}")));
     }
     if let Some(length) = prefix.parse::<Ipv4Addr>().ok().and_then(mask_length) {
         return Err(bad().hint(format!("write the length of the mask: `{ip}/{length}`")));

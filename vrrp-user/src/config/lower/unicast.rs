@@ -87,7 +87,10 @@ impl Maker<'_> {
                 "it stays in FAULT: `unicast_fault_no_peer`",
             ),
             (false, false) => (
-                format!("`{word}` without a `unicast_peer`"),
+                match word {
+                    "unicast_peer" => "`unicast_peer` is empty".to_owned(),
+                    _ => format!("`{word}` without a `unicast_peer`"),
+                },
                 "adverts are multicast, as in keepalived",
             ),
         };

@@ -12,6 +12,7 @@ mod flood;
 mod hear;
 mod memory;
 mod reload;
+mod scale;
 mod send;
 mod stall;
 mod xdp;
@@ -28,6 +29,7 @@ pub(crate) fn run(measure: Measure, bench: &Bench, table: &mut Table) {
         Measure::Crash => crash::run(bench, table),
         Measure::Stall => stall::run(bench, table),
         Measure::Memory => memory::run(bench, table),
+        Measure::Scale => scale::run(bench, table),
         Measure::Xdp => xdp::run(bench, table),
     }
 }
