@@ -2,6 +2,7 @@
 //! interface that comes, goes or changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -67,7 +68,7 @@ impl Service {
     }
 
     /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
-    fn add(&mut self, instance: &Instance, hold: Duration) -> Vec<VirtualAddress> {
+    fn add(&mut self, instance: &Arc<Instance>, hold: Duration) -> Vec<VirtualAddress> {
         let Some(slot) = self.life.slot(instance).or_else(|| self.free_slot()) else {
             error!(
                 "({}) is not run: {} instances are the most, and those count that a reload has just \
@@ -86,7 +87,7 @@ impl Service {
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         info!("({}) {}", instance.name, work(instance));
-        let running = Running::new(instance.clone(), settings.clone());
+        let running = Running::new(Arc::clone(instance), settings.clone());
         if resumes.is_none() {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
@@ -125,17 +126,17 @@ impl Service {
         self.executor.claim(slot, claimed.collect());
     }
 
-    fn change(&mut self, slot: Slot, instance: &Instance) {
+    fn change(&mut self, slot: Slot, instance: &Arc<Instance>) {
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         let Some(running) = self.running.get_mut(&slot) else { return };
         // Where it was written may have moved without a change of meaning.
         let same = running.settings == settings && plan::is_alike(&running.instance, instance);
         if same {
-            running.instance = instance.clone();
+            running.instance = Arc::clone(instance);
             return;
         }
         self.index.remove(slot, running);
-        running.instance = instance.clone();
+        running.instance = Arc::clone(instance);
         info!("({}) changed by reload", instance.name);
         running.settings = settings.clone();
         self.index.add(slot, running, &self.own);
