@@ -90,6 +90,11 @@ impl Instance<'_> {
         self.0["state"].as_str().unwrap_or("?")
     }
 
+    /// The address that its adverts come from; empty: none.
+    pub fn source(&self) -> &str {
+        self.0["source"].as_str().unwrap_or_default()
+    }
+
     /// Why it is in its state.
     pub fn why(&self) -> &str {
         self.0["why"].as_str().unwrap_or_default()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info};
 use vrrp_common::abi;
-use vrrp_proto::{Health, Input, Link, Slot, TrackerId, VirtualAddress};
+use vrrp_proto::{Health, Input, Link, Slot, StateName, TrackerId, VirtualAddress};
 
 use super::plan::{self, Sources, Way};
 use super::ports::Wanted;
@@ -158,8 +158,9 @@ impl Service {
     /// changes.
     pub(super) fn host_changed(&mut self, changes: &[Change]) {
         let mut touched = Touched::default();
-        let mut lost = Vec::new();
+        let (mut lost, mut readdressed) = (Vec::new(), BTreeSet::new());
         for change in changes {
+            readdressed.extend(self.readdressed(change));
             self.note_touched(change, &mut touched);
             lost.extend(self.lost(change));
             if let Some(detected) = host::detected(&self.host, change) {
@@ -182,6 +183,9 @@ impl Service {
         }
         for (slot, address) in lost {
             self.tell(Input::AddressLost { slot, address });
+        }
+        for device in readdressed {
+            self.announce_again(&device);
         }
         if self.own_links.waits() {
             self.tidy_own_links();
@@ -257,6 +261,27 @@ impl Service {
                 self.running.keys().flat_map(|slot| of(*slot, &gone)).collect()
             }
             Change::Link(_) | Change::AddressAdded { .. } => Vec::new(),
+        }
+    }
+
+    /// The interface that a change gives another MAC address.
+    fn readdressed(&self, change: &Change) -> Option<String> {
+        let Change::Link(now) = change else { return None };
+        let before = self.host.interfaces.get(&now.ifindex)?;
+        (before.name == now.name && before.mac != now.mac).then(|| now.name.clone())
+    }
+
+    /// Says where addresses on an interface are by now, those that are held: others would send to the MAC
+    /// address that it had.
+    fn announce_again(&self, device: &str) {
+        for slot in self.index.with_addresses_on(device) {
+            let Some(running) = self.running.get(&slot) else { continue };
+            if running.state == StateName::Active {
+                let name = &running.instance.name;
+                info!("({name}) {device} has another MAC address: announcing addresses again");
+            }
+            let on_it = running.settings.held().filter(|address| address.device == device);
+            self.executor.refresh(slot, on_it.cloned().collect());
         }
     }
 
