@@ -23,6 +23,9 @@ pub struct BenchArgs {
     /// Write every single value as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Print xvrrp's medians beside those of an earlier run, from what that wrote with --json
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
     /// Draw the picture of docs/PERFORMANCE.md
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,

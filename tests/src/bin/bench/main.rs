@@ -8,6 +8,7 @@ use clap::Parser;
 use vrrp_tests::bench_args::BenchArgs;
 use vrrp_tests::lab::{remove_on_interrupt, sweep_the_dead};
 
+mod compare;
 mod machine;
 mod measures;
 mod output;
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(args: &BenchArgs) -> Result<Table> {
+    // First: it would be a pity after all that measuring.
+    let earlier = args.compare.as_deref().map(compare::read).transpose()?;
     // Named so that a later run of the laboratory removes what a killed one leaves.
     let prefix = format!("xvl{}-", std::process::id());
     sweep_the_dead();
@@ -60,6 +63,9 @@ fn measure_all(args: &BenchArgs) -> Result<Table> {
         measures::run(measure, &bench, &mut table);
         println!("{}: {} ({:.0} s)", measure.name(), measure.what(), begin.elapsed().as_secs_f64());
         println!("{}", table.text(measure, &bench.daemons));
+    }
+    if let Some(earlier) = &earlier {
+        println!("beside the earlier run:\n{}", compare::text(earlier, &table));
     }
     output::write(args, &machine, &table)?;
     Ok(table)
