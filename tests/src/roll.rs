@@ -1,6 +1,7 @@
 //! Who speaks for which virtual router, on many LANs and over both families at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -79,6 +80,8 @@ pub struct Called {
     pub vrid: u8,
     /// The priority; 0 releases.
     pub priority: u8,
+    /// The sender's address.
+    pub source: IpAddr,
 }
 
 /// A running capture of the adverts on some LANs of a laboratory, at the bridges: there XDP on a host
@@ -114,6 +117,20 @@ impl Roll {
             .collect()
     }
 
+    /// The addresses that a host's adverts came from so far, by LAN and family.
+    pub fn sources(&self, host: &str) -> BTreeMap<(u8, u8), BTreeSet<IpAddr>> {
+        let host = number(host);
+        let mut all = BTreeMap::<(u8, u8), BTreeSet<IpAddr>>::new();
+        for (capture, lan) in self.0.iter().zip(0..) {
+            for Seen { frame, .. } in
+                capture.seen().into_iter().filter(|one| one.frame.host == host)
+            {
+                all.entry((lan, frame.family)).or_default().insert(frame.source);
+            }
+        }
+        all
+    }
+
     fn times(&self, host: &str, of: fn(&Called) -> bool) -> BTreeMap<Router, Vec<Duration>> {
         let host = number(host);
         let mut by_router = BTreeMap::<Router, Vec<Duration>>::new();
@@ -131,12 +148,18 @@ impl Roll {
 /// Reads an advert of either family; `None` if it is none.
 fn read(frame: &[u8]) -> Option<Called> {
     let ip = frame.get(14..)?;
-    let (family, vrrp) = match frame.get(12..14)? {
-        [0x08, 0x00] if *ip.get(9)? == 112 => (4, ip.get(usize::from(ip.first()? & 0xf) * 4..)?),
-        [0x86, 0xdd] if *ip.get(6)? == 112 => (6, ip.get(40..)?),
+    let (family, vrrp, source) = match frame.get(12..14)? {
+        [0x08, 0x00] if *ip.get(9)? == 112 => {
+            let source = IpAddr::from(*ip.get(12..)?.first_chunk::<4>()?);
+            (4, ip.get(usize::from(ip.first()? & 0xf) * 4..)?, source)
+        }
+        [0x86, 0xdd] if *ip.get(6)? == 112 => {
+            (6, ip.get(40..)?, IpAddr::from(*ip.get(8..)?.first_chunk::<16>()?))
+        }
         _ => return None,
     };
-    Some(Called { host: *frame.get(11)?, family, vrid: *vrrp.get(1)?, priority: *vrrp.get(2)? })
+    let (vrid, priority) = (*vrrp.get(1)?, *vrrp.get(2)?);
+    Some(Called { host: *frame.get(11)?, family, vrid, priority, source })
 }
 
 #[cfg(test)]
@@ -147,7 +170,8 @@ mod tests {
     #[test]
     fn both_families_are_read_and_nothing_else() {
         let of = |name: &str| read(&cases::packets(name)[0].bytes);
-        let called = Called { host: 0x65, family: 4, vrid: 51, priority: 150 };
+        let source = IpAddr::from([192, 0, 2, 101]);
+        let called = Called { host: 0x65, family: 4, vrid: 51, priority: 150, source };
         assert_eq!(of("P05-v2-auth"), Some(called));
         assert_eq!(of("P13-v6-header").map(|called| (called.family, called.vrid)), Some((6, 51)));
         assert_eq!(read(&[0; 64]), None);

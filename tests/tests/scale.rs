@@ -1,10 +1,12 @@
 //! Many virtual routers over both families on many interfaces: each of them starts, survives reloads,
 //! and fails over. `cargo xtask bench --only scale` does the same with 4080.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use vrrp_tests::lab::number;
 use vrrp_tests::roll::{self, Roll, Router};
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Lab, now, wait_until};
@@ -40,6 +42,21 @@ fn all_are(daemon: &Daemon, state: &str) -> bool {
     let names = status.names();
     let is = |name: &&str| status.instance(name).is_ok_and(|one| one.state() == state);
     names.len() == routers().len() && names.iter().all(is)
+}
+
+/// The one source that adverts have by LAN and family: the host's own address there.
+fn own_addresses(host: &str) -> BTreeMap<(u8, u8), BTreeSet<IpAddr>> {
+    let number = number(host);
+    let of = |lan: u8| {
+        let v4 = match lan {
+            0 => [192, 0, 2, number],
+            _ => [198, 18, lan - 1, number],
+        };
+        // By the MAC address: RFC 4291, appendix A.
+        let v6 = [0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, u16::from_be_bytes([lan, number])];
+        [((lan, 4), BTreeSet::from([v4.into()])), ((lan, 6), BTreeSet::from([v6.into()]))]
+    };
+    (0..LANS).flat_map(of).collect()
 }
 
 #[test]
@@ -78,5 +95,8 @@ fn all_of_many_start_reload_and_fail_over() -> Result<()> {
     ensure!(silent.is_empty(), "no last words for {silent:?}");
     let left = roll::held(&lab, "r1", routers())?;
     ensure!(left == 0, "r1 kept {left} addresses");
+    for host in ["r1", "r2"] {
+        ensure!(wire.sources(host) == own_addresses(host), "{:?}", wire.sources(host));
+    }
     Ok(())
 }
