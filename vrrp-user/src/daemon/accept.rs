@@ -43,7 +43,7 @@ impl Service {
     /// Has what is sent to addresses dropped whose instances do not accept it, before any of them can be
     /// put on; says of each instance that is new in this why its addresses will not answer.
     pub(super) fn refuse_traffic(&mut self, config: &Config) {
-        let mut all = BTreeSet::new();
+        let (mut all, mut news) = (BTreeSet::new(), Vec::new());
         let mut before: BTreeMap<Place, &Instance> = BTreeMap::new();
         for running in self.running.values() {
             // One that a reload is just ending may be there beside the one that came after.
@@ -56,10 +56,14 @@ impl Service {
             let (own, others): (Vec<_>, Vec<_>) = held(instance).partition(own);
             all.extend(others.iter().flat_map(|address| refused(instance, address)));
             if is_news(instance, before.get(&Place::of(instance)).copied()) {
-                self.say_why(instance, &own, &others);
+                news.push((instance, own, others));
             }
         }
-        if let Err(error) = self.firewall.refuse(all) {
+        let done = self.firewall.refuse(all);
+        for (instance, own, others) in news {
+            self.say_why(instance, &own, if done.is_ok() { &others } else { &[] });
+        }
+        if let Err(error) = done {
             error!(
                 "What is sent to addresses with no_accept can't be dropped, so they answer: {error}"
             );

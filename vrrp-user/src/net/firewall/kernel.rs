@@ -31,23 +31,11 @@ impl Requests {
 
     /// Has the kernel carry out a batch, all of it or nothing.
     pub(super) fn carry_out(&mut self, batch: Batch) -> Result<(), FirewallError> {
-        let (bytes, mut missing) = batch.finish();
+        let (bytes, missing) = batch.finish();
         self.ask(|socket| {
             socket.send(&bytes, 0).map_err(from_system)?;
-            let mut buffer = Vec::with_capacity(DATAGRAM);
-            // The answers are there when the batch is sent; the first refusal is the reason for all
-            // others.
-            while missing > 0 {
-                buffer.clear();
-                socket.recv(&mut buffer, libc::MSG_DONTWAIT).map_err(from_system)?;
-                for code in answers(&buffer) {
-                    if code != 0 {
-                        return Err(refused(Errno::from_raw(code.saturating_abs())));
-                    }
-                    missing -= 1;
-                }
-            }
-            Ok(())
+            // The answers are there when the batch is sent.
+            hear(missing, |buffer| socket.recv(buffer, libc::MSG_DONTWAIT).map(drop))
         })
     }
 
@@ -141,6 +129,25 @@ fn answers(datagram: &[u8]) -> impl Iterator<Item = i32> {
     )
 }
 
+/// Reads the answers to a batch: the first refusal is the reason for all others.
+fn hear(
+    mut missing: u32,
+    mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+) -> Result<(), FirewallError> {
+    let mut buffer = Vec::with_capacity(DATAGRAM);
+    while missing > 0 {
+        buffer.clear();
+        receive(&mut buffer).map_err(from_system)?;
+        for code in answers(&buffer) {
+            if code != 0 {
+                return Err(refused(Errno::from_raw(code.saturating_abs())));
+            }
+            missing = missing.saturating_sub(1);
+        }
+    }
+    Ok(())
+}
+
 fn refused(errno: Errno) -> FirewallError {
     if matches!(errno, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT) {
         FirewallError::Missing
@@ -161,16 +168,36 @@ mod tests {
     use super::super::message::Request;
     use super::*;
 
+    fn answer(code: i32) -> Vec<u8> {
+        let mut bytes = vec![0; 20];
+        bytes[0] = 36;
+        bytes[4] = 2;
+        bytes[16..20].copy_from_slice(&code.to_ne_bytes());
+        bytes.resize(36, 0);
+        bytes
+    }
+
+    /// Without nfnetlink there is no such socket, without nf_tables alone nobody for the batch.
+    #[test]
+    fn a_kernel_without_nf_tables_is_told_from_one_that_refuses() {
+        let heard = |code: i32| {
+            hear(2, |buffer| {
+                buffer.extend([answer(0), answer(code)].concat());
+                Ok(())
+            })
+        };
+        assert!(heard(0).is_ok());
+        let missing = heard(-libc::EOPNOTSUPP);
+        assert!(matches!(missing, Err(FirewallError::Missing)), "{missing:?}");
+        assert_eq!(missing.unwrap_err().to_string(), "the kernel has no nf_tables");
+        assert!(matches!(heard(-libc::EPERM), Err(FirewallError::Refused(Errno::EPERM))));
+        let fails = |errno| hear(1, |_| Err(io::Error::from_raw_os_error(errno)));
+        assert!(matches!(fails(libc::EPROTONOSUPPORT), Err(FirewallError::Missing)));
+        assert!(matches!(fails(libc::EPERM), Err(FirewallError::Netlink(_))));
+    }
+
     #[test]
     fn answers_are_read_one_by_one() {
-        let answer = |code: i32| {
-            let mut bytes = vec![0; 20];
-            bytes[0] = 36;
-            bytes[4] = 2;
-            bytes[16..20].copy_from_slice(&code.to_ne_bytes());
-            bytes.resize(36, 0);
-            bytes
-        };
         let datagram = [answer(0), answer(-2), answer(0)].concat();
         assert_eq!(answers(&datagram).collect::<Vec<_>>(), [0, -2, 0]);
         assert_eq!(answers(&datagram[..50]).collect::<Vec<_>>(), [0]);
