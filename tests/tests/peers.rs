@@ -187,9 +187,11 @@ fn say_for_the_dead(by: By, other: Kind, end: End) -> Result<()> {
     serves("r1", "r1 holds").with_context(|| r1.log_end())?;
     if by == By::Sealed {
         r1.kill()?;
-        set_numbers_ahead(r1.run_dir())?;
+        let ahead = set_numbers_ahead(r1.run_dir())?;
         r1 = start(Kind::Xvrrp, "r1", 200)?;
         serves("r1", "r1 goes on").with_context(|| r1.log_end())?;
+        let grown = || last_number(r1.run_dir()).is_ok_and(|last| last > ahead);
+        wait_until("r1's numbers go on", LIMIT, grown).with_context(|| r1.log_end())?;
     }
     let mut r2 = start(other, "r2", 100)?;
     r2.wait_log("Entering BACKUP", LIMIT)?;
@@ -229,15 +231,20 @@ fn kill_workers(daemon: &Daemon) -> Result<()> {
     anyhow::bail!("the guardian goes on and on: {}", daemon.log_end())
 }
 
-/// Puts the last sequence number in a ledger three days ahead, as though the clock had been set back since.
-fn set_numbers_ahead(run_dir: &Path) -> Result<()> {
-    /// The word of its head.
-    const SIGNED: u64 = 13 * 8;
-    let ledger = File::options().read(true).write(true).open(run_dir.join("ledger"))?;
+/// Where a ledger has the greatest sequence number that left.
+const SIGNED: u64 = 13 * 8;
+
+fn last_number(run_dir: &Path) -> Result<u64> {
     let mut word = [0; 8];
-    ledger.read_exact_at(&mut word, SIGNED)?;
-    let last = u64::from_le_bytes(word);
+    File::open(run_dir.join("ledger"))?.read_exact_at(&mut word, SIGNED)?;
+    Ok(u64::from_le_bytes(word))
+}
+
+/// Puts the last sequence number in a ledger three days ahead, as though the clock had been set back since.
+fn set_numbers_ahead(run_dir: &Path) -> Result<u64> {
+    let last = last_number(run_dir)?;
     ensure!(last > 0, "no number in the ledger");
+    let ledger = File::options().write(true).open(run_dir.join("ledger"))?;
     ledger.write_all_at(&(last + 1_000_000).to_le_bytes(), SIGNED)?;
-    Ok(())
+    Ok(last + 1_000_000)
 }
