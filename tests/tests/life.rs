@@ -226,6 +226,40 @@ fn reload_beyond_the_kernels_room() -> Result<()> {
     Ok(())
 }
 
+/// As many as there can be, and as many others by a reload: they begin as the first ones end.
+#[test]
+fn reload_of_all_there_can_be() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    // On interfaces that are not there, so that there is little to do.
+    let instance = |begin: &str, n: usize| {
+        let (link, vrid) = (n / 255, (n % 255 + 1) as u8);
+        let address = format!("10.{link}.{vrid}.1/32");
+        let instance = Instance::new(100).named(&format!("{begin}{n}"), vrid);
+        instance.on(&format!("{begin}{link}")).holding(&[&address])
+    };
+    let conf = |begin, count| {
+        (0..count).fold(Conf::new(3), |conf, n| conf.with(instance(begin, n))).text()
+    };
+    let r1 = lab.run("r1", &conf("old", 4096))?;
+    let runs = |begin: &str, count: usize| {
+        r1.status().is_ok_and(|status| {
+            let names = status.names();
+            names.len() == count && names.iter().all(|name| name.starts_with(begin))
+        })
+    };
+    let long = 6 * LIMIT;
+    wait_until("all run", long, || runs("old", 4096)).with_context(|| r1.log_end())?;
+    r1.reload(&conf("new", 4097))?;
+    wait_until("all others run", long, || runs("new", 4096)).with_context(|| r1.log_end())?;
+    wait_until("one is refused", LIMIT, || r1.count_log("4096 instances are the most") == 1)
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("(new4096) is not run") == 1, "{}", r1.log_end());
+    Ok(())
+}
+
 /// Takes a CPU until the end is said.
 fn hog(end: &AtomicBool) {
     while !end.load(Ordering::Relaxed) {

@@ -15,7 +15,6 @@ mod object;
 mod packages;
 mod run;
 mod second;
-mod slim;
 mod steps;
 mod test;
 mod tidy;

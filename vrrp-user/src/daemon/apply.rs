@@ -1,8 +1,7 @@
 //! Making a configuration and the host as it is the ones in use: the one route for start, reload, and an
 //! interface that comes, goes or changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -20,6 +19,15 @@ use crate::ledger::{Body, judge};
 use crate::net::executor;
 use crate::net::leftover;
 use crate::track::{Policy, script};
+
+/// Who gets which slot next.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// Where the search for a free one begins.
+    next: u32,
+    /// Instances of the file for which there is none before others have ended.
+    waiting: VecDeque<Instance>,
+}
 
 /// How a configuration has addresses put on and announced.
 pub(super) fn host_work(config: &Config) -> executor::Config {
@@ -48,6 +56,7 @@ impl Service {
             staying.map(|(slot, r)| (Place::of(&r.instance), *slot)).collect();
         let hold =
             if starting { self.life.silent(config.global.startup_delay) } else { Duration::ZERO };
+        self.slots.waiting.clear();
         let mut left = Vec::new();
         for instance in &config.instances {
             match old.remove(&Place::of(instance)) {
@@ -60,6 +69,7 @@ impl Service {
         for slot in old.into_values() {
             self.remove(slot);
         }
+        self.refuse_waiting();
         self.scripts.apply(script::tracked(&config), &policy);
         self.unwatch(&config);
         self.life.settled();
@@ -68,14 +78,10 @@ impl Service {
     }
 
     /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
-    fn add(&mut self, instance: &Arc<Instance>, hold: Duration) -> Vec<VirtualAddress> {
+    /// Where there is no slot for it, it waits for one.
+    fn add(&mut self, instance: &Instance, hold: Duration) -> Vec<VirtualAddress> {
         let Some(slot) = self.life.slot(instance).or_else(|| self.free_slot()) else {
-            error!(
-                "({}) is not run: {} instances are the most, and those count that a reload has just \
-                 ended; reload once more when they have",
-                instance.name,
-                abi::MAX_SLOTS
-            );
+            self.slots.waiting.push_back(instance.clone());
             return Vec::new();
         };
         let resumes = self.life.begin(slot, instance);
@@ -87,7 +93,7 @@ impl Service {
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         info!("({}) {}", instance.name, work(instance));
-        let running = Running::new(Arc::clone(instance), settings.clone());
+        let running = Running::new(instance.clone(), settings.clone());
         if resumes.is_none() {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
@@ -126,17 +132,37 @@ impl Service {
         self.executor.claim(slot, claimed.collect());
     }
 
-    fn change(&mut self, slot: Slot, instance: &Arc<Instance>) {
+    /// Starts one that has waited for a slot, where another has ended.
+    pub(super) fn add_waiting(&mut self) {
+        if let Some(instance) = self.slots.waiting.pop_front() {
+            let left = self.add(&instance, Duration::ZERO);
+            self.take_off(left);
+        }
+        self.refuse_waiting();
+    }
+
+    /// Gives those up that wait where no instance is about to end.
+    fn refuse_waiting(&mut self) {
+        if self.slots.waiting.is_empty() || self.running.values().any(|running| running.ending) {
+            return;
+        }
+        for instance in std::mem::take(&mut self.slots.waiting) {
+            let (name, most) = (&instance.name, abi::MAX_SLOTS);
+            error!("({name}) is not run: {most} instances are the most");
+        }
+    }
+
+    fn change(&mut self, slot: Slot, instance: &Instance) {
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         let Some(running) = self.running.get_mut(&slot) else { return };
         // Where it was written may have moved without a change of meaning.
         let same = running.settings == settings && plan::is_alike(&running.instance, instance);
         if same {
-            running.instance = Arc::clone(instance);
+            running.instance = instance.clone();
             return;
         }
         self.index.remove(slot, running);
-        running.instance = Arc::clone(instance);
+        running.instance = instance.clone();
         info!("({}) changed by reload", instance.name);
         running.settings = settings.clone();
         self.index.add(slot, running, &self.own);
@@ -158,13 +184,17 @@ impl Service {
     fn free_slot(&mut self) -> Option<Slot> {
         // Those first that the kernel's maps have room for.
         let room = self.fast.as_ref().map_or(abi::MAX_SLOTS, FastPath::room);
-        let full = self.running.len() as u32 + self.life.reserved() >= room;
+        let taken = self.running.len() as u32 + self.life.reserved();
+        if taken >= abi::MAX_SLOTS {
+            return None;
+        }
+        let full = taken >= room;
         let upto = if full { abi::MAX_SLOTS } else { room };
-        let next = self.next_slot;
+        let next = self.slots.next;
         let mut slots = (0..upto).map(|n| Slot(next.wrapping_add(n) % upto));
         let free = |slot: &Slot| !self.running.contains_key(slot) && !self.life.is_reserved(*slot);
         let slot = slots.find(free)?;
-        self.next_slot = slot.0 + 1;
+        self.slots.next = slot.0 + 1;
         Some(slot)
     }
 

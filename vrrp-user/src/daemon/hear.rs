@@ -143,6 +143,9 @@ impl Service {
             self.life.end(slot, clock::now());
             let _ = self.orders.send(Order::Unroute(slot));
             self.stale = !self.stopping;
+            if !self.stopping {
+                self.add_waiting();
+            }
         }
     }
 

@@ -112,11 +112,8 @@ impl Life {
     fn settle(&mut self, ledger: &mut Ledger, config: Option<&Config>) {
         let now = clock::now();
         self.alive = ledger.table().alive();
-        let places: BTreeSet<Place> = config
-            .iter()
-            .flat_map(|config| &config.instances)
-            .map(|instance| Place::of(instance))
-            .collect();
+        let places: BTreeSet<Place> =
+            config.iter().flat_map(|config| &config.instances).map(Place::of).collect();
         let there = |body: &Body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
         let place = |body: &Body| Place::of_body(body).filter(|place| places.contains(place));
         let found = release::found(ledger.table(), now, place, there);

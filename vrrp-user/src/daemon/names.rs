@@ -4,7 +4,6 @@
 //! what is held: whoever has a name keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::plan::Place;
 use super::service::Service;
@@ -58,7 +57,7 @@ impl Service {
     }
 }
 
-fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
+fn keep(instances: &mut [Instance], before: &BTreeMap<Place, Names>) {
     let unnamed: Vec<Unnamed> = unnamed(instances).collect();
     let mut taken: BTreeSet<String> = written(instances);
     let mut free: BTreeSet<&str> = unnamed.iter().map(|one| one.name.as_str()).collect();
@@ -96,12 +95,12 @@ fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
         };
         let changes: BTreeMap<String, String> = renamed.iter().filter_map(of).collect();
         if !changes.is_empty() {
-            rename(Arc::make_mut(instance), &changes);
+            rename(instance, &changes);
         }
     }
 }
 
-fn unnamed(instances: &[Arc<Instance>]) -> impl Iterator<Item = Unnamed> {
+fn unnamed(instances: &[Instance]) -> impl Iterator<Item = Unnamed> {
     let links = instances.iter().enumerate();
     links.filter_map(|(at, one)| Some((at, one.own_link.as_ref()?))).flat_map(|(instance, link)| {
         let own = (!link.named).then(|| (None, link.name.clone()));
@@ -111,7 +110,7 @@ fn unnamed(instances: &[Arc<Instance>]) -> impl Iterator<Item = Unnamed> {
 }
 
 /// The names that are in use whatever is kept.
-fn written(instances: &[Arc<Instance>]) -> BTreeSet<String> {
+fn written(instances: &[Instance]) -> BTreeSet<String> {
     let own = instances.iter().filter_map(|one| one.own_link.as_ref());
     let own = own.filter(|link| link.named).map(|link| link.name.clone());
     own.chain(instances.iter().map(|one| one.interface.clone())).collect()
@@ -148,7 +147,7 @@ mod tests {
     use crate::config;
 
     /// Instances with `use_vmac` and VRID 51 on these interfaces, in this order; `!`: with that name.
-    fn read(prefix: &str, interfaces: &[&str]) -> Vec<Arc<Instance>> {
+    fn read(prefix: &str, interfaces: &[&str]) -> Vec<Instance> {
         let instance = |(number, interface): (usize, &&str)| {
             let (interface, name) = interface.split_once('!').unwrap_or((interface, ""));
             format!(
@@ -161,8 +160,8 @@ mod tests {
         config::parse_str(Path::new("test.conf"), text).config.expect("a configuration").instances
     }
 
-    fn names(instances: &[Arc<Instance>]) -> BTreeMap<String, String> {
-        let name = |one: &Arc<Instance>| {
+    fn names(instances: &[Instance]) -> BTreeMap<String, String> {
+        let name = |one: &Instance| {
             let name = one.own_link.as_ref().expect("one of its own").name.clone();
             assert_eq!(one.addresses[0].device, name);
             (one.interface.clone(), name)
@@ -171,8 +170,8 @@ mod tests {
     }
 
     /// What is in use, and what becomes of it.
-    fn reload(before: &[Arc<Instance>], mut after: Vec<Arc<Instance>>) -> BTreeMap<String, String> {
-        let names_of = |one: &Arc<Instance>| one.own_link.as_ref().map(Names::of);
+    fn reload(before: &[Instance], mut after: Vec<Instance>) -> BTreeMap<String, String> {
+        let names_of = |one: &Instance| one.own_link.as_ref().map(Names::of);
         let before = before.iter().filter_map(|one| Some((Place::of(one), names_of(one)?)));
         keep(&mut after, &before.collect());
         names(&after)

@@ -317,14 +317,7 @@ mod tests {
             all.replace(' ', "\n")
         );
         let loaded = config::parse_str(Path::new("test.conf"), text);
-        loaded
-            .config
-            .expect("a configuration")
-            .instances
-            .first()
-            .expect("an instance")
-            .as_ref()
-            .clone()
+        loaded.config.expect("a configuration").instances.first().expect("an instance").clone()
     }
 
     /// What is said of a peer's advert after `spoil` had it.

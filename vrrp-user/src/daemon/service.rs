@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Health, Input, Slot, TrackerId};
 
-use super::apply::host_work;
+use super::apply::{Slots, host_work};
 use super::index::Index;
 use super::life::Life;
 use super::plan::Watched;
@@ -87,7 +87,7 @@ pub(super) struct Service {
     pub(super) unmade: BTreeSet<Slot>,
     /// An instance has ended: [`Service::reconcile`] is due once no more end with it.
     pub(super) stale: bool,
-    pub(super) next_slot: u32,
+    pub(super) slots: Slots,
     /// Everything ends, in its own time.
     pub(super) stopping: bool,
 }
@@ -172,7 +172,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         deaf: false,
         unmade: BTreeSet::new(),
         stale: false,
-        next_slot: 0,
+        slots: Slots::default(),
         stopping: false,
         config: config.clone(),
         options,
