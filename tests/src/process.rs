@@ -68,14 +68,15 @@ pub struct Machine {
     at: Instant,
     cpus: u32,
     idle: Duration,
+    busy: Duration,
 }
 
 impl Machine {
     /// The machine now.
     pub fn now() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let (cpus, idle) = read_stat(&stat);
-        Self { at: Instant::now(), cpus, idle }
+        let (cpus, idle, busy) = read_stat(&stat);
+        Self { at: Instant::now(), cpus, idle, busy }
     }
 
     /// How many CPUs were busy on average since an earlier look.
@@ -87,17 +88,26 @@ impl Machine {
         let idle = self.idle.saturating_sub(earlier.idle).as_secs_f64();
         if elapsed > 0.0 { (f64::from(self.cpus) - idle / elapsed).max(0.0) } else { 0.0 }
     }
+
+    /// How many CPUs ticks found at work on average since an earlier look, as `top` shows it: what begins
+    /// and ends between two ticks is missed, and the waking from idle is not in it.
+    pub fn ticked_since(&self, earlier: &Self) -> f64 {
+        let elapsed = self.at.duration_since(earlier.at).as_secs_f64();
+        let busy = self.busy.saturating_sub(earlier.busy).as_secs_f64();
+        if elapsed > 0.0 { busy / elapsed } else { 0.0 }
+    }
 }
 
-/// How many CPUs there are, and how long all together were not ours: idle, waiting for a disk, or
-/// with another guest.
-fn read_stat(stat: &str) -> (u32, Duration) {
+/// How many CPUs there are, how long all together were not ours: idle, waiting for a disk, or with another
+/// guest; and how many ticks found them at work.
+fn read_stat(stat: &str) -> (u32, Duration, Duration) {
     let cpus = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
     let all = stat.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = all.split_whitespace().skip(1).filter_map(|w| w.parse().ok()).collect();
-    let idle: u64 = [3, 4, 7].iter().filter_map(|at| ticks.get(*at)).sum();
+    let sum = |which: &[usize]| which.iter().filter_map(|at| ticks.get(*at)).sum::<u64>();
     // The kernel's unit for user space, whatever its own ticks are.
-    (cpus.count() as u32, Duration::from_millis(10 * idle))
+    let time = |ticks: u64| Duration::from_millis(10 * ticks);
+    (cpus.count() as u32, time(sum(&[3, 4, 7])), time(sum(&[0, 1, 2, 5, 6])))
 }
 
 /// What the counters of an interface of the namespace that the thread is in say of what it sent.
@@ -148,8 +158,9 @@ mod tests {
 
     #[test]
     fn idle_waiting_and_stolen_time_are_not_ours() {
-        let stat = "cpu  10 1 20 300 5 0 7 40 0 0\ncpu0 1 2 3\ncpu1 1 2 3\nintr 12\n";
-        assert_eq!(read_stat(stat), (2, Duration::from_millis(3450)));
+        let stat = "cpu  10 1 20 300 5 3 9 40 0 0\ncpu0 1 2 3\ncpu1 1 2 3\nintr 12\n";
+        let millis = Duration::from_millis;
+        assert_eq!(read_stat(stat), (2, millis(3450), millis(430)));
         assert!(sent_packets("lo").is_some());
         assert_eq!(sent_packets("nothing0"), None);
     }

@@ -125,6 +125,20 @@ pub(crate) fn one(priority: u8, interval: Interval) -> String {
     Instance::new(priority).every(&interval.seconds()).alone(3)
 }
 
+/// One instance on a host whose daemon will end, and whose end is not to be felt on the others by another
+/// way than the wire.
+///
+/// Taking an XDP program off a veth, the kernel keeps the lock that every change of an address needs, in
+/// all network namespaces, for about ten milliseconds. Routers are not on one kernel, so no router waits
+/// for another one's lock; xvrrp's that ends hears by its socket here, which needs no such work.
+pub(crate) fn one_that_ends(who: Who, priority: u8, interval: Interval) -> String {
+    let conf = match who {
+        Who::Xvrrp => Conf::new(3).global("vrrp_datapath socket"),
+        Who::Keepalived | Who::Frr => Conf::new(3),
+    };
+    conf.with(Instance::new(priority).every(&interval.seconds())).text()
+}
+
 /// The address of the instance with this number.
 pub(crate) fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 3 + (number / 250) as u8, (number % 250) as u8)
@@ -171,8 +185,10 @@ pub(crate) struct Load {
     pub(crate) cpu: f64,
     /// This program, that is the senders and clients of a measure, in percent of one CPU.
     pub(crate) own: f64,
-    /// The whole machine, in percent of one CPU.
+    /// The whole machine by its idle time, in percent of one CPU.
     pub(crate) machine: f64,
+    /// The same by its ticks.
+    pub(crate) ticked: f64,
     /// Per second.
     pub(crate) wakeups: f64,
     /// In MiB.
@@ -193,6 +209,7 @@ impl Load {
             cpu: 100.0 * used.cpu.as_secs_f64() / seconds,
             own: 100.0 * own.cpu.as_secs_f64() / seconds,
             machine: 100.0 * now.busy_since(&machine),
+            ticked: 100.0 * now.ticked_since(&machine),
             wakeups: used.wakeups as f64 / seconds,
             resident: Memory::of(pids).resident as f64 / 1024.0,
         };

@@ -7,7 +7,7 @@ use vrrp_tests::bench_args::{Measure, Who};
 use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::{Capture, Daemon, Lab, now, wait_until};
 
-use crate::stage::{Bench, HIGH, Interval, LOW, VIP, between, kind, one};
+use crate::stage::{Bench, HIGH, Interval, LOW, VIP, between, kind, one, one_that_ends};
 use crate::table::{Figure, Limit, Table, figure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ struct Pair {
 impl Pair {
     fn start(bench: &Bench, who: Who, interval: Interval) -> Result<Self> {
         let lab = bench.lab(&["r1", "r2", "client"])?;
-        let leader = lab.start(kind(who), "r1", &one(HIGH, interval))?;
+        let leader = lab.start(kind(who), "r1", &one_that_ends(who, HIGH, interval))?;
         Ok(Self { who, interval, leader: Some(leader), follower: None, lab })
     }
 
@@ -84,7 +84,8 @@ impl Pair {
             // life begins.
             self.leader = None;
             let _ = self.lab.ns("r1").ip(&format!("addr del {VIP}/24 dev eth0"));
-            self.leader = Some(self.lab.start(kind(self.who), "r1", &one(HIGH, self.interval))?);
+            let conf = one_that_ends(self.who, HIGH, self.interval);
+            self.leader = Some(self.lab.start(kind(self.who), "r1", &conf)?);
         }
         Ok(())
     }

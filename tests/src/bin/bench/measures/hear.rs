@@ -14,32 +14,43 @@ use crate::table::{Figure, Limit, Table, figure};
 const ROUTERS: u8 = 200;
 const INTERVAL: Interval = Interval { ms: 10 };
 
-/// Each round begins with nobody who hears, against whom the whole machine is compared.
+/// Before and after each daemon nobody hears, against whom the whole machine is compared: what changes on
+/// it steadily is then in both.
 pub(crate) fn run(bench: &Bench, table: &mut Table) {
     let daemons = bench.of(&[Who::Xvrrp, Who::Keepalived]);
-    for _ in 0..bench.runs(3) {
-        let nobody = once(bench, None);
+    let mut before = once(bench, None);
+    for _ in 0..bench.runs(5) {
         for who in &daemons {
-            let figures = match &nobody {
-                Ok(nobody) => once(bench, Some(*who)).map(|load| figures(&load, nobody)),
-                Err(error) => Err(anyhow::anyhow!("without a daemon: {error:#}")),
+            let load = once(bench, Some(*who));
+            let after = once(bench, None);
+            let figures = match (&before, &after) {
+                (Ok(before), Ok(after)) => load.map(|load| figures(&load, [before, after])),
+                (Err(error), _) | (_, Err(error)) => {
+                    Err(anyhow::anyhow!("without a daemon: {error:#}"))
+                }
             };
             table.note_run(Measure::Hear, *who, figures);
+            before = after;
         }
     }
 }
 
-fn figures(load: &Load, nobody: &Load) -> Vec<(Figure, f64)> {
+fn figures(load: &Load, nobody: [&Load; 2]) -> Vec<(Figure, f64)> {
     let figure = |what: &str, unit, limit| figure(Measure::Hear, what, unit, limit);
+    let above = |of: fn(&Load) -> f64| of(load) - f64::midpoint(of(nobody[0]), of(nobody[1]));
     vec![
         (figure("daemon, % of one CPU", "", Limit::median(0.3)), load.cpu),
         (
             figure("whole machine above nobody hearing, points of one CPU", "", Limit::median(1.5)),
-            load.machine - nobody.machine,
+            above(|load| load.ticked),
+        ),
+        (
+            figure("the same by idle time, points of one CPU", "", Limit::NONE),
+            above(|load| load.machine),
         ),
         (
             figure("daemon and sender above nobody hearing, points of one CPU", "", Limit::NONE),
-            load.cpu + load.own - nobody.own,
+            load.cpu + above(|load| load.own),
         ),
         (figure("wake-ups per second", "", Limit::median(20.0)), load.wakeups),
         (figure("resident", "MiB", Limit::NONE), load.resident),
