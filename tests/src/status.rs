@@ -100,6 +100,11 @@ impl Instance<'_> {
         self.0["why"].as_str().unwrap_or_default()
     }
 
+    /// Its interface; empty where none is written and none was found.
+    pub fn interface(&self) -> &str {
+        self.0["interface"].as_str().unwrap_or("?")
+    }
+
     /// Its virtual router and its priority as configured.
     pub fn identity(&self) -> (u64, u64) {
         let number = |key: &str| self.0[key].as_u64().unwrap_or(u64::MAX);

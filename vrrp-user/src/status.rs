@@ -47,7 +47,7 @@ pub struct Instance {
     pub since_ms_ago: u64,
     /// Why it went there.
     pub why: String,
-    /// Its interface.
+    /// Its interface; empty where none is written and none was found yet.
     pub interface: String,
     /// The virtual router.
     pub vrid: u8,
@@ -331,7 +331,7 @@ fn render_instance(out: &mut String, i: &Instance) {
         out,
         "  VRID {} on {}, version {}, priority {priority}, advert each {} ms, source {}",
         i.vrid,
-        i.interface,
+        or_none(&i.interface),
         i.version,
         i.advert_interval_ms,
         i.source.as_deref().unwrap_or("none")
@@ -353,7 +353,8 @@ fn render_instance(out: &mut String, i: &Instance) {
     }
     for (word, held) in [("held", true), ("not held", false)] {
         let those = i.addresses.iter().filter(|address| address.held == held);
-        let list: Vec<String> = those.map(|a| format!("{} on {}", a.address, a.device)).collect();
+        let list: Vec<String> =
+            those.map(|a| format!("{} on {}", a.address, or_none(&a.device))).collect();
         if !list.is_empty() {
             let _ = writeln!(out, "  {word}: {}", some_of(&list));
         }
@@ -415,6 +416,11 @@ fn stages(t: &Takeover) -> String {
         stage("notify", t.notify_ms),
     ];
     std::iter::once(first).chain(rest).flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// An interface that may not be known yet.
+const fn or_none(interface: &str) -> &str {
+    if interface.is_empty() { "no interface" } else { interface }
 }
 
 /// A time as people read it.

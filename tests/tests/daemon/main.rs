@@ -14,6 +14,7 @@ mod moving;
 mod owners;
 mod priority;
 mod renaming;
+mod sought;
 mod twice;
 
 use std::net::Ipv4Addr;

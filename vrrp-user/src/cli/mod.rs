@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Loaded;
 use crate::config::model::Datapath;
+use crate::daemon::sought::{self, Here};
 use crate::daemon::{self, Options, RunError};
 use crate::guardian::channel::Keeper;
+use crate::net::Snapshot;
 use crate::{config, control, guardian, log, run_dir, status, track};
 
 mod release;
@@ -171,12 +174,22 @@ fn check(named: &File) -> ExitCode {
         }
     };
     loaded.check_scripts(&track::security::Checker);
+    let Here { says, unsure } = here(&loaded);
+    loaded.warn_of_sources(unsure);
     print(&loaded.render(io::stdout().is_terminal()));
     if !loaded.diags.is_empty() {
         print("\n");
     }
-    print(&loaded.summary());
+    print(&loaded.summary(&says));
     ExitCode::from(loaded.exit_code())
+}
+
+/// What can be known of a configuration on this host alone. Where it can't be asked, nothing is.
+fn here(loaded: &Loaded) -> Here {
+    match (loaded.startable(), Snapshot::read()) {
+        (Ok(config), Ok(host)) => sought::here(config, &host),
+        (Err(_), _) | (_, Err(_)) => Here::default(),
+    }
 }
 
 fn show(ask: &Ask) -> ExitCode {

@@ -19,11 +19,12 @@ mod unread;
 mod value;
 mod words;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use diag::{Code, Diag, Lines, Severity};
-use model::{Command, Config, Source, UserSpec};
+use model::{Command, Config, Source, Span, UserSpec};
 
 /// What a file was found to be.
 #[derive(Clone, Debug)]
@@ -229,14 +230,26 @@ impl Loaded {
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     }
 
+    /// Adds what can't be known of the source addresses of instances, each with the instance's place.
+    pub(crate) fn warn_of_sources(&mut self, unsure: Vec<(Span, String)>) {
+        let warning = |(span, message)| {
+            let diag = Diag::warning(Code::Missing, span, message);
+            let now = "it hears adverts at the one that its own come from, see `xvrrp status`";
+            diag.now(now).hint("write `unicast_src_ip`")
+        };
+        self.diags.extend(unsure.into_iter().map(warning));
+        self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
+    }
+
     /// The messages for a terminal.
     pub fn render(&self, color: bool) -> String {
         diag::render(&self.source, &self.diags, color)
     }
 
-    /// What will be run and what not, for a terminal: the end of what `xvrrp check` prints.
-    pub fn summary(&self) -> String {
-        summary::summary(self)
+    /// What will be run and what not, for a terminal: the end of what `xvrrp check` prints. `here`: what
+    /// the host says about instances, by their names.
+    pub fn summary(&self, here: &BTreeMap<String, String>) -> String {
+        summary::summary(self, here)
     }
 
     /// The messages for the log, one line each.

@@ -61,6 +61,8 @@ pub struct Global {
     pub address_lease: Option<Duration>,
     /// `vmac_addr_prefix`: the beginning of the names of interfaces that `use_vmac_addr` makes.
     pub vmac_addr_prefix: String,
+    /// `interface_up_down_delays` by interface.
+    pub link_delays: BTreeMap<String, Delays>,
     /// How the threads that hear, send and move addresses are scheduled.
     pub scheduling: Scheduling,
     /// What is kept for mail.
@@ -225,9 +227,11 @@ pub struct Instance {
     pub name: String,
     /// `state MASTER` was written. Only of interest for messages: priority decides.
     pub wants_master: bool,
-    /// `interface`; empty: the one that has `source`, for unicast alone. Addresses without a `dev` have
-    /// none then either.
+    /// `interface`; empty: the one that has the address in `sought`, while it is not known which that is.
+    /// Addresses without a `dev` have none then either.
     pub interface: String,
+    /// Where no interface is written, for unicast alone: the source address, which says which it is.
+    pub sought: Option<IpAddr>,
     /// The interface's `interface_up_down_delays`.
     pub link_delays: Delays,
     /// `virtual_router_id`.

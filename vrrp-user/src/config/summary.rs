@@ -13,7 +13,7 @@ use super::{Loaded, Unstartable};
 use crate::text::{some_of, span};
 
 /// One line for each instance and one for its addresses on each interface.
-pub(super) fn summary(loaded: &Loaded) -> String {
+pub(super) fn summary(loaded: &Loaded, here: &BTreeMap<String, String>) -> String {
     if let Err(Unstartable::Broken(errors)) = loaded.startable() {
         return format!("Nothing is run: the file can't be used, see {errors}\n");
     }
@@ -24,6 +24,9 @@ pub(super) fn summary(loaded: &Loaded) -> String {
     let mut out = String::new();
     for instance in instances {
         out += &describe(instance);
+        if let Some(says) = here.get(&instance.name) {
+            line(&mut out, &format!("    {says}"));
+        }
     }
     for one in refused {
         line(&mut out, &format!("{}: not run: {}", shown(&one.name), one.reason));
@@ -64,7 +67,7 @@ pub(crate) fn work(instance: &Instance) -> String {
 
 /// The name of an interface; where none is written, whose it is.
 fn link(instance: &Instance, name: &str) -> String {
-    match instance.source {
+    match instance.sought {
         Some(source) if name.is_empty() => format!("the interface with {source}"),
         Some(_) | None => shown(name),
     }

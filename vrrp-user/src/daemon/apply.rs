@@ -40,7 +40,7 @@ pub(super) fn host_work(config: &Config) -> executor::Config {
 }
 
 impl Service {
-    /// Makes a configuration the one in use: start and reload alike.
+    /// Makes a configuration that is filled in the one in use: start and reload alike.
     pub(super) fn apply(&mut self, config: Config, starting: bool) {
         let policy = Policy::of(&config.global);
         self.notifier.set_policy(policy.clone());
@@ -57,9 +57,11 @@ impl Service {
         let hold =
             if starting { self.life.silent(config.global.startup_delay) } else { Duration::ZERO };
         self.slots.waiting.clear();
+        let mut otherwise = self.otherwise_written(&old, &config);
         let mut left = Vec::new();
         for instance in &config.instances {
-            match old.remove(&Place::of(instance)) {
+            let place = Place::found(instance).and_then(|place| otherwise.remove(&place));
+            match old.remove(&place.unwrap_or_else(|| Place::of(instance))) {
                 Some(slot) => self.change(slot, instance),
                 None => left.extend(self.add(instance, hold)),
             }
@@ -75,6 +77,19 @@ impl Service {
         self.life.settled();
         self.config = config;
         self.reconcile();
+    }
+
+    /// Those of the running instances that are not in the configuration as they were written, by their
+    /// interface: one may be there by another writing, and goes on.
+    fn otherwise_written(
+        &self,
+        old: &BTreeMap<Place, Slot>,
+        config: &Config,
+    ) -> BTreeMap<Place, Place> {
+        let places: BTreeSet<Place> = config.instances.iter().map(Place::of).collect();
+        let gone = old.iter().filter(|(place, _)| !places.contains(place));
+        let found = |slot: &Slot| Place::found(&self.running.get(slot)?.instance);
+        gone.filter_map(|(place, slot)| Some((found(slot)?, place.clone()))).collect()
     }
 
     /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
@@ -164,6 +179,11 @@ impl Service {
         self.index.remove(slot, running);
         running.instance = instance.clone();
         info!("({}) changed by reload", instance.name);
+        let before = std::mem::replace(&mut running.instance, instance.clone());
+        // That it was found elsewhere has been said.
+        if before.interface == instance.interface || before.sought != instance.sought {
+            info!("({}) changed by reload", instance.name);
+        }
         running.settings = settings.clone();
         self.index.add(slot, running, &self.own);
         running.reroute = true;

@@ -9,7 +9,7 @@ use vrrp_proto::{Event, Slot, StateName};
 use super::budget::Budget;
 use super::protocol::{Notice, Order};
 use super::repeats::Say;
-use super::running::LastRefused;
+use super::running::{LastRefused, Running};
 use super::service::{End, Service};
 use super::{refusals, words};
 use crate::fastpath::FastPath;
@@ -151,9 +151,20 @@ impl Service {
 
     fn log(&self, slot: Slot, event: &Event) {
         let name = self.name(slot);
-        for line in words::lines(&name, event, |id| self.trackers.name(id)) {
+        for line in self.lines(&name, slot, event) {
             info!("{line}");
         }
+    }
+
+    fn lines(&self, name: &str, slot: Slot, event: &Event) -> Vec<String> {
+        let no_source = self.running.get(&slot).and_then(|running| self.no_source(running));
+        let names = words::Names { tracker: &|id| self.trackers.name(id), no_source };
+        words::lines(name, event, &names)
+    }
+
+    /// Why an instance has no address to send from, where more is known of it.
+    pub(super) fn no_source(&self, running: &Running) -> Option<String> {
+        self.seeking.why_not(&running.instance)
     }
 
     fn name(&self, slot: Slot) -> String {
@@ -207,8 +218,7 @@ impl Service {
             self.chatted.clear();
         }
         let name = self.name(slot);
-        let lines = words::lines(&name, event, |id| self.trackers.name(id));
-        for line in lines {
+        for line in self.lines(&name, slot, event) {
             say(said, &name, &line, |text| info!("{text}"));
         }
     }

@@ -112,10 +112,10 @@ impl Life {
     fn settle(&mut self, ledger: &mut Ledger, config: Option<&Config>) {
         let now = clock::now();
         self.alive = ledger.table().alive();
-        let places: BTreeSet<Place> =
-            config.iter().flat_map(|config| &config.instances).map(Place::of).collect();
+        let instances = config.map_or(&[][..], |config| &config.instances);
+        let places: BTreeSet<Place> = instances.iter().map(Place::of).collect();
         let there = |body: &Body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
-        let place = |body: &Body| Place::of_body(body).filter(|place| places.contains(place));
+        let place = |body: &Body| Place::of_body(body, instances, &places);
         let found = release::found(ledger.table(), now, place, there);
         self.earlier = found.earlier;
         for (slot, body) in found.on {

@@ -20,24 +20,53 @@ use crate::transmit::{AdvertFrame, Around, Mac};
 /// What makes an instance the same one after a reload: its place on the wire, not its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    pub(crate) interface: String,
+    /// The interface as it is written, or what says which it is, which stays when that moves.
+    pub(crate) link: Anchor,
     pub(crate) family: Family,
     pub(crate) vrid: u8,
 }
 
+/// Which link an instance is on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Anchor {
+    Interface(String),
+    Source(IpAddr),
+}
+
 impl Place {
     pub(crate) fn of(instance: &Instance) -> Self {
+        let interface = || Anchor::Interface(instance.interface.clone());
         Self {
-            interface: instance.interface.clone(),
+            link: instance.sought.map_or_else(interface, Anchor::Source),
             family: instance.family,
             vrid: instance.vrid.get(),
         }
     }
 
-    /// The place of a router in the ledger.
-    pub(crate) fn of_body(body: &Body) -> Option<Self> {
+    /// The same by the interface, where that is known, however it is written.
+    pub(crate) fn found(instance: &Instance) -> Option<Self> {
+        let interface = Some(&instance.interface).filter(|name| !name.is_empty())?;
+        Some(Self { link: Anchor::Interface(interface.clone()), ..Self::of(instance) })
+    }
+
+    /// Which of the places that are configured a router in the ledger has; where those have no interface
+    /// that is known yet, by name.
+    pub(crate) fn of_body(
+        body: &Body,
+        instances: &[Instance],
+        places: &BTreeSet<Self>,
+    ) -> Option<Self> {
         let family = [Family::V4, Family::V6].into_iter().find(|f| *f as u8 == body.family)?;
-        Some(Self { interface: body.interface.clone(), family, vrid: body.vrid })
+        let link = Anchor::Interface(body.interface.clone());
+        let written = Self { link, family, vrid: body.vrid };
+        if places.contains(&written) {
+            return Some(written);
+        }
+        let mut sought = instances.iter().filter(|one| one.sought.is_some());
+        sought
+            .find(|one| one.name == body.name)
+            .map(Self::of)
+            .filter(|place| (place.family, place.vrid) == (family, body.vrid))
     }
 }
 
@@ -101,47 +130,71 @@ pub(crate) struct Way {
 }
 
 /// The sources of adverts, each looked for once while many instances are gone through: an interface has
-/// as many addresses as instances, or more.
+/// as many addresses as instances, or more. By interface, family, and the peers as they are written.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(BTreeMap<(u32, Family), Option<IpAddr>>);
+pub(crate) struct Sources(BTreeMap<(u32, Family, Vec<IpAddr>), Option<IpAddr>>);
 
 impl Sources {
-    /// The source on an interface. `not`: what is none, the virtual addresses.
-    pub(crate) fn of(
+    /// The source of an instance's adverts on an interface. `others`: its peers but for this host itself;
+    /// `not`: what is no source, the virtual addresses.
+    fn of(
         &mut self,
+        instance: &Instance,
         interface: &Interface,
-        family: Family,
+        others: &[Peer],
         not: &BTreeSet<IpAddr>,
     ) -> Option<IpAddr> {
-        *self.0.entry((interface.ifindex, family)).or_insert_with(|| match family {
-            Family::V4 => interface.primary_v4(not).map(IpAddr::V4),
-            Family::V6 => interface.primary_v6(not).map(IpAddr::V6),
-        })
+        let listed = peers(instance).iter().map(|peer| peer.address).collect();
+        let key = (interface.ifindex, instance.family, listed);
+        *self.0.entry(key).or_insert_with(|| source_to(instance, interface, others, not))
     }
 }
 
 /// The way of an instance's adverts out of its interface; `None` while it has no address to send from,
-/// or no MAC address. `primary`: the interface's source, where none is written.
+/// or no MAC address. `sources`: what was found of the host as it is now; `not`: what is no source, the
+/// virtual addresses.
 pub(crate) fn way(
     instance: &Instance,
     interface: &Interface,
     host: &Snapshot,
-    primary: impl FnOnce() -> Option<IpAddr>,
+    sources: &mut Sources,
+    not: &BTreeSet<IpAddr>,
 ) -> Option<Way> {
+    // One file for all routers lists each to itself, too.
+    let others = peers(instance).iter().filter(|peer| !host.has(peer.address));
+    let peers: Vec<Peer> = others.copied().collect();
+    let chosen = || sources.of(instance, interface, &peers, not);
+    let tracked = instance.track_source || instance.sought.is_some();
     let source = match instance.source {
-        Some(source) if instance.track_source && !host.has(source) => return None,
+        Some(source) if tracked && !host.has(source) => return None,
         Some(source) => source,
-        None => source_of_own(instance).or_else(primary)?,
-    };
-    let peers = match &instance.destination {
-        Destination::Group(_) => Vec::new(),
-        Destination::Peers(Unicast { peers, .. }) => {
-            // One file for all routers lists each to itself, too.
-            let others = peers.iter().filter(|peer| !host.has(peer.address));
-            others.copied().collect()
-        }
+        None => source_of_own(instance).or_else(chosen)?,
     };
     Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source, peers })
+}
+
+/// The unicast peers as they are written.
+pub(crate) fn peers(instance: &Instance) -> &[Peer] {
+    match &instance.destination {
+        Destination::Group(_) => &[],
+        Destination::Peers(unicast) => &unicast.peers,
+    }
+}
+
+/// The source of adverts where none is written. Unicast peers send to it as well: it is the address that
+/// they list, where this instance lists it, too, and else one of the first peer's network.
+fn source_to(
+    instance: &Instance,
+    interface: &Interface,
+    others: &[Peer],
+    not: &BTreeSet<IpAddr>,
+) -> Option<IpAddr> {
+    let listed = peers(instance).iter().map(|peer| peer.address);
+    interface.first_of(listed, not).or_else(|| match (others.first(), instance.family) {
+        (Some(peer), _) => interface.source_to(peer.address, not),
+        (None, Family::V4) => interface.primary_v4(not).map(IpAddr::V4),
+        (None, Family::V6) => interface.primary_v6(not).map(IpAddr::V6),
+    })
 }
 
 /// The address that an ipvlan has for adverts.
@@ -164,12 +217,22 @@ fn source_mac(instance: &Instance, interface: &Interface) -> Option<Mac> {
 
 /// The addresses of which it matters to an instance whether this host has them.
 pub(crate) fn named(instance: &Instance) -> impl Iterator<Item = IpAddr> {
-    let source = instance.source.filter(|_| instance.track_source);
-    let peers = match &instance.destination {
-        Destination::Group(_) => &[][..],
-        Destination::Peers(unicast) => &unicast.peers,
-    };
-    source.into_iter().chain(peers.iter().map(|peer| peer.address))
+    let source = instance.source.filter(|_| instance.track_source || instance.sought.is_some());
+    source.into_iter().chain(peers(instance).iter().map(|peer| peer.address))
+}
+
+/// Whether the address that an instance's unicast peers have to know it by is a guess.
+pub(crate) fn is_guess(
+    instance: &Instance,
+    interface: &Interface,
+    host: &Snapshot,
+    not: &BTreeSet<IpAddr>,
+) -> bool {
+    let mut listed = peers(instance).iter().map(|peer| peer.address);
+    let other = listed.clone().find(|ip| !host.has(*ip));
+    let written = instance.source.is_some() || source_of_own(instance).is_some();
+    let own = |ip: IpAddr| interface.addresses.iter().any(|a| a.ip == ip);
+    !written && !listed.any(own) && other.is_some_and(|peer| !interface.is_known_to(peer, not))
 }
 
 /// Whether an instance has nobody to send to and takes that for a fault.
@@ -193,6 +256,7 @@ pub(crate) fn listens_elsewhere(
 /// Whether two readings of an instance send and hear alike, as far as the engine's settings don't say.
 pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
     one.source == other.source
+        && (&one.interface, one.sought) == (&other.interface, other.sought)
         && one.track_source == other.track_source
         && one.auth == other.auth
         && one.destination == other.destination
@@ -240,10 +304,7 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         reserved: [0; 2],
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
-    let peers = match &instance.destination {
-        Destination::Group(_) => Vec::new(),
-        Destination::Peers(unicast) => unicast.peers.clone(),
-    };
+    let peers = peers(instance).to_vec();
     Ok(Route { key, version: instance.version, rule, addresses, peers, frames })
 }
 

@@ -99,9 +99,8 @@ impl Service {
         let interface = self.host.by_name(&running.instance.interface);
         // Where another one serves it, its adverts are not to be taken away from that.
         let way = interface.filter(|_| !taken).and_then(|interface| {
-            let family = running.instance.family;
-            let primary = || sources.of(interface, family, self.index.virtual_ones());
-            plan::way(&running.instance, interface, &self.host, primary)
+            let not = self.index.virtual_ones();
+            plan::way(&running.instance, interface, &self.host, sources, not)
         });
         if interface.is_some() && !complete {
             self.unmade.insert(slot);
@@ -112,6 +111,7 @@ impl Service {
             !complete || running.settings.held().any(|a| self.host.by_name(&a.device).is_none());
         let link = match (interface, &way) {
             (Some(interface), _) if !host::is_up(interface) => Link::Down,
+            (None, _) if running.instance.sought.is_some() => Link::NoSource,
             (None, _) => Link::Down,
             (Some(_), _) if taken => Link::Taken,
             (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
@@ -172,6 +172,7 @@ impl Service {
                 self.executor.found(found);
             }
         }
+        self.seek();
         // One that is back by now was changed and not removed: a reload with another label, say.
         lost.retain(|(_, address)| !host::holds(&self.host, address));
         // First what became of the interfaces: a router that is in Fault by it loses nothing more.

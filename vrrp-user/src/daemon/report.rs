@@ -87,11 +87,13 @@ impl Service {
             detail: last.detail.clone(),
         });
         let held = running.settings.held();
+        let no_source = self.no_source(running);
+        let names = words::Names { tracker: &|id| self.trackers.name(id), no_source };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),
             since_ms_ago: millis(now, view.since),
-            why: words::why(&view.why, |id| self.trackers.name(id)),
+            why: words::why(&view.why, &names),
             interface: instance.interface.clone(),
             vrid: instance.vrid.get(),
             version: instance.version as u8,
@@ -162,6 +164,8 @@ impl Service {
     fn interfaces(&self, lost: &BTreeMap<u32, u64>) -> Vec<status::Interface> {
         let mut names: Vec<&str> =
             self.running.values().map(|running| running.instance.interface.as_str()).collect();
+        // Not known yet.
+        names.retain(|name| !name.is_empty());
         names.sort_unstable();
         names.dedup();
         let one = |name: &str| {

@@ -1,7 +1,6 @@
 //! The service thread: everything that may wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Health, Input, Slot, TrackerId};
 
@@ -21,15 +20,15 @@ use super::life::Life;
 use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
+use super::reading::read_config;
 use super::repeats::Repeats;
 use super::running::Running;
 use super::secondaries::Secondaries;
 use super::served::Served;
+use super::sought::Seeking;
 use super::trackers::Trackers;
-use super::{Options, RunError, elsewhere, leftovers};
-use crate::config::diag::Severity;
+use super::{Options, RunError, elsewhere};
 use crate::config::model::{Config, Datapath};
-use crate::config::{self, Loaded};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
 use crate::guardian::channel::Keeper;
@@ -54,6 +53,8 @@ pub(super) struct Service {
     pub(super) life: Life,
     pub(super) options: Options,
     pub(super) config: Config,
+    /// The interfaces that were found for it.
+    pub(super) seeking: Seeking,
     pub(super) started: Instant,
     pub(super) running: BTreeMap<Slot, Running>,
     /// The same by what they depend on.
@@ -142,7 +143,6 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     let (notices_start, notices) = unbounded_channel();
     let (reports_start, reports) = unbounded_channel();
     let (asked_start, asked) = unbounded_channel();
-
     let (timings_start, timings) = unbounded_channel();
     let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
@@ -175,13 +175,12 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         slots: Slots::default(),
         stopping: false,
         config: config.clone(),
+        seeking: Seeking::default(),
         options,
     };
-    let config = service.keep_names(config);
+    let config = service.filled(service.keep_names(config));
     service.clear_leftovers(&config);
     service.take_fast_path(want);
-    // Before the protocol thread locks what there is.
-    memory::give_back();
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
     service.apply(config, true);
@@ -220,38 +219,6 @@ async fn forward(mut messages: Messages) {
     }
 }
 
-/// Reads the file for a start; whatever is wrong with it is logged.
-fn read_config(options: &Options, life: &mut Life) -> Result<Config, RunError> {
-    let loaded = config::load(&options.config).map_err(|error| {
-        if error.source.kind() == ErrorKind::NotFound {
-            RunError::NoConfig(error.to_string())
-        } else {
-            RunError::Unreadable(error)
-        }
-    })?;
-    log_diagnostics(&loaded);
-    let config = loaded.startable().map_err(|refusal| {
-        if let Some(config) = &loaded.config {
-            leftovers::clear_without_start(options, life, config);
-        }
-        RunError::Config(refusal.to_string())
-    })?;
-    for refused in &config.refused {
-        error!("({}) is not run: {}", refused.name, refused.reason);
-    }
-    Ok(config.clone())
-}
-
-fn log_diagnostics(loaded: &Loaded) {
-    for (diag, line) in loaded.diags.iter().zip(loaded.log_lines()) {
-        match diag.severity {
-            Severity::Error => error!("{line}"),
-            Severity::Warning => warn!("{line}"),
-            Severity::Notice => info!("{line}"),
-        }
-    }
-}
-
 /// Loads the kernel program, or says why adverts come without it.
 fn load_fast_path(want: Datapath, slots: u32) -> Result<FastPath, String> {
     if want == Datapath::Socket {
@@ -263,13 +230,16 @@ fn load_fast_path(want: Datapath, slots: u32) -> Result<FastPath, String> {
 }
 
 impl Service {
-    /// Takes the kernel program over from an earlier worker, or loads it.
+    /// Takes the kernel program over from an earlier worker, or loads it, and passes on what it says,
+    /// where it was built to say something.
     fn take_fast_path(&mut self, want: Datapath) {
         self.fast = self.life.adopt_fast_path(want != Datapath::Socket);
         if self.fast.is_none() {
             self.load_fast_path(want);
         }
-        self.forward_messages();
+        if let Some(messages) = self.fast.as_mut().and_then(FastPath::messages) {
+            tokio::spawn(forward(messages));
+        }
     }
 
     fn load_fast_path(&mut self, want: Datapath) {
@@ -282,18 +252,13 @@ impl Service {
         }
     }
 
-    /// Passes on what the kernel program says, where it was built to say something.
-    fn forward_messages(&mut self) {
-        if let Some(messages) = self.fast.as_mut().and_then(FastPath::messages) {
-            tokio::spawn(forward(messages));
-        }
-    }
-
     fn start_protocol(
         &mut self,
         orders: UnboundedReceiver<Order>,
         notices: UnboundedSender<Notice>,
     ) -> Result<JoinHandle<()>, RunError> {
+        // Before the thread locks what there is.
+        memory::give_back();
         // Before the thread has it.
         self.life.tell_level(&self.config.global.scheduling);
         let parts = Parts {
@@ -394,34 +359,6 @@ impl Service {
         };
         // Whoever asked may have gone.
         let _ = asked.answer.send(text);
-    }
-
-    fn reload(&mut self) {
-        info!("Reloading {}", self.options.config.display());
-        self.life.say("reloading");
-        self.read_again();
-        self.life.say("reloaded");
-    }
-
-    fn read_again(&mut self) {
-        let loaded = match config::load(&self.options.config) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                error!("Reload refused, the running configuration stays: {error}");
-                return;
-            }
-        };
-        log_diagnostics(&loaded);
-        match loaded.reloadable() {
-            Ok(config) => {
-                let config = config.clone();
-                self.apply(self.keep_names(config), false);
-                info!("Reload done");
-            }
-            Err(refusal) => {
-                error!("Reload refused, the running configuration stays: {refusal}");
-            }
-        }
     }
 
     /// Forgets what was told of a router: its causes are news again.

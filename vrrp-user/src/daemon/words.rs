@@ -14,8 +14,17 @@ pub(crate) const fn state(state: StateName) -> &'static str {
     }
 }
 
-/// Why a router changed its state. `tracker` names what is watched.
-pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
+/// What the engine has no words for.
+pub(crate) struct Names<'a> {
+    /// The name of something that is watched.
+    pub(crate) tracker: &'a dyn Fn(TrackerId) -> String,
+    /// Why there is no address to send from, where more is known of it.
+    pub(crate) no_source: Option<String>,
+}
+
+/// Why a router changed its state.
+pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
+    let tracker = names.tracker;
     match why {
         Why::Startup => "start".to_owned(),
         Why::Owner => "priority 255 owns the addresses".to_owned(),
@@ -42,7 +51,10 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
             format!("nothing was sent for {}, so a peer has taken over", span(*silence))
         }
         Why::LinkDown => "the interface is down or not there".to_owned(),
-        Why::NoSource => "the interface has no address to send from".to_owned(),
+        Why::NoSource => {
+            let usual = || "the interface has no address to send from".to_owned();
+            names.no_source.clone().unwrap_or_else(usual)
+        }
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
         Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
@@ -58,14 +70,10 @@ pub(crate) fn why(why: &Why, tracker: impl Fn(TrackerId) -> String) -> String {
 
 /// The log lines of an event of the instance called `name`; what is repeated each second is left to
 /// [`super::repeats`].
-pub(crate) fn lines(
-    name: &str,
-    event: &Event,
-    tracker: impl Fn(TrackerId) -> String,
-) -> Vec<String> {
+pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String> {
     match event {
         Event::Transition { from, to, why: reason, .. } => {
-            transition(name, *from, *to, reason, &why(reason, tracker))
+            transition(name, *from, *to, reason, &why(reason, names))
         }
         Event::PriorityChanged { from, to, .. } => {
             vec![format!("({name}) Changing effective priority from {from} to {to}")]
@@ -174,10 +182,23 @@ mod tests {
 
     use super::*;
 
+    fn names(no_source: Option<&str>) -> Names<'static> {
+        let tracker = &|id: TrackerId| format!("script {}", id.0);
+        Names { tracker, no_source: no_source.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_is_known_of_the_source_is_said() {
+        let usual = "the interface has no address to send from";
+        assert_eq!(why(&Why::NoSource, &names(None)), usual);
+        let known = "no interface has 192.0.2.11";
+        assert_eq!(why(&Why::NoSource, &names(Some(known))), known);
+    }
+
     fn told(from: StateName, to: StateName, why: Why) -> Vec<String> {
         let priority = Priority::DEFAULT;
         let event = Event::Transition { slot: Slot(0), from, to, why, priority };
-        lines("VI_1", &event, |id| format!("script {}", id.0))
+        lines("VI_1", &event, &names(None))
     }
 
     #[test]
@@ -208,7 +229,7 @@ mod tests {
                 interval: Interval::new(interval).unwrap(),
                 ours,
             };
-            lines("VI_1", &event, |_| String::new())
+            lines("VI_1", &event, &names(None))
         };
         assert_eq!(
             said(ours.get()),

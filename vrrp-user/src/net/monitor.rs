@@ -85,6 +85,16 @@ impl Monitor {
     }
 }
 
+impl Snapshot {
+    /// Reads the interfaces and addresses of the calling thread's network namespace once.
+    ///
+    /// # Errors
+    /// The kernel's, where a socket can't be had or the lists can't be read.
+    pub fn read() -> io::Result<Self> {
+        read_all(Monitor::RECEIVE_BUFFER).map(|(_, table)| table)
+    }
+}
+
 struct Watch {
     netlink: Netlink,
     table: Snapshot,

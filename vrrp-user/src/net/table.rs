@@ -49,6 +49,28 @@ impl HostAddress {
         !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed)
     }
 
+    /// Whether a host is in its network.
+    fn is_near(&self, host: IpAddr) -> bool {
+        let same = |one: u128, other: u128, bits: u32| {
+            (one ^ other).unbounded_shr(bits - u32::from(self.prefix).min(bits)) == 0
+        };
+        match (self.peer.unwrap_or(self.ip), host) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => {
+                same(one.to_bits().into(), other.to_bits().into(), u32::BITS)
+            }
+            (IpAddr::V6(one), IpAddr::V6(other)) => {
+                same(one.to_bits(), other.to_bits(), u128::BITS)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+
+    /// Whether it is one of those that the kernel changes by itself, or wants no longer used (RFC 8981).
+    fn is_temporary(&self) -> bool {
+        AddressFlags::from_bits_retain(self.flags)
+            .intersects(AddressFlags::Secondary | AddressFlags::Deprecated)
+    }
+
     /// Whether duplicate address detection has found it at another host (RFC 4862 §5.4.5).
     pub fn is_duplicate(&self) -> bool {
         AddressFlags::from_bits_retain(self.flags).contains(AddressFlags::Dadfailed)
@@ -108,6 +130,54 @@ impl Interface {
         link_local.min().map(|(_, ip)| ip)
     }
 
+    /// The first of these that the interface has and uses, and that is not in `not`.
+    pub fn first_of(
+        &self,
+        ips: impl Iterator<Item = IpAddr>,
+        not: &BTreeSet<IpAddr>,
+    ) -> Option<IpAddr> {
+        let mut ips = ips.filter(|ip| !not.contains(ip));
+        ips.find(|ip| self.addresses.iter().any(|a| a.ip == *ip && a.is_usable()))
+    }
+
+    /// The source address for packets to a host: one of its network before others, and over IPv6 one of
+    /// its scope (RFC 6724 §5, rules 2, 7 and 8). `None` also while the only such address is not usable
+    /// yet.
+    ///
+    /// Of several, those before that stay; then as [`Self::primary_v4`], and over IPv6 the lowest.
+    pub fn source_to(&self, to: IpAddr, not: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let candidates = self.candidates(to, not);
+        let near = || candidates.iter().filter(|a| a.is_near(to));
+        if to.is_ipv4() {
+            let first = near().find(|a| !a.secondary).or_else(|| near().next());
+            return first.map(|a| a.ip).or_else(|| self.primary_v4(not).map(IpAddr::V4));
+        }
+        // Without an address of such a scope, a peer on the link still hears us.
+        if candidates.is_empty() || is_link_local(to) {
+            return self.primary_v6(not).map(IpAddr::V6);
+        }
+        let usable = candidates.iter().filter(|a| a.is_usable());
+        usable.map(|a| (!a.is_near(to), a.is_temporary(), a.ip)).min().map(|(_, _, ip)| ip)
+    }
+
+    /// Whether there is just one address that a host of its network would know this one by.
+    pub fn is_known_to(&self, to: IpAddr, not: &BTreeSet<IpAddr>) -> bool {
+        let lasting = |a: &&&HostAddress| a.is_near(to) && !a.secondary && !a.is_temporary();
+        self.candidates(to, not).iter().filter(lasting).count() == 1
+    }
+
+    /// The addresses that packets to a host may come from, by family and scope.
+    fn candidates(&self, to: IpAddr, not: &BTreeSet<IpAddr>) -> Vec<&HostAddress> {
+        let all = self.addresses.iter().filter(|a| {
+            a.ip.is_ipv4() == to.is_ipv4()
+                && is_link_local(a.ip) == is_link_local(to)
+                && a.scope != SCOPE_HOST
+                && !a.is_duplicate()
+                && !not.contains(&a.ip)
+        });
+        all.collect()
+    }
+
     /// Puts an address where the kernel has it: secondary ones last, others behind the last that is
     /// none. `false`: it was there, just so.
     fn put(&mut self, address: &HostAddress) -> bool {
@@ -139,6 +209,14 @@ impl Interface {
     }
 }
 
+/// Whether an IPv6 address is of one link alone. In IPv4 such are addresses like others.
+const fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
 /// All interfaces of the host's network namespace at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -154,7 +232,12 @@ impl Snapshot {
 
     /// Whether the host has the address, on whichever interface.
     pub fn has(&self, ip: IpAddr) -> bool {
-        self.interfaces.values().any(|i| i.addresses.iter().any(|address| address.ip == ip))
+        self.having(ip).next().is_some()
+    }
+
+    /// The interfaces that have the address.
+    pub fn having(&self, ip: IpAddr) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values().filter(move |i| i.addresses.iter().any(|a| a.ip == ip))
     }
 
     /// Takes in a change that the monitor told, so that a copy stays as the monitor's own.

@@ -1,5 +1,6 @@
 //! What a file comes to: what is run, what is left over, and what is said in one line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use xvrrp::config::{Unstartable, parse_str};
@@ -16,7 +17,7 @@ const TWO: &str = "vrrp_instance VI_1 {\ninterface eth0\nvirtual_router_id 51\np
 #[test]
 fn the_summary_says_what_will_run() {
     assert_eq!(
-        text(TWO).summary(),
+        text(TWO).summary(&BTreeMap::new()),
         "VI_1: VRRP version 2, VRID 51 on eth0, priority 110, one advert each 1 s; \
          a silent MASTER is replaced after 3.570 s\n    \
          on eth0: 192.0.2.250/24, 192.0.2.251/32, 203.0.113.1/32 (not in the adverts)\n    \
@@ -25,23 +26,23 @@ fn the_summary_says_what_will_run() {
     );
     // Version 3 at 10 ms, and the owner, who waits for nobody.
     let fast = TWO.replace("priority 110", "priority 200\nversion 3\nadvert_int 0.01");
-    assert!(text(&fast).summary().starts_with(
+    assert!(text(&fast).summary(&BTreeMap::new()).starts_with(
         "VI_1: VRRP version 3, VRID 51 on eth0, priority 200, one advert each 0.01 s; \
          a silent MASTER is replaced after 32.2 ms\n"
     ));
     let owner = TWO.replace("priority 110", "priority 255");
-    assert!(text(&owner).summary().contains("MASTER from the start"));
+    assert!(text(&owner).summary(&BTreeMap::new()).contains("MASTER from the start"));
 }
 
 #[test]
 fn the_summary_of_what_can_not_be_started() {
-    let broken = handed("C05-eof-without-brace.conf").summary();
+    let broken = handed("C05-eof-without-brace.conf").summary(&BTreeMap::new());
     assert_eq!(
         broken,
         "Nothing is run: the file can't be used, see C05-eof-without-brace.conf:1:1\n"
     );
-    assert_eq!(text("").summary(), "Nothing is run: there is no instance\n");
-    let refused = handed("C48-value-missing.conf").summary();
+    assert_eq!(text("").summary(&BTreeMap::new()), "Nothing is run: there is no instance\n");
+    let refused = handed("C48-value-missing.conf").summary(&BTreeMap::new());
     assert_eq!(
         refused,
         "VI_1: not run: line 4: `priority` has no value\n\

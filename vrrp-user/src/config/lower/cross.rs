@@ -112,9 +112,8 @@ impl Seen {
 
     fn router(&mut self, one: &Lowered) -> Option<Diag> {
         let instance = one.instance.as_ref()?;
-        // Where no interface is written, the source says which it is.
-        let source = instance.source.filter(|_| instance.interface.is_empty());
-        let link = source.map_or_else(|| instance.interface.clone(), |source| source.to_string());
+        let sought = instance.sought.map(|source| source.to_string());
+        let link = sought.unwrap_or_else(|| instance.interface.clone());
         let key = (link.clone(), instance.vrid.get(), instance.family as u8);
         let Some((name, first, destination)) = self.routers.get(&key) else {
             let first = (one.name.clone(), one.span.clone(), instance.destination.clone());

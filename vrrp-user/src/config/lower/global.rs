@@ -1,5 +1,6 @@
 //! `global_defs`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -84,6 +85,7 @@ impl Draft {
             datapath: None,
             address_lease: None,
             vmac_addr_prefix: String::new(),
+            link_delays: BTreeMap::new(),
             scheduling: Scheduling::default(),
             mail: Mail::default(),
         };

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::time::DOWN_ADVERTS;
+use vrrp_common::wire::family_of;
 use vrrp_common::{Family, Priority};
 
 use super::super::ast::Statement;
@@ -12,12 +13,10 @@ use super::super::model::{Config, Destination, Global, Instance, Refused, Span, 
 use super::super::suggest::{nearest, shown};
 use super::super::words::{self, OWN_WORDS, Place};
 use super::address::Written;
-use super::delays::LinkDelays;
 use super::draft::Draft;
 use super::global::Defaults;
 use super::items::{Item, items};
 use super::options::Options;
-use super::pending::pending;
 use super::script::Scripts;
 use super::{Ctx, Refusal, auth, block_name, strict, track};
 
@@ -75,8 +74,6 @@ pub(super) struct Common<'c> {
     pub(super) defaults: &'c Defaults,
     /// The `vrrp_script` blocks.
     pub(super) scripts: &'c Scripts,
-    /// `interface_up_down_delays`.
-    pub(super) delays: &'c LinkDelays,
 }
 
 /// Lowers one block.
@@ -122,7 +119,7 @@ impl Maker<'_> {
         let (addresses, excluded) = self.addresses(&mut draft, &device);
         let mut instance = self.instance(&mut draft, &addresses, &excluded);
         if let Some(instance) = &mut instance {
-            self.finish(&mut draft, instance, addresses.first());
+            self.be_strict(&mut draft, instance);
         }
         let written = addresses.into_iter().chain(excluded).collect();
         let (name, span) = (self.name, self.span);
@@ -136,10 +133,7 @@ impl Maker<'_> {
         addresses: &[Written],
         excluded: &[Written],
     ) -> Option<Instance> {
-        let family = match addresses.first().map(|one| one.address.ip) {
-            Some(IpAddr::V6(_)) => Family::V6,
-            Some(IpAddr::V4(_)) | None => Family::V4,
-        };
+        let family = addresses.first().map_or(Family::V4, |one| family_of(one.address.ip));
         self.check_family(draft, family, addresses);
         let version = self.version(draft, family);
         let interval = self.interval(draft, version);
@@ -154,11 +148,14 @@ impl Maker<'_> {
         let plain = |list: &[Written]| list.iter().map(|one| one.address.clone()).collect();
         let options = self.options;
         let interface = draft.interface.take()?.0;
+        let delays = self.common.global.link_delays.get(&interface);
+        let source = draft.source.as_ref().map(|(ip, _)| *ip);
         Some(Instance {
             name: self.name.clone(),
             wants_master,
             vrid: draft.vrid.as_ref().map(|(vrid, _)| *vrid)?,
-            link_delays: self.common.delays.get(&interface).copied().unwrap_or_default(),
+            link_delays: delays.copied().unwrap_or_default(),
+            sought: source.filter(|_| interface.is_empty()),
             interface,
             priority,
             interval,
@@ -169,7 +166,7 @@ impl Maker<'_> {
             auth,
             addresses: plain(addresses),
             excluded: plain(excluded),
-            source: draft.source.as_ref().map(|(source, _)| *source),
+            source,
             track_source: self.track_source(draft),
             destination,
             own_link,
@@ -193,18 +190,14 @@ impl Maker<'_> {
         })
     }
 
-    /// What strict mode changes, and what is not done yet.
-    fn finish(&mut self, draft: &mut Draft<'_>, instance: &mut Instance, first: Option<&Written>) {
-        let mut diags = Vec::new();
-        if self.strict() {
-            let written = draft.options;
-            diags = strict::apply(instance, &written, &draft.places, &self.common.defaults.places);
+    /// What strict mode changes.
+    fn be_strict(&mut self, draft: &mut Draft<'_>, instance: &mut Instance) {
+        if !self.strict() {
+            return;
         }
-        let span = first.map_or(&self.span, |first| &first.span);
-        let places = [&draft.places, &self.common.defaults.places];
-        let written = |word: &str| places.into_iter().find_map(|places| places.get(word).cloned());
-        diags.extend(pending(instance, span, written));
-        for diag in diags {
+        let written = draft.options;
+        let places = &self.common.defaults.places;
+        for diag in strict::apply(instance, &written, &draft.places, places) {
             match diag.severity {
                 Severity::Error => self.lose(draft, diag),
                 Severity::Warning | Severity::Notice => self.ctx.push(diag),
@@ -320,7 +313,7 @@ impl Maker<'_> {
         }
         for item in std::mem::take(&mut draft.track_interfaces) {
             let (tracked, lost) =
-                track::interfaces(self.ctx, &item, self.common.delays, &self.lost);
+                track::interfaces(self.ctx, &item, &self.common.global.link_delays, &self.lost);
             interfaces.extend(tracked);
             draft.refusals.extend(lost);
         }

@@ -18,7 +18,6 @@ mod instance;
 mod items;
 mod options;
 mod own_link;
-mod pending;
 mod schedule;
 mod script;
 mod strict;
@@ -103,13 +102,12 @@ struct Blocks {
 fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     let mut root = Root::default();
     root.sort(ctx, statements);
-    let (global, defaults) = global::lower(ctx, &root.globals);
+    let (mut global, defaults) = global::lower(ctx, &root.globals);
     root.lost.extend(defaults.lost.iter().cloned());
     let scripts = script::lower(ctx, &root.scripts);
     let groups = sync_members(ctx, &root.groups);
-    let delays = delays::lower(ctx, &root.delays);
-    let common =
-        Common { global: &global, defaults: &defaults, scripts: &scripts, delays: &delays };
+    global.link_delays = delays::lower(ctx, &root.delays);
+    let common = Common { global: &global, defaults: &defaults, scripts: &scripts };
     let mut lowered: Vec<Lowered> = Vec::new();
     for statement in &root.instances {
         let mut one = instance::lower(ctx, statement, common);

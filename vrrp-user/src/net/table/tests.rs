@@ -206,3 +206,50 @@ fn the_vrf_and_the_mode_of_a_macvlan_are_read() {
     let plain = read_link(&link(2, "eth0", up()));
     assert_eq!((plain.vrf, plain.mode), (None, None));
 }
+
+/// RFC 6724 §5: the peer's scope, its network, and no address that goes by itself.
+#[test]
+fn the_source_to_a_peer_over_ipv6() {
+    let (done, tentative) = (AddressFlags::Permanent, AddressFlags::Tentative);
+    let temporary = AddressFlags::Secondary;
+    let duplicate = AddressFlags::Tentative | AddressFlags::Dadfailed;
+    let source = |addresses: &[(&str, AddressFlags)], to: &str, not: &[&str]| {
+        let addresses = addresses.iter().map(|(ip, flags)| v6(ip, *flags, 0));
+        let (table, _) = with([NewLink(link(2, "eth0", up()))].into_iter().chain(addresses));
+        let not = not.iter().map(|ip| ip.parse().unwrap()).collect();
+        let source = table.interfaces[&2].source_to(to.parse().unwrap(), &not);
+        source.map(|ip| ip.to_string()).unwrap_or_default()
+    };
+    let all = [
+        ("fe80::9", done),
+        ("2001:db8:1::2", temporary),
+        ("2001:db8:1::11", done),
+        ("2001:db8:1::12", done),
+        ("2001:db8::7", done),
+    ];
+    assert_eq!(source(&all, "2001:db8:1::99", &[]), "2001:db8:1::11");
+    assert_eq!(source(&all, "2001:db8:1::99", &["2001:db8:1::11"]), "2001:db8:1::12");
+    let virtual_ones = ["2001:db8:1::11", "2001:db8:1::12"];
+    assert_eq!(source(&all, "2001:db8:1::99", &virtual_ones), "2001:db8:1::2");
+    assert_eq!(source(&all, "fe80::1", &[]), "fe80::9");
+    assert_eq!(source(&all, "2001:db8:9::1", &[]), "2001:db8::7", "by a route");
+    // It is waited for, unless it will never be usable.
+    assert_eq!(source(&[("fe80::9", done), ("2001:db8::7", tentative)], "2001:db8::1", &[]), "");
+    let lost = [("fe80::9", done), ("2001:db8::7", duplicate)];
+    assert_eq!(source(&lost, "2001:db8::1", &[]), "fe80::9");
+    assert_eq!(source(&all[..1], "2001:db8::1", &[]), "fe80::9");
+}
+
+#[test]
+fn the_source_to_a_peer_over_ipv4_is_of_its_network() {
+    let mut other = address(2, 1, false);
+    let ip = IpAddr::from([198, 51, 100, 5]);
+    other.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+    let first = NewAddress(address(2, 11, false));
+    let second = NewAddress(address(2, 12, true));
+    let (table, _) = with([NewLink(link(2, "eth0", up())), first, second, NewAddress(other)]);
+    let source = |to: [u8; 4]| table.interfaces[&2].source_to(to.into(), &BTreeSet::new());
+    assert_eq!(source([198, 51, 100, 9]), Some(ip));
+    assert_eq!(source([192, 0, 2, 99]), Some(IpAddr::from([192, 0, 2, 11])));
+    assert_eq!(source([203, 0, 113, 1]), Some(IpAddr::from([192, 0, 2, 11])));
+}

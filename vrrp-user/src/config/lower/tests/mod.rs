@@ -4,7 +4,6 @@ mod cases;
 mod links;
 mod options;
 mod own_link;
-mod pending;
 mod strict;
 mod summary;
 mod unicast;

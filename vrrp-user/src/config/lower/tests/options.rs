@@ -88,3 +88,15 @@ fn secondaries() {
     assert!(with("", "promote_secondaries").instance("VI_1").promote_secondaries);
     assert!(!with("", "").instance("VI_1").promote_secondaries);
 }
+
+#[test]
+fn words_that_say_what_is_done_anyway_cost_nothing() {
+    let read = with(
+        "vrrp_mcast_group4 224.0.0.18\nvrrp_mcast_group6 ff02::12\nvrrp_strict off",
+        "mcast_dst_ip 224.0.0.18\naccept\nstrict_mode off\nvip_mismatch accept\nunicast_ttl 3\n\
+         down_timer_adverts 5\nowner_ignore_adverts on\nskip_check_adv_addr\npromote_secondaries",
+    );
+    assert_eq!(read.refusals("VI_1"), [] as [&str; 0]);
+    // What is meant for unicast, where no peer is written: multicast, with a word.
+    assert_eq!(read.faults(), ["9:1 warning missing"]);
+}

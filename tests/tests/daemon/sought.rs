@@ -1,0 +1,144 @@
+//! Unicast without `interface`: the one that has the source address, which comes late, moves and goes.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+
+use super::{LIMIT, brisk, state, wait_state};
+
+/// A network of its own, so that its addresses can move: nothing else hangs on them.
+const OURS: &str = "203.0.113.11";
+const THEIRS: &str = "203.0.113.21";
+const MOVED: &str = "198.51.100.250";
+
+/// An instance without an interface, with this source and this peer.
+fn sought(instance: Instance, source: &str, peer: &str) -> Instance {
+    let source = format!("unicast_src_ip {source}");
+    instance.on("").line(&source).track("unicast_peer", &[peer])
+}
+
+fn text(conf: Conf) -> String {
+    conf.text().replace("    interface \n", "")
+}
+
+fn conf() -> String {
+    let first = brisk(100).holding(&["198.51.100.250/24"]);
+    let second = brisk(100).named("VI_2", 51).holding(&["198.51.100.251/24"]);
+    let conf = Conf::new(3).with(sought(first, OURS, THEIRS));
+    text(conf.with(sought(second, "203.0.113.12", "203.0.113.22")))
+}
+
+fn interface_of(daemon: &Daemon, instance: &str) -> Result<(String, String)> {
+    let status = daemon.status()?;
+    let one = status.instance(instance)?;
+    Ok((one.interface().to_owned(), one.why().to_owned()))
+}
+
+/// Whether this host's interface has an address.
+fn on(lab: &Lab, device: &str, address: &str) -> bool {
+    let shown = lab.ns("r1").ip(&format!("-o addr show dev {device}")).unwrap_or_default();
+    shown.contains(&format!("{address}/"))
+}
+
+/// Gives a host's source address to another interface, at once.
+fn shift(lab: &Lab, host: &str, source: &str, from: &str, to: &str) -> Result<()> {
+    lab.ns(host).ip(&format!("addr add {source}/32 dev {to}"))?;
+    lab.ns(host).ip(&format!("addr del {source}/32 dev {from}")).map(drop)
+}
+
+#[test]
+fn the_interface_follows_the_source() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    let ip = |command: &str| lab.ns("r1").ip(command).map(drop);
+    lab.ns("r2").ip(&format!("addr add {THEIRS}/32 dev eth0"))?;
+    let theirs = sought(brisk(200).holding(&["198.51.100.250/24"]), THEIRS, OURS);
+    let mut r2 = lab.run("r2", &text(Conf::new(3).with(theirs)))?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+
+    // It comes late.
+    let r1 = lab.run("r1", &conf())?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    let nowhere = (String::new(), format!("no interface has {OURS}"));
+    ensure!(interface_of(&r1, "VI_1")? == nowhere, "{:?}", r1.status());
+    ip(&format!("addr add {OURS}/32 dev eth0"))?;
+    wait_state(&r1, "VI_1", "BACKUP")?;
+    ensure!(interface_of(&r1, "VI_1")?.0 == "eth0", "{:?}", r1.status());
+    wait_until("r1 hears r2 by eth0", LIMIT, || heard(&r1) > 2).with_context(|| r1.log_end())?;
+
+    // The other one's comes to the same interface, where its virtual router is the first one's.
+    ip("addr add 203.0.113.12/32 dev eth0")?;
+    let taken = "203.0.113.12 is on eth0, where VI_1 is virtual router 51 already";
+    wait_until("VI_2 says so", LIMIT, || {
+        interface_of(&r1, "VI_2").is_ok_and(|(interface, why)| interface.is_empty() && why == taken)
+    })
+    .with_context(|| r1.log_end())?;
+
+    // It moves while a MASTER is heard: nobody takes over, and its adverts come by the other LAN.
+    shift(&lab, "r1", OURS, "eth0", "eth1")?;
+    shift(&lab, "r2", THEIRS, "eth0", "eth1")?;
+    wait_until("it is on eth1", LIMIT, || {
+        interface_of(&r1, "VI_1").is_ok_and(|(interface, _)| interface == "eth1")
+    })?;
+    let before = heard(&r1);
+    wait_until("r1 hears r2 by eth1", LIMIT, || heard(&r1) > before + 5)?;
+    ensure!(r1.count_log("(VI_1) Entering MASTER") == 0, "{}", r1.log_end());
+    ensure!(r2.count_log("Entering") == 2, "r2 did not stay MASTER: {}", r2.log_end());
+    // What the first one had on eth0 is free for the second.
+    wait_until("VI_2 is on eth0", LIMIT, || {
+        interface_of(&r1, "VI_2").is_ok_and(|(interface, _)| interface == "eth0")
+    })?;
+    r2.stop()?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_until("the address is on eth1", LIMIT, || on(&lab, "eth1", MOVED))?;
+    wait_state(&r1, "VI_2", "MASTER")?;
+
+    // It goes: a fault, and nothing is held any more. It comes back by itself.
+    ip(&format!("addr del {OURS}/32 dev eth1"))?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    ensure!(interface_of(&r1, "VI_1")?.1 == nowhere.1, "{:?}", r1.status());
+    wait_until("it is off", LIMIT, || !on(&lab, "eth1", MOVED))?;
+    ip(&format!("addr add {OURS}/32 dev eth1"))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    moves_as_master(&lab, &r1)
+}
+
+/// The address goes along with the source, and its router stays MASTER.
+fn moves_as_master(lab: &Lab, r1: &Daemon) -> Result<()> {
+    lab.ns("r1").ip("addr del 203.0.113.12/32 dev eth0")?;
+    wait_state(r1, "VI_2", "FAULT")?;
+    let masters = r1.count_log("(VI_1) Entering MASTER");
+    shift(lab, "r1", OURS, "eth1", "eth0")?;
+    wait_until("the address is on eth0", LIMIT, || {
+        on(lab, "eth0", MOVED) && !on(lab, "eth1", MOVED)
+    })
+    .with_context(|| r1.log_end())?;
+    pause(500);
+    ensure!(state(r1, "VI_1")? == "MASTER", "{}", r1.log_end());
+    ensure!(r1.count_log("(VI_1) Entering MASTER") == masters, "{}", r1.log_end());
+    // The next worker knows it by its name, wherever it was.
+    vrrp_tests::daemon::signal(r1.worker()?, Signal::SIGKILL);
+    r1.wait_log("was MASTER before it was started anew", LIMIT)?;
+    ensure!(on(lab, "eth0", MOVED), "{}", r1.log_end());
+    let masters = r1.count_log("(VI_1) Entering MASTER");
+    // Written from now on, and nothing changes.
+    r1.reload(&conf().replacen("unicast_src_ip", "interface eth0\n    unicast_src_ip", 1))?;
+    r1.wait_log("Reload done", LIMIT)?;
+    pause(500);
+    ensure!(r1.count_log("(VI_1) Entering MASTER") == masters, "{}", r1.log_end());
+    ensure!(on(lab, "eth0", MOVED) && state(r1, "VI_1")? == "MASTER", "{}", r1.log_end());
+    Ok(())
+}
+
+/// How many adverts the first instance took.
+fn heard(daemon: &Daemon) -> u64 {
+    daemon
+        .status()
+        .ok()
+        .and_then(|s| Some(s.instance("VI_1").ok()?.counter("accepted")))
+        .unwrap_or(0)
+}
