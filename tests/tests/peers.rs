@@ -1,6 +1,8 @@
-//! IPv6, unicast, another group and AH: failover among ours, and with keepalived in both roles.
+//! IPv6, unicast, another group and AH: failover among ours, with keepalived in both roles, and over IPv6
+//! with FRR; reloads beside keepalived.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use nix::sys::signal::Signal;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::signal;
 use vrrp_tests::wait::{pause, together};
-use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+use vrrp_tests::{Daemon, Kind, Lab, Watch, wait_until};
 
 /// Many daemons start beside each other, and each has its kernel program verified.
 const LIMIT: Duration = Duration::from_secs(25);
@@ -24,6 +26,8 @@ enum By {
     Unicast6,
     /// To the group, behind an authentication header.
     Sealed,
+    /// To the peer, behind one.
+    SealedUnicast,
 }
 
 impl By {
@@ -31,39 +35,50 @@ impl By {
     fn addresses(self) -> &'static [&'static str] {
         match self {
             Self::Group6 | Self::Unicast6 => &["fe80::5e00:250/64", "2001:db8::250/64"],
-            Self::OtherGroup | Self::Unicast | Self::Sealed => &["192.0.2.250/24"],
+            Self::OtherGroup | Self::Unicast | Self::Sealed | Self::SealedUnicast => {
+                &["192.0.2.250/24"]
+            }
+        }
+    }
+
+    fn is_sealed(self) -> bool {
+        matches!(self, Self::Sealed | Self::SealedUnicast)
+    }
+
+    /// How the peers begin, where adverts go to them.
+    fn hosts(self) -> Option<&'static str> {
+        match self {
+            Self::Unicast | Self::SealedUnicast => Some("192.0.2."),
+            Self::Unicast6 => Some("2001:db8::"),
+            Self::Group6 | Self::OtherGroup | Self::Sealed => None,
         }
     }
 
     fn conf(self, kind: Kind, host: &str, priority: u8) -> String {
-        let (version, interval) = if self == Self::Sealed { (2, "1") } else { (3, "0.2") };
-        let instance = Instance::new(priority).every(interval).holding(self.addresses());
-        let conf = Conf::new(version);
-        let host_of = |n: u8| match self {
-            Self::Unicast6 => format!("2001:db8::{n}"),
-            Self::Group6 | Self::OtherGroup | Self::Unicast | Self::Sealed => {
-                format!("192.0.2.{n}")
+        let (version, interval) = if self.is_sealed() { (2, "1") } else { (3, "0.2") };
+        let mut instance = Instance::new(priority).every(interval).holding(self.addresses());
+        let mut conf = Conf::new(version);
+        if self == Self::OtherGroup {
+            conf = conf.global("vrrp_mcast_group4 239.192.0.18");
+        }
+        if self.is_sealed() {
+            instance = instance.track("authentication", &["auth_type AH", "auth_pass lab12345"]);
+        }
+        if let Some(net) = self.hosts() {
+            let (own, other) = if host == "r1" { (11, 12) } else { (12, 11) };
+            let (own, other) = (format!("{net}{own}"), format!("{net}{other}"));
+            let mut peers = vec![other.as_str()];
+            if kind == Kind::Xvrrp && self != Self::Unicast6 {
+                // One file for all: this host is not its own peer.
+                peers.push(&own);
             }
-        };
-        match self {
-            Self::Group6 => conf.with(instance).text(),
-            Self::Sealed => {
-                let words = ["auth_type AH", "auth_pass lab12345"];
-                conf.with(instance.track("authentication", &words)).text()
-            }
-            Self::OtherGroup => conf.global("vrrp_mcast_group4 239.192.0.18").with(instance).text(),
-            Self::Unicast | Self::Unicast6 => {
-                let (own, other) = if host == "r1" { (11, 12) } else { (12, 11) };
-                let (own, other) = (host_of(own), host_of(other));
-                let mut peers = vec![other.as_str()];
-                if kind == Kind::Xvrrp {
-                    // One file for all: this host is not its own peer.
-                    peers.push(&own);
-                }
-                let instance = instance.line(&format!("unicast_src_ip {own}"));
-                conf.with(instance.track("unicast_peer", &peers)).text()
+            instance = instance.track("unicast_peer", &peers);
+            // Ours finds the address of the peer's network by itself.
+            if kind != Kind::Xvrrp || self != Self::Unicast6 {
+                instance = instance.line(&format!("unicast_src_ip {own}"));
             }
         }
+        conf.with(instance).text()
     }
 }
 
@@ -92,7 +107,7 @@ fn take_turns(by: By, first: Kind, second: Kind) -> Result<()> {
     serves("r1", "r1 holds").with_context(|| r1.log_end())?;
     let mut r2 = start(second, "r2", 100)?;
     r2.wait_log("Entering BACKUP", LIMIT)?;
-    pause(if by == By::Sealed { 5000 } else { 1500 });
+    pause(if by.is_sealed() { 5000 } else { 1500 });
     ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
     r1.stop()?;
     serves("r2", "r2 holds after r1 stopped").with_context(|| r2.log_end())?;
@@ -121,6 +136,7 @@ fn ours_with_ours() -> Result<()> {
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Xvrrp)),
+        ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Xvrrp, Kind::Xvrrp)),
     ])
 }
 
@@ -132,6 +148,7 @@ fn ours_before_keepalived() -> Result<()> {
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
         ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Keepalived)),
+        ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Xvrrp, Kind::Keepalived)),
     ])
 }
 
@@ -143,6 +160,134 @@ fn keepalived_before_ours() -> Result<()> {
         ("unicast", || take_turns(By::Unicast, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Keepalived, Kind::Xvrrp)),
+        ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Keepalived, Kind::Xvrrp)),
+    ])
+}
+
+/// Whether a host serves: FRR's addresses are on a macvlan all the time, which it takes down.
+fn serves(lab: &Lab, host: &str, kind: Kind) -> bool {
+    if kind != Kind::Frr {
+        return holds(lab, host, By::Group6);
+    }
+    let link = lab.ns(host).ip("-o link show dev vr51").unwrap_or_default();
+    link.contains("LOWER_UP") && !link.contains("protodown on")
+}
+
+/// The same in short with FRR over IPv6, which says little in its log.
+fn with_frr(first: Kind, second: Kind) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let start = |kind, host: &str, priority| -> Result<Daemon> {
+        lab.start(kind, host, &By::Group6.conf(kind, host, priority))
+    };
+    let mut r1 = start(first, "r1", 200)?;
+    let r1_serves = || serves(&lab, "r1", first) && !serves(&lab, "r2", second);
+    let r2_serves = || serves(&lab, "r2", second) && !serves(&lab, "r1", first);
+    wait_until("r1 serves", LIMIT, || serves(&lab, "r1", first)).with_context(|| r1.log_end())?;
+    let mut r2 = start(second, "r2", 100)?;
+    pause(4000);
+    ensure!(r1_serves(), "not r1 alone: {}{}", r1.log_end(), r2.log_end());
+    r1.stop()?;
+    wait_until("r2 serves", LIMIT, || serves(&lab, "r2", second)).with_context(|| r2.log_end())?;
+    let mut r1 = start(first, "r1", 200)?;
+    wait_until("r1 preempts", LIMIT, r1_serves).with_context(|| r1.log_end() + &r2.log_end())?;
+    pause(1000);
+    ensure!(r1_serves() && !r2_serves(), "r1 lost it: {}{}", r1.log_end(), r2.log_end());
+    for (kind, daemon) in [(first, &r1), (second, &r2)] {
+        if kind == Kind::Xvrrp {
+            let status = daemon.status()?;
+            let ours = status.instance("VI_1")?;
+            ensure!(ours.refused_at_all() == 0, "refused: {}", ours.json());
+            // Who leads has heard nothing since it preempted.
+            ensure!(kind == first || ours.counter("accepted") > 0, "deaf: {}", ours.json());
+        }
+    }
+    lab.carrier("r1", false)?;
+    r1.kill()?;
+    wait_until("r2 serves after r1 died", LIMIT, || serves(&lab, "r2", second))
+        .with_context(|| r2.log_end())?;
+    r2.stop()?;
+    Ok(())
+}
+
+#[test]
+fn frr_over_ipv6() -> Result<()> {
+    together(&[
+        ("ours leads", || with_frr(Kind::Xvrrp, Kind::Frr)),
+        ("FRR leads", || with_frr(Kind::Frr, Kind::Xvrrp)),
+    ])
+}
+
+/// Three virtual routers, by their priorities (0: not there), the first one with these addresses.
+fn three(priorities: [u8; 3], first: &[&str]) -> String {
+    let mut conf = Conf::new(3);
+    let rest: [&[&str]; 2] = [&["192.0.2.252/24"], &["192.0.2.253/24"]];
+    let addresses = [first, rest[0], rest[1]];
+    for (at, (priority, addresses)) in priorities.into_iter().zip(addresses).enumerate() {
+        let number = at as u8 + 1;
+        let instance = Instance::new(priority).named(&format!("VI_{number}"), 50 + number);
+        if priority > 0 {
+            conf = conf.with(instance.every("0.4").holding(addresses));
+        }
+    }
+    conf.text()
+}
+
+/// Both read another file at about the same time, twice: what the files say is what becomes of it, and
+/// what they leave alone stays where it is.
+fn reloads(first: Kind, second: Kind) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let (one, two) = (&["192.0.2.250/24"], &["192.0.2.250/24", "192.0.2.251/24"]);
+    let held = |lasts: [&[u8]; 2]| {
+        [("r1", lasts[0]), ("r2", lasts[1])].into_iter().all(|(host, lasts)| {
+            let on = |last: &u8| lab.holds(host, &format!("192.0.2.{last}"));
+            (250..=253).filter(on).eq(lasts.iter().copied())
+        })
+    };
+    let r1 = lab.start(first, "r1", &three([200, 100, 0], one))?;
+    let r2 = lab.start(second, "r2", &three([100, 200, 0], one))?;
+    let logs = || r1.log_end() + "\n" + &r2.log_end();
+    wait_until("one each", LIMIT, || held([&[250], &[252]])).with_context(logs)?;
+    pause(1500);
+    let watched = [lab.watch("r1")?, lab.watch("r2")?];
+    let changes = |last: u8| {
+        let of = |watch: &Watch| watch.of(Ipv4Addr::new(192, 0, 2, last)).len();
+        watched.iter().map(of).sum::<usize>()
+    };
+
+    // Another priority that decides nothing, another address, another virtual router.
+    r1.reload(&three([210, 100, 150], two))?;
+    r2.reload(&three([100, 150, 50], two))?;
+    wait_until("the first files' outcome", LIMIT, || held([&[250, 251, 253], &[252]]))
+        .with_context(logs)?;
+    pause(3000);
+    ensure!(held([&[250, 251, 253], &[252]]), "it did not last: {}", logs());
+    ensure!((changes(250), changes(252)) == (0, 0), "what stays was touched: {}", logs());
+    ensure!((changes(251), changes(253)) == (1, 1), "what came came twice: {}", logs());
+
+    // The first one's is to change places, and goes there once.
+    r1.reload(&three([50, 100, 150], two))?;
+    r2.reload(&three([100, 150, 50], two))?;
+    wait_until("the second files' outcome", LIMIT, || held([&[253], &[250, 251, 252]]))
+        .with_context(logs)?;
+    pause(3000);
+    ensure!(held([&[253], &[250, 251, 252]]), "it did not last: {}", logs());
+    ensure!((changes(250), changes(251)) == (2, 3), "off and on once: {}", logs());
+    ensure!((changes(252), changes(253)) == (0, 1), "what stays was touched: {}", logs());
+    for (kind, daemon) in [(first, &r1), (second, &r2)] {
+        if kind == Kind::Xvrrp {
+            // While one had read its file and the other had not, their lists differed.
+            let status = daemon.status()?;
+            ensure!(status.instance("VI_2")?.refused_at_all() == 0, "refused: {}", logs());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn reloads_beside_keepalived() -> Result<()> {
+    together(&[
+        ("ours leads", || reloads(Kind::Xvrrp, Kind::Keepalived)),
+        ("keepalived leads", || reloads(Kind::Keepalived, Kind::Xvrrp)),
     ])
 }
 

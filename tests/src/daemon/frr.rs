@@ -21,6 +21,12 @@ struct Wanted {
     addresses: Vec<String>,
 }
 
+impl Wanted {
+    fn is_v6(&self) -> bool {
+        self.addresses.iter().any(|address| address.contains(':'))
+    }
+}
+
 /// Makes the macvlan, starts zebra and gives the command for vrrpd.
 pub(super) fn prepare(lab: &Lab, host: &str, conf: &Path, out: &File) -> Result<(Child, Command)> {
     let wanted = read(&std::fs::read_to_string(conf)?)?;
@@ -57,11 +63,13 @@ fn space(conf: &Path) -> String {
 fn make_macvlan(lab: &Lab, host: &str, wanted: &Wanted) -> Result<()> {
     let (netns, vrid) = (lab.ns(host), wanted.vrid);
     let _ = netns.ip(&format!("link del vr{vrid}"));
+    let family = if wanted.is_v6() { 2 } else { 1 };
     netns.ip(&format!(
-        "link add vr{vrid} link eth0 address 00:00:5e:00:01:{vrid:02x} type macvlan mode bridge"
+        "link add vr{vrid} link eth0 address 00:00:5e:00:0{family}:{vrid:02x} type macvlan mode bridge"
     ))?;
     for address in &wanted.addresses {
-        netns.ip(&format!("addr add {address} dev vr{vrid}"))?;
+        let nodad = if wanted.is_v6() { "nodad" } else { "" };
+        netns.ip(&format!("addr add {address} dev vr{vrid} {nodad}"))?;
     }
     netns.ip(&format!("link set vr{vrid} up"))?;
     netns.sysctl("net.ipv4.conf.all.rp_filter", 0)?;
@@ -77,7 +85,8 @@ fn text(wanted: &Wanted) -> String {
     );
     for address in addresses {
         let bare = address.split('/').next().unwrap_or_default();
-        text += &format!(" vrrp {vrid} ip {bare}\n");
+        let word = if wanted.is_v6() { "ipv6" } else { "ip" };
+        text += &format!(" vrrp {vrid} {word} {bare}\n");
     }
     text
 }
