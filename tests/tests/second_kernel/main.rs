@@ -9,6 +9,7 @@ mod bond;
 mod failover;
 mod loads;
 mod loss;
+mod own_links;
 mod paths;
 mod vlan;
 

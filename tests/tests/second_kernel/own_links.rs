@@ -1,0 +1,64 @@
+//! Interfaces of an instance's own, of a kind or in a place that not every kernel has.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::conf::Instance;
+use vrrp_tests::{Lab, ping};
+
+use crate::{VIP, becomes, until};
+
+fn answers(lab: &Lab) -> bool {
+    VIP.parse().is_ok_and(|vip| ping::answers(lab.ns("client"), None, vip, 0).unwrap_or(false))
+}
+
+/// What `ip` says of an interface of r1; nothing where there is none.
+fn shown(lab: &Lab, device: &str) -> String {
+    lab.ns("r1").ip(&format!("-d addr show dev {device}")).unwrap_or_default()
+}
+
+/// `use_ipvlan`: the address is on it, adverts come from the address that it has all the time.
+#[test]
+#[ignore = "for the second kernel"]
+fn an_ipvlan_has_the_address() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let conf = Instance::new(100).line("use_ipvlan ipv0 192.0.2.21/24 private").alone(3);
+    let mut r1 = lab.run("r1", &conf)?;
+    becomes(&r1, "VI_1", "MASTER")?;
+    until("the client is answered", || answers(&lab)).with_context(|| r1.log_end())?;
+    let ipvlan = shown(&lab, "ipv0");
+    for part in ["ipvlan", "private", "192.0.2.21/24", VIP] {
+        ensure!(ipvlan.contains(part), "no {part}: {ipvlan}");
+    }
+    let adverts = wire.adverts();
+    let own = Ipv4Addr::new(192, 0, 2, 21);
+    let others = adverts.iter().filter(|seen| seen.advert.source != own).count();
+    ensure!(!adverts.is_empty() && others == 0, "{others} of {} from others", adverts.len());
+    lab.ns("r1").ip("link set ipv0 down")?;
+    r1.wait_log("ipv0: somebody set it down; put back", crate::LIMIT)?;
+    until("the client is answered again", || answers(&lab)).with_context(|| r1.log_end())?;
+    r1.stop()?;
+    ensure!(shown(&lab, "ipv0").is_empty(), "it stays: {}", shown(&lab, "ipv0"));
+    Ok(())
+}
+
+/// On an interface in a VRF it is in the same, and follows it out of it.
+#[test]
+#[ignore = "for the second kernel"]
+fn a_macvlan_is_in_the_vrf_of_its_base() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let ns = lab.ns("r1");
+    ns.ip("link add blue type vrf table 10")?;
+    ns.ip("link set blue up")?;
+    ns.ip("link set eth0 master blue")?;
+    let r1 = lab.run("r1", &Instance::new(100).line("use_vmac").alone(3))?;
+    becomes(&r1, "VI_1", "MASTER")?;
+    let in_vrf = || shown(&lab, "vrrp.51").contains("master blue");
+    ensure!(in_vrf(), "{}", shown(&lab, "vrrp.51"));
+    until("the client is answered", || answers(&lab)).with_context(|| r1.log_end())?;
+    ns.ip("link set eth0 nomaster")?;
+    until("it follows its base", || !in_vrf()).with_context(|| r1.log_end())?;
+    until("the client is answered again", || lab.holds("r1", VIP) && answers(&lab))
+        .with_context(|| r1.log_end())
+}
