@@ -18,8 +18,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How many lines wait at most: some for each of the most routers there can be, and 3 MB.
-const LINES: usize = 16_384;
+/// How many lines wait at most: two for each of the most routers there can be. Their places, 32 bytes each,
+/// are in memory from the start, and locked there.
+const LINES: usize = 8192;
 
 /// How long the end waits for the last lines to go out. The daemon's own limits and this stay within a
 /// second.

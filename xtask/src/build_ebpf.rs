@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::object::{Fnv, Object, VARIANTS, sources_hash, target_dir};
 use crate::run::{forget, program, root, run};
+use crate::slim;
 use crate::toolchain::{self, Toolchain};
 
 /// How to build it.
@@ -65,6 +66,7 @@ fn build_one(workspace: &Path, toolchain: &Toolchain, name: &str, features: &str
     run(&mut build_command(workspace, toolchain, features))?;
     let built = ebpf_target(workspace).join(TARGET).join(PROFILE).join("vrrp-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
+    let bytes = slim::slim(&bytes).with_context(|| format!("in {}", built.display()))?;
     // The note last: with an object that is newer than its note the next run only builds again.
     replace(&object.object, &bytes)?;
     replace(&object.note, note.as_bytes())?;
@@ -127,12 +129,13 @@ fn note(workspace: &Path, toolchain: &Toolchain, features: &str) -> Result<Strin
         pins.add(&fs::read(workspace.join(file)).with_context(|| format!("can't read {file}"))?);
     }
     Ok(format!(
-        "sources {}\npins {}\ncompiler {}\nlinker {}\nflags {}\nfeatures {}\n",
+        "sources {}\npins {}\ncompiler {}\nlinker {}\nflags {}\nslim {}\nfeatures {}\n",
         sources_hash(workspace).context("can't read the sources of the kernel program")?,
         pins.hex(),
         toolchain.compiler.version,
         toolchain.linker.version,
         RUSTFLAGS.join(" "),
+        slim::VERSION,
         features,
     ))
 }

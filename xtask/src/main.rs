@@ -15,6 +15,7 @@ mod object;
 mod packages;
 mod run;
 mod second;
+mod slim;
 mod steps;
 mod test;
 mod tidy;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
@@ -21,7 +22,7 @@ pub struct Config {
     /// The `vrrp_script` blocks by name.
     pub scripts: BTreeMap<String, Script>,
     /// The `vrrp_instance` blocks that can be run, in the order of the file.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<Arc<Instance>>,
     /// The `vrrp_instance` blocks that can't, with the reason in one line.
     pub refused: Vec<Refused>,
 }

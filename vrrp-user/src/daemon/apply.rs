@@ -2,6 +2,7 @@
 //! interface that comes, goes or changes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -26,7 +27,7 @@ pub(super) struct Slots {
     /// Where the search for a free one begins.
     next: u32,
     /// Instances of the file for which there is none before others have ended.
-    waiting: VecDeque<Instance>,
+    waiting: VecDeque<Arc<Instance>>,
 }
 
 /// How a configuration has addresses put on and announced.
@@ -86,7 +87,7 @@ impl Service {
         old: &BTreeMap<Place, Slot>,
         config: &Config,
     ) -> BTreeMap<Place, Place> {
-        let places: BTreeSet<Place> = config.instances.iter().map(Place::of).collect();
+        let places: BTreeSet<Place> = config.instances.iter().map(|one| Place::of(one)).collect();
         let gone = old.iter().filter(|(place, _)| !places.contains(place));
         let found = |slot: &Slot| Place::found(&self.running.get(slot)?.instance);
         gone.filter_map(|(place, slot)| Some((found(slot)?, place.clone()))).collect()
@@ -94,9 +95,9 @@ impl Service {
 
     /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
     /// Where there is no slot for it, it waits for one.
-    fn add(&mut self, instance: &Instance, hold: Duration) -> Vec<VirtualAddress> {
+    fn add(&mut self, instance: &Arc<Instance>, hold: Duration) -> Vec<VirtualAddress> {
         let Some(slot) = self.life.slot(instance).or_else(|| self.free_slot()) else {
-            self.slots.waiting.push_back(instance.clone());
+            self.slots.waiting.push_back(Arc::clone(instance));
             return Vec::new();
         };
         let resumes = self.life.begin(slot, instance);
@@ -108,7 +109,7 @@ impl Service {
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         info!("({}) {}", instance.name, work(instance));
-        let running = Running::new(instance.clone(), settings.clone());
+        let running = Running::new(Arc::clone(instance), settings.clone());
         if resumes.is_none() {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
@@ -167,19 +168,17 @@ impl Service {
         }
     }
 
-    fn change(&mut self, slot: Slot, instance: &Instance) {
+    fn change(&mut self, slot: Slot, instance: &Arc<Instance>) {
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         let Some(running) = self.running.get_mut(&slot) else { return };
         // Where it was written may have moved without a change of meaning.
         let same = running.settings == settings && plan::is_alike(&running.instance, instance);
         if same {
-            running.instance = instance.clone();
+            running.instance = Arc::clone(instance);
             return;
         }
         self.index.remove(slot, running);
-        running.instance = instance.clone();
-        info!("({}) changed by reload", instance.name);
-        let before = std::mem::replace(&mut running.instance, instance.clone());
+        let before = std::mem::replace(&mut running.instance, Arc::clone(instance));
         // That it was found elsewhere has been said.
         if before.interface == instance.interface || before.sought != instance.sought {
             info!("({}) changed by reload", instance.name);

@@ -113,7 +113,7 @@ impl Life {
         let now = clock::now();
         self.alive = ledger.table().alive();
         let instances = config.map_or(&[][..], |config| &config.instances);
-        let places: BTreeSet<Place> = instances.iter().map(Place::of).collect();
+        let places: BTreeSet<Place> = instances.iter().map(|one| Place::of(one)).collect();
         let there = |body: &Body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
         let place = |body: &Body| Place::of_body(body, instances, &places);
         let found = release::found(ledger.table(), now, place, there);

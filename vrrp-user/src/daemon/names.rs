@@ -4,6 +4,7 @@
 //! what is held: whoever has a name keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::plan::Place;
 use super::service::Service;
@@ -57,7 +58,7 @@ impl Service {
     }
 }
 
-fn keep(instances: &mut [Instance], before: &BTreeMap<Place, Names>) {
+fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
     let unnamed: Vec<Unnamed> = unnamed(instances).collect();
     let mut taken: BTreeSet<String> = written(instances);
     let mut free: BTreeSet<&str> = unnamed.iter().map(|one| one.name.as_str()).collect();
@@ -95,12 +96,12 @@ fn keep(instances: &mut [Instance], before: &BTreeMap<Place, Names>) {
         };
         let changes: BTreeMap<String, String> = renamed.iter().filter_map(of).collect();
         if !changes.is_empty() {
-            rename(instance, &changes);
+            rename(Arc::make_mut(instance), &changes);
         }
     }
 }
 
-fn unnamed(instances: &[Instance]) -> impl Iterator<Item = Unnamed> {
+fn unnamed(instances: &[Arc<Instance>]) -> impl Iterator<Item = Unnamed> {
     let links = instances.iter().enumerate();
     links.filter_map(|(at, one)| Some((at, one.own_link.as_ref()?))).flat_map(|(instance, link)| {
         let own = (!link.named).then(|| (None, link.name.clone()));
@@ -110,7 +111,7 @@ fn unnamed(instances: &[Instance]) -> impl Iterator<Item = Unnamed> {
 }
 
 /// The names that are in use whatever is kept.
-fn written(instances: &[Instance]) -> BTreeSet<String> {
+fn written(instances: &[Arc<Instance>]) -> BTreeSet<String> {
     let own = instances.iter().filter_map(|one| one.own_link.as_ref());
     let own = own.filter(|link| link.named).map(|link| link.name.clone());
     own.chain(instances.iter().map(|one| one.interface.clone())).collect()
@@ -147,7 +148,7 @@ mod tests {
     use crate::config;
 
     /// Instances with `use_vmac` and VRID 51 on these interfaces, in this order; `!`: with that name.
-    fn read(prefix: &str, interfaces: &[&str]) -> Vec<Instance> {
+    fn read(prefix: &str, interfaces: &[&str]) -> Vec<Arc<Instance>> {
         let instance = |(number, interface): (usize, &&str)| {
             let (interface, name) = interface.split_once('!').unwrap_or((interface, ""));
             format!(
@@ -160,8 +161,8 @@ mod tests {
         config::parse_str(Path::new("test.conf"), text).config.expect("a configuration").instances
     }
 
-    fn names(instances: &[Instance]) -> BTreeMap<String, String> {
-        let name = |one: &Instance| {
+    fn names(instances: &[Arc<Instance>]) -> BTreeMap<String, String> {
+        let name = |one: &Arc<Instance>| {
             let name = one.own_link.as_ref().expect("one of its own").name.clone();
             assert_eq!(one.addresses[0].device, name);
             (one.interface.clone(), name)
@@ -170,8 +171,8 @@ mod tests {
     }
 
     /// What is in use, and what becomes of it.
-    fn reload(before: &[Instance], mut after: Vec<Instance>) -> BTreeMap<String, String> {
-        let names_of = |one: &Instance| one.own_link.as_ref().map(Names::of);
+    fn reload(before: &[Arc<Instance>], mut after: Vec<Arc<Instance>>) -> BTreeMap<String, String> {
+        let names_of = |one: &Arc<Instance>| one.own_link.as_ref().map(Names::of);
         let before = before.iter().filter_map(|one| Some((Place::of(one), names_of(one)?)));
         keep(&mut after, &before.collect());
         names(&after)

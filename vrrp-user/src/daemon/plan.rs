@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
@@ -53,7 +54,7 @@ impl Place {
     /// that is known yet, by name.
     pub(crate) fn of_body(
         body: &Body,
-        instances: &[Instance],
+        instances: &[Arc<Instance>],
         places: &BTreeSet<Self>,
     ) -> Option<Self> {
         let family = [Family::V4, Family::V6].into_iter().find(|f| *f as u8 == body.family)?;
@@ -65,7 +66,7 @@ impl Place {
         let mut sought = instances.iter().filter(|one| one.sought.is_some());
         sought
             .find(|one| one.name == body.name)
-            .map(Self::of)
+            .map(|one| Self::of(one))
             .filter(|place| (place.family, place.vrid) == (family, body.vrid))
     }
 }

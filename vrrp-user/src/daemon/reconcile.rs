@@ -1,6 +1,7 @@
 //! Bringing what the kernel, the sockets and the engine know in line with the host as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info};
@@ -64,7 +65,7 @@ impl Service {
     }
 
     /// Has every other daemon know what is served here: what runs, and `more`.
-    pub(super) fn serve(&mut self, more: &[Instance]) {
+    pub(super) fn serve(&mut self, more: &[Arc<Instance>]) {
         let running = self.running.values().map(|running| &running.instance);
         let wanted = running.chain(more).filter_map(|instance| self.key(instance)).collect();
         self.served.apply(&wanted, clock::now());

@@ -317,7 +317,14 @@ mod tests {
             all.replace(' ', "\n")
         );
         let loaded = config::parse_str(Path::new("test.conf"), text);
-        loaded.config.expect("a configuration").instances.first().expect("an instance").clone()
+        loaded
+            .config
+            .expect("a configuration")
+            .instances
+            .first()
+            .expect("an instance")
+            .as_ref()
+            .clone()
     }
 
     /// What is said of a peer's advert after `spoil` had it.

@@ -1,6 +1,7 @@
 //! What the service thread knows of one instance.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Link, Settings, StateName};
@@ -14,7 +15,7 @@ use crate::net::traces::Traces;
 /// One instance at work.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) instance: Instance,
+    pub(super) instance: Arc<Instance>,
     pub(super) settings: Settings,
     pub(super) state: StateName,
     pub(super) last_refused: Option<LastRefused>,
@@ -37,7 +38,7 @@ pub(super) struct Running {
 
 impl Running {
     /// One that nobody has been told of yet.
-    pub(super) const fn new(instance: Instance, settings: Settings) -> Self {
+    pub(super) const fn new(instance: Arc<Instance>, settings: Settings) -> Self {
         Self {
             instance,
             settings,

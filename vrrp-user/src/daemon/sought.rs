@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tracing::info;
 use vrrp_common::Family;
@@ -60,7 +61,7 @@ fn key(instance: &Instance, interface: &str) -> Key {
 /// Looks for the interfaces of all instances that are written without one. `before`: where they were.
 fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
     let seeking: Vec<(&Instance, IpAddr)> =
-        written.instances.iter().filter_map(|one| Some((one, one.sought?))).collect();
+        written.instances.iter().filter_map(|one| Some((&**one, one.sought?))).collect();
     if seeking.is_empty() {
         return Found::new();
     }
@@ -114,6 +115,7 @@ fn fill(written: &Config, found: &Found) -> Config {
     let mut config = written.clone();
     for instance in config.instances.iter_mut().filter(|one| one.sought.is_some()) {
         let Some(Sought::On(name)) = found.get(&instance.name) else { continue };
+        let instance = Arc::make_mut(instance);
         instance.interface.clone_from(name);
         instance.link_delays = config.global.link_delays.get(name).copied().unwrap_or_default();
         let all = instance.addresses.iter_mut().chain(&mut instance.excluded);

@@ -40,6 +40,7 @@ use self::routers::{Maps, Routers};
 use self::watch::Slots;
 use crate::config::model::{Datapath, Peer};
 use crate::sys::clock;
+use crate::sys::memory::forget_constant;
 
 const PROGRAM: &str = "vrrp_xdp";
 /// The maps with an entry for each slot; `TIMERS` is not in the program without.
@@ -112,7 +113,13 @@ impl FastPath {
     /// [`LoadError`] says whether the build, the permissions or the kernel stand in the way.
     pub fn load(slots: u32) -> Result<Self, LoadError> {
         let begin = clock::now();
-        let mut fast = Self::load_best(slots)?;
+        let loaded = Self::load_best(slots);
+        // What the kernel has is not needed here, and would be locked in memory from now on.
+        for object in [object::EMBEDDED, object::WITHOUT_TIMERS] {
+            // If it fails, it is memory that is lost.
+            let _ = forget_constant(object);
+        }
+        let mut fast = loaded?;
         fast.once = clock::now().since(begin);
         Ok(fast)
     }

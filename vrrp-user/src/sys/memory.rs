@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "madvise takes addresses")]
 
 use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
 
 /// Takes what only the start of this process needed out of its memory: pages of its program and libraries
 /// that nobody has written to. Those that are needed again come back from the file, mostly from the
@@ -10,11 +11,33 @@ use std::io::{self, BufRead, BufReader};
 /// # Errors
 /// Without `/proc` nothing is known of the mappings, and nothing is done.
 pub(crate) fn forget_start() -> io::Result<()> {
+    forget(0..usize::MAX)
+}
+
+/// The same for a constant: the whole pages of it that are the program's file's. Has no effect on memory
+/// that is locked.
+///
+/// # Errors
+/// As [`forget_start`].
+pub(crate) fn forget_constant(constant: &[u8]) -> io::Result<()> {
+    // A page is this or a multiple of it. Where it is more, the kernel takes no range that begins within
+    // one, and the constant stays.
+    const PAGE: usize = 4096;
+    let from = constant.as_ptr().addr();
+    forget(from.next_multiple_of(PAGE)..(from + constant.len()) & !(PAGE - 1))
+}
+
+/// Takes the pages of a range out of memory that can be read again.
+fn forget(range: Range<usize>) -> io::Result<()> {
     let maps = std::fs::File::open("/proc/self/smaps")?;
     for (from, to) in clean_files(BufReader::new(maps).lines().map_while(Result::ok)) {
-        // SAFETY: a private mapping of a file that can't be written to and has no page of its own: the
-        // next access reads the same bytes from the file again. Without success nothing has changed.
-        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+        let (from, to) = (from.max(range.start), to.min(range.end));
+        if from < to {
+            // SAFETY: part of a private mapping of a file that can't be written to and has no page of its
+            // own: the next access reads the same bytes from the file again. Without success nothing has
+            // changed.
+            unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+        }
     }
     Ok(())
 }
@@ -80,6 +103,24 @@ Anonymous:             0 kB
 ";
         let found = clean_files(smaps.lines().map(str::to_owned));
         assert_eq!(found, [(0x1000, 0x2000), (0x5000, 0x6000)]);
+    }
+
+    #[test]
+    fn a_constant_is_the_same_when_it_comes_back() {
+        static CONSTANT: [u8; 65_536] = [7; 65_536];
+        let whole = |bytes: &[u8]| bytes.iter().all(|byte| std::hint::black_box(*byte) == 7);
+        assert!(whole(&CONSTANT));
+        forget_constant(&CONSTANT).unwrap();
+        assert!(whole(&CONSTANT));
+        forget_constant(&CONSTANT[1..9]).unwrap();
+    }
+
+    /// What is not of a file would come back as zeros.
+    #[test]
+    fn what_could_not_be_read_again_stays() {
+        let heap = vec![7; 1 << 20];
+        forget_constant(&heap).unwrap();
+        assert!(heap.iter().all(|byte| std::hint::black_box(*byte) == 7));
     }
 
     #[test]

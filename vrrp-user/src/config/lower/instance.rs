@@ -1,6 +1,7 @@
 //! `vrrp_instance`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::time::DOWN_ADVERTS;
@@ -50,7 +51,7 @@ impl Lowered {
         let addresses = self.written.into_iter().map(|one| one.address);
         refusals.dedup();
         match (self.instance, refusals.split_first()) {
-            (Some(instance), None) => config.instances.push(instance),
+            (Some(instance), None) => config.instances.push(Arc::new(instance)),
             (_, first) => {
                 let reason = match first {
                     Some((first, [])) => first.reason.clone(),

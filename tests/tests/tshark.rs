@@ -1,0 +1,214 @@
+//! Frames of the running daemon as another decoder reads them: every checksum good, and no complaint.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::signal;
+use vrrp_tests::netns::run;
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Kind, Lab, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(25);
+/// The router whose VRRPv3 checksum covers the message alone, as in VRRPv2.
+const AS_V2: u8 = 55;
+/// The routers' VRIDs, and what tshark reads in their adverts: where from and to, the version, the
+/// authentication type, and whether there is an authentication header.
+const ROUTERS: [(u8, [&str; 5]); 10] = [
+    (51, [MAC, GROUP, "2", "1", ""]),
+    (52, [MAC, GROUP, "2", "0", ""]),
+    (53, [MAC, GROUP, "2", "2", "sealed"]),
+    (54, [MAC, GROUP, "3", "", ""]),
+    (AS_V2, [MAC, GROUP, "3", "", ""]),
+    (56, [MAC, GROUP_V6, "3", "", ""]),
+    (57, [MAC, "192.0.2.101", "3", "", ""]),
+    (58, [MAC, "2001:db8::101", "3", "", ""]),
+    (59, ["00:00:5e:00:01:3b", GROUP, "3", "", ""]),
+    (60, ["00:00:5e:00:02:3c", GROUP_V6, "3", "", ""]),
+];
+const MAC: &str = "02:00:00:00:00:0b";
+const GROUP: &str = "224.0.0.18";
+const GROUP_V6: &str = "ff02::12";
+
+fn conf() -> String {
+    let slow = |vrid: u8| Instance::new(254).named(&format!("VI_{vrid}"), vrid);
+    let fast = |vrid: u8| slow(vrid).every("0.2").line("version 3");
+    let many: Vec<String> = (0..40).map(|n| format!("198.51.100.{}/32", 100 + n)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let over_v4 = |vrid: u8| fast(vrid).holding(&[&format!("203.0.113.{vrid}/32")]);
+    let over_v6 = |vrid: u8| {
+        fast(vrid).holding(&[&format!("fe80::5e00:{vrid}/64"), &format!("2001:db8::5e:{vrid}/64")])
+    };
+    let own = |vrid: u8| format!("use_vmac vrrp.{vrid}");
+    let sealed = ["auth_type AH", "auth_pass lab12345"];
+    Conf::new(2)
+        .with(slow(51).password("1111").holding(&["203.0.113.51/32"]))
+        .with(slow(52).holding(&many))
+        .with(slow(53).track("authentication", &sealed).holding(&["203.0.113.53/32"]))
+        .with(over_v4(54))
+        .with(over_v4(AS_V2).line("v3_checksum_as_v2"))
+        .with(over_v6(56))
+        .with(over_v4(57).line("unicast_src_ip 192.0.2.11").track("unicast_peer", &["192.0.2.101"]))
+        .with(
+            over_v6(58)
+                .line("unicast_src_ip 2001:db8::11")
+                .track("unicast_peer", &["2001:db8::101"]),
+        )
+        .with(over_v4(59).line(&own(59)))
+        .with(over_v6(60).line(&own(60)))
+        .text()
+}
+
+/// All that a host sends, in a file.
+struct Recording {
+    file: PathBuf,
+    tcpdump: Child,
+}
+
+impl Recording {
+    /// Records at the switch's end of the host's cable from now on.
+    fn start(lab: &Lab, host: &str) -> Result<Self> {
+        let file = lab.dir().join("frames.pcap");
+        let port = format!("p-{host}");
+        let mut command = lab.switch().command("tcpdump");
+        command.args(["-i", &port, "-Q", "in", "-U", "--immediate-mode", "-Z", "root", "-w"]);
+        let log = std::fs::File::create(lab.dir().join("tcpdump.log"))?;
+        let tcpdump = command.arg(&file).stderr(log).spawn().context("start tcpdump")?;
+        let recording = Self { file, tcpdump };
+        wait_until("tcpdump listens", LIMIT, || {
+            // Written when it is ready: the file's own header.
+            recording.file.metadata().is_ok_and(|file| file.len() >= 24)
+        })?;
+        Ok(recording)
+    }
+
+    fn finish(mut self) -> Result<PathBuf> {
+        signal(self.tcpdump.id(), Signal::SIGTERM);
+        self.tcpdump.wait()?;
+        Ok(self.file.clone())
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+/// A frame as tshark reads it.
+struct Read {
+    /// As in [`ROUTERS`].
+    way: [String; 5],
+    vrid: String,
+    priority: String,
+    /// Of IPv4, VRRP and ICMPv6; `1`: good, empty: there is none.
+    checksums: [String; 3],
+    is_gratuitous: bool,
+    is_neighbour_advertisement: bool,
+    complaint: String,
+}
+
+/// Has tshark read a file, with VRRPv3's checksum over IPv4 in either form.
+fn read(file: &Path, as_v2: bool) -> Result<Vec<Read>> {
+    const FIELDS: [&str; 14] = [
+        "eth.src",
+        "ip.dst",
+        "ipv6.dst",
+        "vrrp.version",
+        "vrrp.auth_type",
+        "ah.icv",
+        "vrrp.virt_rtr_id",
+        "vrrp.prio",
+        "ip.checksum.status",
+        "vrrp.checksum.status",
+        "icmpv6.checksum.status",
+        "arp.isgratuitous",
+        "icmpv6.type",
+        "_ws.expert.message",
+    ];
+    let (file, as_v2) = (file.to_string_lossy(), if as_v2 { "TRUE" } else { "FALSE" });
+    let form = format!("vrrp.v3_checksum_as_in_v2:{as_v2}");
+    let mut args = vec!["-n", "-r", &file, "-o", "ip.check_checksum:TRUE", "-o", &form];
+    args.extend(["-T", "fields", "-E", "separator=|"]);
+    args.extend(FIELDS.iter().flat_map(|field| ["-e", field]));
+    let lines = run("tshark", &args)?;
+    let frame = |line: &str| {
+        let mut all = line.split('|').map(str::to_owned).collect::<Vec<_>>();
+        all.resize(FIELDS.len(), String::new());
+        let text = |at: usize| all[at].clone();
+        let sealed = if text(5).is_empty() { "" } else { "sealed" };
+        Read {
+            way: [text(0), text(1) + &text(2), text(3), text(4), sealed.to_owned()],
+            vrid: text(6),
+            priority: text(7),
+            checksums: [text(8), text(9), text(10)],
+            is_gratuitous: text(11) == "1",
+            is_neighbour_advertisement: text(12) == "136",
+            complaint: text(13),
+        }
+    };
+    Ok(lines.lines().map(frame).collect())
+}
+
+#[test]
+fn tshark_complains_about_no_frame_of_ours() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "gen"])?;
+    for (host, last) in [("r1", "11"), ("gen", "101")] {
+        lab.ns(host).ip(&format!("addr add 2001:db8::{last}/64 dev eth0 nodad"))?;
+    }
+    let recording = Recording::start(&lab, "r1")?;
+    let mut r1 = lab.run("r1", &conf())?;
+    wait_until("all are MASTER", LIMIT, || {
+        let status = r1.status();
+        status.is_ok_and(|status| {
+            ROUTERS.iter().all(|(vrid, _)| {
+                status.instance(&format!("VI_{vrid}")).is_ok_and(|one| one.state() == "MASTER")
+            })
+        })
+    })
+    .with_context(|| r1.log_end())?;
+    pause(1500);
+    r1.stop()?;
+    pause(200);
+    let file = recording.finish()?;
+    let (frames, otherwise) = (read(&file, false)?, read(&file, true)?);
+    for (vrid, way) in ROUTERS {
+        let frames = if vrid == AS_V2 { &otherwise } else { &frames };
+        judge(frames, vrid, way).with_context(|| format!("VRID {vrid}, {way:?}"))?;
+    }
+    // It does look at the sums: read in the other form, these are wrong.
+    let wrong = |frame: &&Read| frame.vrid == AS_V2.to_string() && frame.checksums[1] == "1";
+    ensure!(frames.iter().find(wrong).is_none(), "a sum is good in both forms");
+    let announced = frames.iter().filter(|frame| frame.is_gratuitous).count();
+    ensure!(announced > 40, "{announced} gratuitous ARPs");
+    let told = frames.iter().filter(|frame| frame.is_neighbour_advertisement);
+    ensure!(told.clone().count() >= 6, "{} neighbour advertisements", told.count());
+    for frame in frames.iter().filter(|frame| frame.vrid != AS_V2.to_string()) {
+        let good = frame.checksums.iter().all(|sum| ["", "1"].contains(&sum.as_str()));
+        ensure!(good && frame.complaint.is_empty(), "{:?} {}", frame.checksums, frame.complaint);
+    }
+    Ok(())
+}
+
+/// A router's adverts, the last of them with priority 0, are as they should be.
+fn judge(frames: &[Read], vrid: u8, way: [&str; 5]) -> Result<()> {
+    let adverts: Vec<&Read> =
+        frames.iter().filter(|frame| frame.vrid == vrid.to_string()).collect();
+    let priorities: BTreeSet<&str> = adverts.iter().map(|one| one.priority.as_str()).collect();
+    ensure!(priorities == BTreeSet::from(["0", "254"]), "priorities {priorities:?}");
+    let sums = if way[1].contains(':') { ["", "1", ""] } else { ["1", "1", ""] };
+    for advert in adverts {
+        ensure!(advert.way == way, "{:?}", advert.way);
+        ensure!(advert.checksums == sums, "{:?}", advert.checksums);
+        ensure!(advert.complaint.is_empty(), "{}", advert.complaint);
+    }
+    Ok(())
+}
