@@ -102,13 +102,12 @@ fn an_advert_to_preempt_that_comes_with_the_timer(
         lan.tell_at(0, of(*ms), Input::Advert { slot: SLOT, advert });
     }
     lan.run_until(of(10));
-    let events = lan.hosts[0].events.iter();
-    let told: Vec<_> = events
-        .filter_map(|(_, event)| match event {
-            Event::TookOver { waited, due, .. } => Some((*waited, *due)),
-            _ => None,
-        })
-        .collect();
+    let mut told = Vec::new();
+    for (_, event) in &lan.hosts[0].events {
+        if let Event::TookOver { waited, due, .. } = event {
+            told.push((*waited, *due));
+        }
+    }
     assert_eq!(told, [(Waited::Silence { heard: last.map(of) }, at(DOWN))]);
     let (from, theirs, ours) =
         ("192.0.2.12".parse().unwrap(), Priority::new(99), Priority::new(100));
