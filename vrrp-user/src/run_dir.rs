@@ -56,8 +56,14 @@ pub fn socket(run_dir: &Path) -> PathBuf {
 
 /// What the daemon of a run directory calls what is its own on the host, so that two daemons keep theirs
 /// apart: [`NAME`], with eight digits of the directory's where it is another than the default.
+///
+/// The directory is the same one however it is written, by a link or with a slash behind it.
 pub(crate) fn name(run_dir: &Path) -> String {
-    if run_dir == Path::new(DEFAULT) {
+    let real = |path: &Path| {
+        fs::canonicalize(path).unwrap_or_else(|_| path.components().collect::<PathBuf>())
+    };
+    let run_dir = real(run_dir);
+    if run_dir == real(Path::new(DEFAULT)) {
         return NAME.to_owned();
     }
     // FNV-1a: the same in every life, which the library's own hash is not.
@@ -198,6 +204,19 @@ mod tests {
         assert_eq!(other, name(Path::new("/run/other")));
         assert_ne!(other, name(Path::new("/run/another")));
         assert!(other.starts_with("xvrrp-") && other.len() == 14, "{other}");
+    }
+
+    #[test]
+    fn a_directory_has_one_name_however_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        fs::create_dir(&path).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let slash = PathBuf::from(format!("{}/", path.display()));
+        assert_eq!(name(&slash), name(&path));
+        assert_eq!(name(&link), name(&path));
+        assert_eq!(name(Path::new("/run/xvrrp/")), NAME);
     }
 
     #[test]

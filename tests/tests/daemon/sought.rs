@@ -134,6 +134,30 @@ fn moves_as_master(lab: &Lab, r1: &Daemon) -> Result<()> {
     Ok(())
 }
 
+/// Where another instance of the same virtual router makes room, it is not gone on for: it says its last
+/// words, and the one that follows listens first.
+#[test]
+fn who_comes_after_another_instance_listens_first() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let written = brisk(100).named("VI_B", 51).holding(&["198.51.100.251/24"]);
+    let after = brisk(100).named("VI_A", 51).holding(&["198.51.100.250/24"]);
+    let after = || sought(after.clone(), "192.0.2.11", "192.0.2.12");
+    let r1 = lab.run("r1", &text(Conf::new(3).with(written).with(after())))?;
+    wait_state(&r1, "VI_B", "MASTER")?;
+    let why = interface_of(&r1, "VI_A")?.1;
+    ensure!(why.ends_with("on eth0, where VI_B is virtual router 51 already"), "{why}");
+    r1.reload(&text(Conf::new(3).with(after())))?;
+    wait_state(&r1, "VI_A", "MASTER")?;
+    ensure!(r1.count_log("(VI_A) Entering BACKUP") == 1, "{}", r1.log_end());
+    let adverts = wire.adverts();
+    ensure!(adverts.iter().any(|seen| seen.advert.priority == 0), "no last words");
+    Ok(())
+}
+
 /// How many adverts the first instance took.
 fn heard(daemon: &Daemon) -> u64 {
     daemon

@@ -207,6 +207,10 @@ fn one_of_another_daemon_is_left_alone() -> Result<()> {
     keep_only(&cable, &mut first, &[])?;
     assert!(link(&cable, "eth0v10").is_none() && link(&cable, "eth0v11").is_some());
     assert_eq!(ignore()?, "1", "the second one needs it");
+    // The second one found it set, and puts back what was before both.
+    keep_only(&cable, &mut second, &[])?;
+    assert!(link(&cable, "eth0v11").is_none());
+    assert_eq!(ignore()?, "0");
     Ok(())
 }
 

@@ -35,6 +35,7 @@ fn an_ipvlan_has_the_address() -> Result<()> {
     let own = Ipv4Addr::new(192, 0, 2, 21);
     let others = adverts.iter().filter(|seen| seen.advert.source != own).count();
     ensure!(!adverts.is_empty() && others == 0, "{others} of {} from others", adverts.len());
+    ensure!(r1.count_log("somebody set it down") == 0, "{}", r1.log_end());
     lab.ns("r1").ip("link set ipv0 down")?;
     r1.wait_log("ipv0: somebody set it down; put back", crate::LIMIT)?;
     until("the client is answered again", || answers(&lab)).with_context(|| r1.log_end())?;

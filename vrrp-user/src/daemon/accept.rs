@@ -43,6 +43,7 @@ impl Service {
     /// Has what is sent to addresses dropped whose instances do not accept it, before any of them can be
     /// put on; says of each instance that is new in this why its addresses will not answer.
     pub(super) fn refuse_traffic(&mut self, config: &Config) {
+        let again = self.firewall.is_open();
         let (mut all, mut news) = (BTreeSet::new(), Vec::new());
         let mut before: BTreeMap<Place, &Instance> = BTreeMap::new();
         for running in self.running.values() {
@@ -55,11 +56,15 @@ impl Service {
             let own = |address: &&VirtualAddress| self.own.iter().any(|own| own.ip == address.ip);
             let (own, others): (Vec<_>, Vec<_>) = held(instance).partition(own);
             all.extend(others.iter().flat_map(|address| refused(instance, address)));
-            if is_news(instance, before.get(&Place::of(instance)).copied()) {
+            // While they answer against the file's word, that they will not has yet to be said.
+            if again || is_news(instance, before.get(&Place::of(instance)).copied()) {
                 news.push((instance, own, others));
             }
         }
         let done = self.firewall.refuse(all);
+        if again && done.is_err() {
+            return;
+        }
         for (instance, own, others) in news {
             self.say_why(instance, &own, if done.is_ok() { &others } else { &[] });
         }

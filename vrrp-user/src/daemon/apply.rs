@@ -61,8 +61,12 @@ impl Service {
         let mut otherwise = self.otherwise_written(&old, &config);
         let mut left = Vec::new();
         for instance in &config.instances {
-            let place = Place::found(instance).and_then(|place| otherwise.remove(&place));
-            match old.remove(&place.unwrap_or_else(|| Place::of(instance))) {
+            // Its own place first: the other one may be that of a router which goes.
+            let slot = old.remove(&Place::of(instance)).or_else(|| {
+                let place = Place::found(instance).and_then(|place| otherwise.remove(&place))?;
+                old.remove(&place)
+            });
+            match slot {
                 Some(slot) => self.change(slot, instance),
                 None => left.extend(self.add(instance, hold)),
             }

@@ -17,6 +17,7 @@ use super::service::Service;
 use super::{host, index};
 use crate::config::model::Instance;
 use crate::fastpath::{FastPath, UpdateError};
+use crate::net::Interface;
 use crate::net::monitor::Change;
 use crate::sys::clock;
 
@@ -122,6 +123,11 @@ impl Service {
             (Some(_), None) => Link::NoSource,
         };
         let mut moved = false;
+        // One whose interface is another one's from now on still says priority 0 by the way it had.
+        if interface.is_none() && running.instance.sought.is_some() && running.link != Some(link) {
+            running.link = Some(link);
+            let _ = self.orders.send(Order::Input(Input::Link { slot, link }));
+        }
         let news = way != running.way || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
         if news && (way.is_some() || interface.is_none() || taken) {
@@ -160,20 +166,20 @@ impl Service {
         let mut touched = Touched::default();
         let (mut lost, mut readdressed) = (Vec::new(), BTreeSet::new());
         for change in changes {
-            readdressed.extend(self.readdressed(change));
+            readdressed.extend(self.readdressed(change).map(str::to_owned));
             self.note_touched(change, &mut touched);
             lost.extend(self.lost(change));
             if let Some(detected) = host::detected(&self.host, change) {
                 self.executor.detected(detected);
             }
             self.host.follow(change);
-            if let Change::Link(interface) = change
-                && let Some(found) = self.own_links.saw(interface)
-            {
+            for found in links(change).filter_map(|interface| self.own_links.saw(interface)) {
                 self.executor.found(found);
             }
         }
-        self.seek();
+        if changes.iter().any(|change| self.may_move(change)) {
+            self.seek();
+        }
         // One that is back by now was changed and not removed: a reload with another label, say.
         lost.retain(|(_, address)| !host::holds(&self.host, address));
         // First what became of the interfaces: a router that is in Fault by it loses nothing more.
@@ -265,11 +271,22 @@ impl Service {
         }
     }
 
-    /// The interface that a change gives another MAC address.
-    fn readdressed(&self, change: &Change) -> Option<String> {
-        let Change::Link(now) = change else { return None };
-        let before = self.host.interfaces.get(&now.ifindex)?;
-        (before.name == now.name && before.mac != now.mac).then(|| now.name.clone())
+    /// Whether a change may say that the interface of an instance which is written without one is another.
+    fn may_move(&self, change: &Change) -> bool {
+        match change {
+            Change::AddressAdded { address, .. } | Change::AddressRemoved { address, .. } => {
+                self.index.naming(address.ip).next().is_some()
+            }
+            Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => true,
+        }
+    }
+
+    /// The interfaces that a change gives another MAC address.
+    fn readdressed<'a>(&self, change: &'a Change) -> impl Iterator<Item = &'a str> {
+        links(change).filter_map(|now| {
+            let before = self.host.interfaces.get(&now.ifindex)?;
+            (before.name == now.name && before.mac != now.mac).then_some(now.name.as_str())
+        })
     }
 
     /// Says where addresses on an interface are by now, those that are held: others would send to the MAC
@@ -289,6 +306,18 @@ impl Service {
     fn concerns(&self, interface: &str) -> bool {
         self.index.uses(interface) || self.trackers.interfaces().any(|(_, name)| name == interface)
     }
+}
+
+/// The interfaces of which a change says how they are now.
+fn links(change: &Change) -> impl Iterator<Item = &Interface> {
+    let (one, all) = match change {
+        Change::Link(interface) => (Some(interface), None),
+        Change::Resync(now) => (None, Some(now.interfaces.values())),
+        Change::Gone { .. } | Change::AddressAdded { .. } | Change::AddressRemoved { .. } => {
+            (None, None)
+        }
+    };
+    one.into_iter().chain(all.into_iter().flatten())
 }
 
 /// Tells the kernel and the protocol thread how an instance sends and what it listens to.

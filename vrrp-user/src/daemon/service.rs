@@ -313,9 +313,14 @@ impl Service {
                         self.reconcile();
                     }
                 }
-                _ = retry.tick(), if self.deaf || !self.unmade.is_empty() => {
-                    self.ports.retry();
-                    self.reconcile();
+                _ = retry.tick(), if self.deaf || self.firewall.is_open() || !self.unmade.is_empty() => {
+                    if self.firewall.is_open() {
+                        self.refuse_traffic(&self.config.clone());
+                    }
+                    if self.deaf || !self.unmade.is_empty() {
+                        self.ports.retry();
+                        self.reconcile();
+                    }
                 }
                 Some(change) = ears.changes.recv() => {
                     let mut changes = vec![change];

@@ -162,7 +162,9 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
         };
         Some((one.name.clone(), says))
     });
-    let held = config.instances.iter().flat_map(|one| one.addresses.iter().chain(&one.excluded));
+    // An owner's are its host's own.
+    let others = config.instances.iter().filter(|one| !one.priority.is_owner());
+    let held = others.flat_map(|one| one.addresses.iter().chain(&one.excluded));
     let not: BTreeSet<IpAddr> = held.map(|address| address.ip).collect();
     let unsure = config.instances.iter().filter_map(|one| {
         let interface = host.by_name(&one.interface)?;

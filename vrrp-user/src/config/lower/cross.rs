@@ -168,8 +168,13 @@ impl Seen {
     /// Two routers with one address take it from each other.
     fn addresses(&mut self, one: &Lowered) -> Vec<Diag> {
         let mut faults = Vec::new();
+        // Of which interface that is, the source says where none is written.
+        let sought = one.instance.as_ref().and_then(|instance| instance.sought);
         for written in &one.written {
-            let key = (written.address.ip, written.address.device.clone());
+            let device = &written.address.device;
+            let source = sought.filter(|_| device.is_empty());
+            let link = source.map_or_else(|| device.clone(), |source| source.to_string());
+            let key = (written.address.ip, link);
             if let Some((name, first)) = self.addresses.get(&key) {
                 let message = format!("{} belongs to {} already", written.address.ip, shown(name));
                 let diag = Diag::error(Code::Twice, written.span.clone(), message);

@@ -63,6 +63,7 @@ pub struct Firewall {
     note: PathBuf,
     state: Arc<Mutex<State>>,
     watch: Option<JoinHandle<()>>,
+    open: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Firewall {
             Err(_) => (ours(), Some(BTreeSet::new())),
         };
         let state = State { name, told, requests: kernel::Requests::default() };
-        Self { note, state: Arc::new(Mutex::new(state)), watch: None }
+        Self { note, state: Arc::new(Mutex::new(state)), watch: None, open: false }
     }
 
     /// The table's name, in the families `ip` and `ip6`.
@@ -93,11 +94,22 @@ impl Firewall {
         locked(&self.state).name.clone()
     }
 
+    /// Whether what was to be refused is not, and may be when it is tried again.
+    pub const fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Refuses what is sent to these addresses, and to no others.
     ///
     /// # Errors
     /// [`FirewallError`]; then all is as it was before.
     pub fn refuse(&mut self, addresses: BTreeSet<Refused>) -> Result<(), FirewallError> {
+        let done = self.try_refuse(addresses);
+        self.open = matches!(&done, Err(error) if !matches!(error, FirewallError::Missing));
+        done
+    }
+
+    fn try_refuse(&mut self, addresses: BTreeSet<Refused>) -> Result<(), FirewallError> {
         let mut state = locked(&self.state);
         if state.told.as_ref() == Some(&addresses) {
             return Ok(());
@@ -113,10 +125,14 @@ impl Firewall {
             std::fs::remove_file(&self.note).map_err(noted)?;
         } else {
             std::fs::write(&self.note, format!("{}\n", state.name)).map_err(noted)?;
-            // Unless it works, nobody knows what is there.
-            state.told = None;
+            let before = state.told.take();
             let table = rules::table(&state.name, &addresses);
-            state.requests.carry_out(table)?;
+            if let Err(error) = state.requests.carry_out(table) {
+                // What the kernel refuses changes nothing, and goes on being watched. Otherwise nobody
+                // knows what is there.
+                state.told = before.filter(|_| matches!(error, FirewallError::Refused(_)));
+                return Err(error);
+            }
         }
         state.told = Some(addresses);
         drop(state);
@@ -164,6 +180,19 @@ fn note(run_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_refused_is_known_to_be_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut firewall = Firewall::new(&dir.path().join("gone"));
+        assert!(!firewall.is_open());
+        let refused = Refused { ip: [192, 0, 2, 250].into(), link: None };
+        let done = firewall.refuse(BTreeSet::from([refused]));
+        assert!(matches!(done, Err(FirewallError::Note { .. })), "{done:?}");
+        assert!(firewall.is_open());
+        firewall.refuse(BTreeSet::new()).unwrap();
+        assert!(!firewall.is_open());
+    }
 
     #[test]
     fn nothing_is_left_without_a_note() {

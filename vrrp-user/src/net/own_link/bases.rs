@@ -18,16 +18,19 @@ impl Bases {
         Self(at_bases.map(|b| ((b.device, b.index, b.key), b.value)).collect())
     }
 
-    /// Looks up, before anything is changed, how an interface is now.
-    pub(super) fn look(&mut self, device: &str, index: u32) {
-        for key in Key::AT_BASES {
-            let place = (device.to_owned(), index, key);
-            if !self.0.contains_key(&place)
-                && let Ok(value) = key.read(device)
-            {
-                self.0.insert(place, value);
+    /// Looks up, before anything is changed, how an interface is now. Where `others` need it so, it was they
+    /// who set it, and leave it to the last of us to put back: then it was as interfaces are by default.
+    pub(super) fn look(&mut self, device: &str, index: u32, others: impl FnOnce() -> Others) {
+        let new = |key: &Key| !self.0.contains_key(&(device.to_owned(), index, *key));
+        let read = |key: Key| Some((key, key.read(device).ok()?));
+        let mut now: Vec<_> = Key::AT_BASES.into_iter().filter(new).filter_map(read).collect();
+        let is_set = |(key, value): &(Key, u32)| key.ours() == Some(*value);
+        if now.iter().any(is_set) && others().contains(device) {
+            for (key, value) in now.iter_mut().filter(|one| is_set(one)) {
+                *value = key.read("default").unwrap_or(*value);
             }
         }
+        self.0.extend(now.into_iter().map(|(key, value)| ((device.to_owned(), index, key), value)));
     }
 
     /// How these were.

@@ -39,15 +39,16 @@ pub(crate) fn undo(by: &str, traces: &Traces) -> io::Result<()> {
     let names: BTreeSet<&String> = traces.links.iter().collect();
     let mut netlink = Netlink::open(0, RECEIVE_BUFFER)?;
     let removed = remove(&mut netlink, by, |seen| names.contains(&seen.name));
-    let others = used_by_any(&mut netlink).unwrap_or_default();
+    let others = used_by_others(&mut netlink, by).unwrap_or_default();
     traces.settings.iter().for_each(|before| put_back(before, &others));
     removed
 }
 
-/// What any of us has interfaces on top of.
-pub(super) fn used_by_any(netlink: &mut Netlink) -> io::Result<Others> {
+/// What others of us than `by` have interfaces on top of.
+pub(super) fn used_by_others(netlink: &mut Netlink, by: &str) -> io::Result<Others> {
     let all = list(netlink)?;
-    Ok(all.iter().filter_map(Seen::base_of_any).map(str::to_owned).collect())
+    let others = all.iter().filter(|seen| !seen.is_of(by));
+    Ok(others.filter_map(Seen::base_of_any).map(str::to_owned).collect())
 }
 
 pub(super) fn open(netlink: &mut Option<Netlink>) -> io::Result<&mut Netlink> {

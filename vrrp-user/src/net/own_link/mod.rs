@@ -42,7 +42,7 @@ pub use hearing::Found;
 pub(super) use hearing::Hearing;
 pub(super) use kernel::ask;
 pub(crate) use kernel::{deafen, undo};
-use kernel::{open, remove, used_by_any};
+use kernel::{open, remove, used_by_others};
 pub use message::Shape;
 use message::{Fit, Seen};
 
@@ -174,7 +174,9 @@ impl OwnLinks {
         if matches!(wanted.shape, Shape::Ipvlan { .. }) {
             return;
         }
-        self.bases.look(&base.name, base.ifindex);
+        let (netlink, by) = (&mut self.netlink, &self.by);
+        let others = || open(netlink).and_then(|it| used_by_others(it, by)).unwrap_or_default();
+        self.bases.look(&base.name, base.ifindex, others);
     }
 
     /// What [`OwnLinks::make`] does for these, as far as somebody has to undo it.
@@ -379,7 +381,12 @@ impl OwnLinks {
         if let Shape::Macvlan { .. } = made.wanted.shape {
             return Some(Found::of(interface));
         }
-        if !interface.admin_up {
+        // What was told may be old: it is down when it is made.
+        let mut is_down = || {
+            let now = open(&mut self.netlink).and_then(|netlink| ask(netlink, &interface.name));
+            matches!(now, Ok(Some(now)) if !read_link(&now).admin_up)
+        };
+        if !interface.admin_up && is_down() {
             match self.change(message::set_up(interface.ifindex, true)) {
                 Ok(()) => warn!("{}: somebody set it down; put back", interface.name),
                 Err(error) => warn!("{}: somebody set it down: {error}", interface.name),
@@ -427,8 +434,9 @@ impl OwnLinks {
                 warn!("Interfaces of ours can't be removed: {error}");
             }
         }
-        let netlink = &mut self.netlink;
-        self.bases.keep_only(&bases, || open(netlink).and_then(used_by_any).unwrap_or_default());
+        let (netlink, by) = (&mut self.netlink, &self.by);
+        let others = || open(netlink).and_then(|it| used_by_others(it, by)).unwrap_or_default();
+        self.bases.keep_only(&bases, others);
     }
 
     /// Says whether something is still in use that nobody wants.
