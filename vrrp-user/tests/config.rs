@@ -6,6 +6,8 @@ mod cases;
 mod common;
 #[path = "config/grammar.rs"]
 mod grammar;
+#[path = "config/links.rs"]
+mod links;
 #[path = "config/mistakes.rs"]
 mod mistakes;
 #[path = "config/never_panics.rs"]

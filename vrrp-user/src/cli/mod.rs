@@ -174,8 +174,12 @@ fn check(named: &File) -> ExitCode {
         }
     };
     loaded.check_scripts(&track::security::Checker);
-    let Here { says, unsure } = here(&loaded);
+    let host = Snapshot::read().ok();
+    let Here { says, unsure } = host.as_ref().map(|host| here(&loaded, host)).unwrap_or_default();
     loaded.warn_of_sources(unsure);
+    if let Some(host) = host {
+        loaded.warn_of_links(&host.interfaces.values().map(|one| &*one.name).collect::<Vec<_>>());
+    }
     print(&loaded.render(io::stdout().is_terminal()));
     if !loaded.diags.is_empty() {
         print("\n");
@@ -184,12 +188,9 @@ fn check(named: &File) -> ExitCode {
     ExitCode::from(loaded.exit_code())
 }
 
-/// What can be known of a configuration on this host alone. Where it can't be asked, nothing is.
-fn here(loaded: &Loaded) -> Here {
-    match (loaded.startable(), Snapshot::read()) {
-        (Ok(config), Ok(host)) => sought::here(config, &host),
-        (Err(_), _) | (_, Err(_)) => Here::default(),
-    }
+/// What can be known of a configuration on this host alone.
+fn here(loaded: &Loaded, host: &Snapshot) -> Here {
+    loaded.startable().map(|config| sought::here(config, host)).unwrap_or_default()
 }
 
 fn show(ask: &Ask) -> ExitCode {

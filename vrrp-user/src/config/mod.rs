@@ -37,6 +37,8 @@ pub struct Loaded {
     pub diags: Vec<Diag>,
     /// Its text.
     pub source: Source,
+    /// The interfaces that the host is to have.
+    links: Vec<lower::links::Named>,
     /// The structure is broken or part of it could not be read: nothing of it can be relied on.
     broken: bool,
 }
@@ -127,7 +129,8 @@ pub fn parse_str(path: &Path, text: impl AsRef<[u8]>) -> Loaded {
             // Nothing of it is run, but its addresses may be on the host from an earlier life.
             let read = (!utf16).then(|| parse_text(path, text.clone()));
             let source = Source { path: path.to_owned(), text };
-            Loaded { config: read.and_then(|read| read.config), diags, source, broken: true }
+            let (config, links) = (read.and_then(|read| read.config), Vec::new());
+            Loaded { config, diags, source, links, broken: true }
         }
     }
 }
@@ -143,7 +146,7 @@ fn parse_text(path: &Path, text: String) -> Loaded {
     ctx.diags.extend(unread);
     let lines = Lines::new(&text);
     ctx.diags.extend(tree.faults.iter().map(|fault| syntax::diag(fault, &lines)));
-    let lower::Lowering { config, mut diags } = lower::lower(ctx, &tree.items);
+    let lower::Lowering { config, mut diags, links } = lower::lower(ctx, &tree.items);
     if config.instances.is_empty() && config.refused.is_empty() && !broken {
         let diag = Diag::error(Code::NothingToRun, 0..0, "the file has no `vrrp_instance`");
         diags.push(diag.now("there is nothing to run"));
@@ -151,7 +154,8 @@ fn parse_text(path: &Path, text: String) -> Loaded {
     // What is missing may stand in the part that was not read.
     diags.retain(|diag| !(partial && diag.code == Code::Missing));
     diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
-    Loaded { config: Some(config), diags, source: Source { path: path.to_owned(), text }, broken }
+    let source = Source { path: path.to_owned(), text };
+    Loaded { config: Some(config), diags, source, links, broken }
 }
 
 impl Loaded {
@@ -238,6 +242,13 @@ impl Loaded {
             diag.now(now).hint("write `unicast_src_ip`")
         };
         self.diags.extend(unsure.into_iter().map(warning));
+        self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
+    }
+
+    /// Adds which interfaces a host with these has not. A file may be checked on another host than it is
+    /// for, so these are warnings.
+    pub fn warn_of_links(&mut self, host: &[&str]) {
+        self.diags.extend(lower::links::missing(&self.links, host));
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     }
 

@@ -38,8 +38,8 @@ pub(super) struct Written {
     pub(super) address: VirtualAddress,
     /// Its first word.
     pub(super) span: Span,
-    /// The interface that it belongs on is written beside it.
-    pub(super) placed: bool,
+    /// The interface that is written beside it, and where.
+    pub(super) placed: Option<(String, Span)>,
 }
 
 /// Reads a block of addresses. `device` is the instance's interface.
@@ -68,7 +68,8 @@ pub(super) fn block(
             let (read, after) = reader.one(rest, device);
             refusals.append(&mut reader.refusals);
             let own = &rest[..rest.len() - after.len()];
-            let placed = own.iter().any(|word| word.text == "dev");
+            let placed = own.windows(2).rfind(|pair| pair[0].text == "dev");
+            let placed = placed.map(|pair| (pair[1].text.clone(), pair[1].span.clone()));
             let span = first.span.clone();
             written.extend(read.map(|address| Written { address, span, placed }));
             rest = after;

@@ -56,7 +56,7 @@ fn name_own_links(lowered: &mut [Lowered], prefixes: Prefixes<'_>) {
         }
         for written in &mut one.written {
             let device = &mut written.address.device;
-            if !written.placed {
+            if written.placed.is_none() {
                 device.clone_from(&link.name);
             } else if link.for_addresses && *device != instance.interface && *device != link.name {
                 let name = || free_name(&mut taken, prefixes.others, family, vrid);

@@ -29,6 +29,8 @@ pub(super) struct Lowered {
     pub(super) span: Span,
     /// The instance, unless something it can't be without is missing.
     pub(super) instance: Option<Instance>,
+    /// Where its interface is written.
+    pub(super) interface: Option<Span>,
     /// Where its addresses are written.
     pub(super) written: Vec<Written>,
     /// Why it is not run; empty if it is.
@@ -117,6 +119,8 @@ impl Maker<'_> {
     fn make(mut self, mut draft: Draft<'_>, own: Vec<&'static str>) -> Lowered {
         self.require(&mut draft);
         let device = draft.interface.as_ref().map_or("", |(name, _)| name).to_owned();
+        let interface = draft.interface.as_ref().filter(|_| !device.is_empty());
+        let interface = interface.map(|(_, span)| span.clone());
         let (addresses, excluded) = self.addresses(&mut draft, &device);
         let mut instance = self.instance(&mut draft, &addresses, &excluded);
         if let Some(instance) = &mut instance {
@@ -124,7 +128,7 @@ impl Maker<'_> {
         }
         let written = addresses.into_iter().chain(excluded).collect();
         let (name, span) = (self.name, self.span);
-        Lowered { name, span, instance, written, refusals: draft.refusals, own }
+        Lowered { name, span, instance, interface, written, refusals: draft.refusals, own }
     }
 
     /// The instance as it is written.

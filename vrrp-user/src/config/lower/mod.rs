@@ -16,6 +16,7 @@ mod global;
 mod held;
 mod instance;
 mod items;
+pub(super) mod links;
 mod options;
 mod own_link;
 mod schedule;
@@ -77,18 +78,21 @@ pub(super) struct Lowering {
     pub(super) config: Config,
     /// What is to be said about it.
     pub(super) diags: Vec<Diag>,
+    /// The interfaces that the host is to have at the start; none with `dynamic_interfaces`.
+    pub(super) links: Vec<links::Named>,
 }
 
 /// Lowers a file.
 pub(super) fn lower(mut ctx: Ctx, statements: &[Statement]) -> Lowering {
-    let Blocks { global, scripts, instances } = blocks(&mut ctx, statements);
+    let Blocks { global, scripts, instances, dynamic } = blocks(&mut ctx, statements);
+    let links = if dynamic { Vec::new() } else { links::named(&instances) };
     let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
     let mut config =
         Config { global, scripts: usable.collect(), instances: Vec::new(), refused: Vec::new() };
     for one in instances {
         one.settle(&mut config);
     }
-    Lowering { config, diags: ctx.diags }
+    Lowering { config, diags: ctx.diags, links }
 }
 
 /// The blocks of a file, read.
@@ -97,6 +101,8 @@ struct Blocks {
     scripts: Scripts,
     /// Those under a misspelled keyword first.
     instances: Vec<Lowered>,
+    /// `dynamic_interfaces`.
+    dynamic: bool,
 }
 
 fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
@@ -126,7 +132,8 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
         instances.push(one);
     }
     instances.extend(lowered);
-    Blocks { global, scripts, instances }
+    let dynamic = defaults.places.contains_key("dynamic_interfaces");
+    Blocks { global, scripts, instances, dynamic }
 }
 
 /// The statements outside all blocks, by kind.

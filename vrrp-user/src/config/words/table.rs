@@ -134,6 +134,7 @@ const GLOBAL: &[Known] = &[
     global("vrrp_vip_mismatch", Served, ONE),
     global("vmac_prefix", Served, ONE).vital(),
     global("vmac_addr_prefix", Served, ONE).vital(),
+    global("dynamic_interfaces", Served, Values(0, 1)),
     global("net_namespace", Refused("running in another network namespace"), ONE).vital(),
 ];
 
@@ -173,7 +174,6 @@ const GLOBAL_LATER: &[Known] = &[
     global("use_symlink_paths", Ignored, Anything),
     global("set_supplementary_groups", Later("scripts run without further groups"), Bool),
     global("umask", Later("files are made with the mask the daemon was started with"), Anything),
-    global("dynamic_interfaces", Ignored, Anything),
     global("include_check", Ignored, Anything),
 ];
 
