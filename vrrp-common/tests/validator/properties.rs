@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vrrp_common::check::{Agreement, Judgement};
+use vrrp_common::checksum::Sum;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Reject, Version};
 
@@ -64,6 +65,81 @@ fn is_unchecked(at: usize, change: u8) -> bool {
     at < 12 || at == IP + 1 || at == IP + 4 || at == IP + 5 || (at == IP + 6 && change & 0x3f == 0)
 }
 
+/// What [`one_wrong_byte_is_noticed`] says, of one byte.
+fn is_noticed(
+    settings: &Settings,
+    frame: &Frame,
+    at: usize,
+    change: u8,
+) -> Result<(), TestCaseError> {
+    let good = frame.bytes();
+    let mut bad = good.clone();
+    bad[at] ^= change;
+    sum_header(&mut bad);
+    let before = settings.verdict(&good).unwrap();
+    let judgement = settings.judge(&bad);
+    let Some(Judgement::Ours { verdict, .. }) = judgement else {
+        // No longer VRRP, no longer to the group, or another virtual router's.
+        let other = match judgement {
+            None => at < MESSAGE,
+            Some(Judgement::NotOurs) => at == IP || (IP + 16..MESSAGE).contains(&at),
+            Some(Judgement::Stranger) => at == MESSAGE + 1 || at == IP,
+            Some(_) => false,
+        };
+        prop_assert!(other, "byte {at}: {judgement:?}");
+        return Ok(());
+    };
+    if let Ok(after) = verdict {
+        if is_unchecked(at, change) {
+            prop_assert_eq!(after, before);
+        } else if (IP + 12..IP + 16).contains(&at) {
+            // Another sender: the sum over the message alone does not cover it.
+            let source = <[u8; 4]>::try_from(&bad[IP + 12..IP + 16]).unwrap().into();
+            let alike = sums_are_alike(&Frame { source, ..frame.clone() });
+            prop_assert!(after.form == ChecksumForm::Message || alike, "byte {at}");
+        } else if (IP + 10..IP + 12).contains(&at) {
+            // The header's sum itself, which was made right.
+            prop_assert_eq!(&bad, &good);
+        } else {
+            // The price of two sums: the change happens to be the pseudo-header.
+            prop_assert!(after.form != form_of(frame), "byte {at}: {after:?}");
+        }
+    } else if at >= MESSAGE {
+        let reason = verdict.unwrap_err();
+        let early = matches!(reason, Reject::Version | Reject::Type | Reject::Length);
+        // As above: the sum in the other form is right, and what the message says is wrong.
+        let other = match form_of(frame) {
+            ChecksumForm::Message => is_right_with_pseudo(&bad),
+            ChecksumForm::PseudoHeader => is_right_alone(&bad),
+        };
+        prop_assert!(reason == Reject::Checksum || early || other, "byte {at}: {reason}");
+    }
+    Ok(())
+}
+
+/// Whether the sum over the message alone is right.
+fn is_right_alone(frame: &[u8]) -> bool {
+    Sum::new().slice(&frame[MESSAGE..]).is_whole()
+}
+
+/// Whether the sum over pseudo-header and message is right.
+fn is_right_with_pseudo(frame: &[u8]) -> bool {
+    let length = u16::try_from(frame.len() - MESSAGE).unwrap();
+    let pseudo =
+        Sum::new().slice(&frame[IP + 12..MESSAGE]).word(wire::PROTOCOL.into()).word(length);
+    pseudo.slice(&frame[MESSAGE..]).is_whole()
+}
+
+/// A source with this first byte whose pseudo-header adds so much to the sum of an advert with so many
+/// addresses, modulo 65,535; `None` where there is no such host.
+fn source_that_adds(add: u32, count: u8, first: u8) -> Option<Ipv4Addr> {
+    let length = 8 + 4 * u32::from(count);
+    let rest = 2 * 0xffff + add - u32::from(first) * 256 - 0xe000 - 0x12 - 0x70 - length;
+    let (high, low) = (rest.min(0xff), rest - rest.min(0xff));
+    let source = Ipv4Addr::new(first, high as u8, (low >> 8) as u8, low as u8);
+    (low <= 0xffff && source != OURS && !source.is_loopback()).then_some(source)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -90,11 +166,7 @@ proptest! {
     /// The sources that make the sum of the pseudo-header zero; chance alone would seldom find one.
     #[test]
     fn where_both_sums_are_the_same_either_form_is_right(count in 1_u8..60, first in 1_u8..200) {
-        let length = 8 + 4 * u32::from(count);
-        let rest = 2 * 0xffff - u32::from(first) * 256 - 0xe000 - 0x12 - 0x70 - length;
-        let (high, low) = (rest.min(0xff), rest - rest.min(0xff));
-        let source = Ipv4Addr::new(first, high as u8, (low >> 8) as u8, low as u8);
-        prop_assume!(low <= 0xffff && source != OURS && !source.is_loopback());
+        let Some(source) = source_that_adds(0, count, first) else { return Ok(()) };
         let frame = Frame { source, ..Frame::new(Version::V3, &addresses(count)) };
         prop_assert!(sums_are_alike(&frame));
         let settings = Settings::new(Version::V3, &addresses(count));
@@ -109,43 +181,26 @@ proptest! {
         at in any::<prop::sample::Index>(),
         change in 1_u8..,
     ) {
-        let good = frame.bytes();
-        let at = at.index(good.len());
-        let mut bad = good.clone();
-        bad[at] ^= change;
-        sum_header(&mut bad);
-        let before = settings.verdict(&good).unwrap();
-        let judgement = settings.judge(&bad);
-        let Some(Judgement::Ours { verdict, .. }) = judgement else {
-            // No longer VRRP, no longer to the group, or another virtual router's.
-            let other = match judgement {
-                None => at < MESSAGE,
-                Some(Judgement::NotOurs) => at == IP || (IP + 16..MESSAGE).contains(&at),
-                Some(Judgement::Stranger) => at == MESSAGE + 1 || at == IP,
-                Some(_) => false,
-            };
-            prop_assert!(other, "byte {at}: {judgement:?}");
-            return Ok(());
-        };
-        if let Ok(after) = verdict {
-            if is_unchecked(at, change) {
-                prop_assert_eq!(after, before);
-            } else if (IP + 12..IP + 16).contains(&at) {
-                // Another sender: the sum over the message alone does not cover it.
-                let source = <[u8; 4]>::try_from(&bad[IP + 12..IP + 16]).unwrap().into();
-                let alike = sums_are_alike(&Frame { source, ..frame });
-                prop_assert!(after.form == ChecksumForm::Message || alike, "byte {at}");
-            } else if (IP + 10..IP + 12).contains(&at) {
-                // The header's sum itself, which was made right.
-                prop_assert_eq!(&bad, &good);
-            } else {
-                // The price of two sums: the change happens to be the pseudo-header.
-                prop_assert!(after.form != form_of(&frame), "byte {at}: {after:?}");
-            }
-        } else if at >= MESSAGE {
-            let reason = verdict.unwrap_err();
-            let early = matches!(reason, Reject::Version | Reject::Type | Reject::Length);
-            prop_assert!(reason == Reject::Checksum || early, "byte {at}: {reason}");
+        let at = at.index(frame.bytes().len());
+        is_noticed(&settings, &frame, at, change)?;
+    }
+
+    /// The same where the changed byte adds just what the pseudo-header does, so that the sum over the
+    /// message alone becomes right; chance alone would seldom find one.
+    #[test]
+    fn a_byte_that_makes_the_other_sum_right(count in 1_u8..60, first in 1_u8..200, more in 1_u8..6) {
+        let Some(source) = source_that_adds(more.into(), count, first) else { return Ok(()) };
+        let frame = Frame { source, ..Frame::new(Version::V3, &addresses(count)) };
+        let settings = Settings::new(Version::V3, &addresses(count));
+        let last = frame.bytes().len() - 1;
+        let byte = frame.bytes()[last];
+        is_noticed(&settings, &frame, last, byte ^ (byte + more))?;
+        let mut bad = frame.bytes();
+        bad[last] += more;
+        // The price of two sums: nothing tells it from a good one but what it says.
+        prop_assert!(settings.judge(&bad).is_some() && is_right_alone(&bad));
+        if count == 1 {
+            prop_assert_eq!(settings.verdict(&bad), Err(Reject::ForeignCluster));
         }
     }
 
