@@ -1,6 +1,8 @@
 //! Words that user space or another CPU reads and writes at the same time.
 #![expect(unsafe_code, reason = "the words are in map values, reached by pointer")]
 
+#[cfg(all(target_arch = "bpf", feature = "timers"))]
+use core::intrinsics::atomic_cxchg;
 #[cfg(target_arch = "bpf")]
 use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
 use core::ptr;
@@ -61,6 +63,33 @@ pub(crate) unsafe fn swap(word: *mut u64, value: u64) -> u64 {
     // SAFETY: the caller's.
     return unsafe { core::sync::atomic::AtomicU64::from_ptr(word) }
         .swap(value, core::sync::atomic::Ordering::SeqCst);
+}
+
+/// Replaces a word where it is `expected`, and returns what it was; in order as [`swap`].
+///
+/// # Safety
+/// As for [`load`].
+#[cfg(feature = "timers")]
+#[inline(always)]
+pub(crate) unsafe fn replace(word: *mut u64, expected: u64, value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's. The kernel runs the instruction with a full barrier.
+    return unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+            word, expected, value,
+        )
+    }
+    .0;
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller's.
+    return unsafe { core::sync::atomic::AtomicU64::from_ptr(word) }
+        .compare_exchange(
+            expected,
+            value,
+            core::sync::atomic::Ordering::SeqCst,
+            core::sync::atomic::Ordering::SeqCst,
+        )
+        .unwrap_or_else(|other| other);
 }
 
 /// Adds to a word.

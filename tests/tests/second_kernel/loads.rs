@@ -1,5 +1,7 @@
 //! The kernel program comes into this kernel, with timers and without.
 
+use std::io::{self, Write};
+
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use vrrp_tests::netns::Netns;
@@ -20,6 +22,10 @@ fn both_programs_load_and_attach() -> Result<()> {
     ensure!(with.has_timers(), "{:?}", with.no_timers());
     let without = FastPath::load_without_timers(8).context("without timers")?;
     for mut fast in [with, without] {
+        let info = fast.program()?.info()?;
+        let (timers, verified) = (fast.has_timers(), info.verified_instruction_count());
+        // Past the test's own output, which nobody sees where all is well.
+        writeln!(io::stdout(), "timers: {timers}, {verified:?} instructions verified")?;
         netns.enter(|| {
             let attached = fast.attach("near", if_nametoindex("near")?, Datapath::Auto);
             ensure!(attached == Attached::Native, "near: {attached:?}");

@@ -21,7 +21,7 @@ use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Lab, cases, netns, packet};
 
 const VIP: &str = "192.0.2.250";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Plugs a further cable of a host into a bridge; its tags stay in the frames, as `Lab` has it.
 fn cable(lab: &Lab, host: &str, device: &str, bridge: &str) -> Result<()> {

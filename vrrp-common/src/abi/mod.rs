@@ -14,9 +14,13 @@ use crate::reject::Reject;
 pub use self::event::{Event, Expiry};
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
+/// Slots next to each other that share one kernel timer.
+///
+/// Each time it runs out all of them are looked at, which takes half a microsecond.
+pub const SLOTS_PER_TIMER: u32 = 32;
 /// Bytes of the ring buffer: 4,096 records of 128 bytes with their headers.
 pub const RING_BYTES: u32 = 1 << 19;
 /// Virtual routers of others that are remembered.
@@ -279,7 +283,7 @@ pub struct Runtime {
     pub meaning: [u64; MEANING_WORDS],
     /// When the advert last came, as `CLOCK_MONOTONIC` nanoseconds.
     pub last_seen: u64,
-    /// The watch for which a kernel timer runs, 0 for none.
+    /// The watch for which its group's timer runs, 0 for none.
     pub armed: u64,
     /// Zero.
     pub reserved_kernel: [u64; 6],

@@ -43,8 +43,8 @@ use crate::sys::clock;
 use crate::sys::memory::forget_constant;
 
 const PROGRAM: &str = "vrrp_xdp";
-/// The maps with an entry for each slot; `TIMERS` is not in the program without.
-const PER_SLOT: [&str; 6] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNTIME", "TIMERS"];
+/// The maps with an entry for each slot.
+const PER_SLOT: [&str; 5] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNTIME"];
 /// A slot's share of the ring: all routers can have something to say at once.
 const RING_PER_SLOT: u32 = 128;
 /// The smallest ring: a burst of a thousand.
@@ -165,6 +165,8 @@ impl FastPath {
         for map in PER_SLOT {
             loader.map_max_entries(map, slots);
         }
+        // Not in the program without.
+        loader.map_max_entries(adopt::TIMERS, slots.div_ceil(abi::SLOTS_PER_TIMER));
         let mut ebpf = loader.load(bytes)?;
         let program = program(&mut ebpf)?;
         program.load()?;

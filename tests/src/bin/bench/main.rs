@@ -59,6 +59,7 @@ fn measure_all(args: &BenchArgs) -> Result<Table> {
     let bench = Bench::new(args, &prefix);
     let mut table = Table::default();
     for measure in args.measures() {
+        stage::settle();
         let begin = Instant::now();
         measures::run(measure, &bench, &mut table);
         println!("{}: {} ({:.0} s)", measure.name(), measure.what(), begin.elapsed().as_secs_f64());

@@ -178,6 +178,20 @@ pub(crate) fn wait_vip(lab: &Lab, host: &str, daemon: &Daemon) -> Result<()> {
         .with_context(|| format!("the log ends:\n{}", daemon.log_end()))
 }
 
+/// Waits for the machine to have little to do, half a minute at most: the kernel still takes namespaces
+/// and programs of the measure before apart.
+pub(crate) fn settle() {
+    const LOOK: Duration = Duration::from_secs(1);
+    const LITTLE: f64 = 0.1;
+    for _ in 0..30 {
+        let before = Machine::now();
+        std::thread::sleep(LOOK);
+        if Machine::now().busy_since(&before) < LITTLE {
+            return;
+        }
+    }
+}
+
 /// What processes and the machine use while time passes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {

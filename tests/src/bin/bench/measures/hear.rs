@@ -42,11 +42,11 @@ fn figures(load: &Load, nobody: [&Load; 2]) -> Vec<(Figure, f64)> {
         (figure("daemon, % of one CPU", "", Limit::median(0.3)), load.cpu),
         (
             figure("whole machine above nobody hearing, points of one CPU", "", Limit::median(1.5)),
-            above(|load| load.ticked),
+            above(|load| load.machine),
         ),
         (
-            figure("the same by idle time, points of one CPU", "", Limit::NONE),
-            above(|load| load.machine),
+            figure("the same by clock ticks, points of one CPU", "", Limit::NONE),
+            above(|load| load.ticked),
         ),
         (
             figure("daemon and sender above nobody hearing, points of one CPU", "", Limit::NONE),

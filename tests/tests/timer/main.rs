@@ -1,5 +1,7 @@
 //! The kernel's timers: a watched advert that stays away is reported once, in time, and nothing else is.
 
+mod groups;
+
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant as Clock};
