@@ -9,7 +9,7 @@ use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::{pause, together};
-use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, now, wait_until};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, now, ping, wait_until};
 
 const VIP: &str = "192.0.2.250";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
@@ -365,6 +365,7 @@ fn addresses_elsewhere() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
+    for_addresses_alone()?;
     let lab = Lab::with_two_lans(&["r1", "client"])?;
     let there = Capture::start(lab.ns("client"), "eth1")?;
     let held = ["192.0.2.250/24", "198.18.0.250/24 dev eth1"];
@@ -384,6 +385,41 @@ fn addresses_elsewhere() -> Result<()> {
     ensure!(instance.counter("sent") > 3 && heard == (0, 0), "{}", instance.json());
     r1.stop()?;
     ensure!(!is_there(&lab, "r1", "vrrp.51") && !is_there(&lab, "r1", "vrrp1.51"), "one stays");
+    Ok(())
+}
+
+/// Without `use_vmac`: adverts come from the interface itself, and addresses with `use_vmac` behind them
+/// are at the virtual MAC address, on the same interface and on another one.
+fn for_addresses_alone() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let (here, there) =
+        (Capture::start(lab.ns("client"), "eth0")?, Capture::start(lab.ns("client"), "eth1")?);
+    let held = ["192.0.2.250/24 use_vmac", "198.18.0.250/24 dev eth1 use_vmac", "192.0.2.251/24"];
+    let mut r1 = lab.run("r1", &Instance::new(100).every("0.2").holding(&held).alone(3))?;
+    let has = |address: &str| lab.holds("r1", address);
+    wait_until("r1 has all", LIMIT, || {
+        ["192.0.2.250", "198.18.0.250", "192.0.2.251"].into_iter().all(has)
+    })
+    .with_context(|| r1.log_end())?;
+    for (address, link) in [(VIP, "vrrp.51"), ("198.18.0.250", "vrrp1.51"), ("192.0.2.251", "eth0")]
+    {
+        let shown = lab.ns("r1").ip(&format!("-o -4 addr show to {address}/32"))?;
+        ensure!(shown.contains(&format!(" {link} ")), "{shown}");
+    }
+    for address in [ADDRESS, Ipv4Addr::new(198, 18, 0, 250)] {
+        ensure!(ping::answers(lab.ns("client"), None, address.into(), 0)?, "{address} is mute");
+    }
+    ensure!(neighbour(&lab, VIP)? == text(MAC), "{}", neighbour(&lab, VIP)?);
+    announced_as(&here, MAC)?;
+    let elsewhere = there.announcements(Ipv4Addr::new(198, 18, 0, 250));
+    ensure!(!elsewhere.is_empty() && elsewhere.iter().all(|(_, mac)| *mac == MAC), "{elsewhere:?}");
+    let adverts = macs(&here.adverts());
+    ensure!(adverts.len() == 1 && adverts != [MAC], "{adverts:?}");
+    let plain = here.announcements(Ipv4Addr::new(192, 0, 2, 251));
+    ensure!(!plain.is_empty() && plain.iter().all(|(_, mac)| adverts == [*mac]), "{plain:?}");
+    r1.stop()?;
+    ensure!(!is_there(&lab, "r1", "vrrp.51") && !is_there(&lab, "r1", "vrrp1.51"), "one stays");
+    ensure!(is_put_back(&lab), "settings stay changed");
     Ok(())
 }
 

@@ -24,6 +24,8 @@ fn wanted() -> Wanted {
         name: "eth0v10".to_owned(),
         base: "eth0".to_owned(),
         shape: Shape::Macvlan { mac: MAC, v6: false },
+        adverts: true,
+        group: 0,
     }
 }
 
@@ -99,6 +101,11 @@ fn one_is_made_and_leaves_nothing_behind() -> Result<()> {
     assert_eq!(traces.links, ["eth0v10"]);
     let before: Vec<u32> = traces.settings.iter().map(|before| before.value).collect();
     assert_eq!(before, [0, 1]);
+    // A reload puts it into another group as it is.
+    make(&cable, &mut links, &Wanted { group: 7, ..wanted() })?;
+    let moved = link(&cable, "eth0v10").context("not there")?;
+    assert_eq!((&made["group"], &moved["group"]), (&"default".into(), &"7".into()));
+    assert_eq!(made["ifindex"], moved["ifindex"]);
 
     keep_only(&cable, &mut links, &[])?;
     assert_eq!(link(&cable, "eth0v10"), None);

@@ -54,3 +54,33 @@ fn a_pair_of_which_one_is_in_a_vrf() -> Result<()> {
     becomes(&r2, "VI_1", "BACKUP")?;
     until("r1 alone has it", || lab.holders(&["r1", "r2"], VIP) == ["r1"])
 }
+
+/// Without an interface: of two that have the source address, the one in the VRF.
+#[test]
+#[ignore = "for the second kernel"]
+fn a_unicast_pair_of_which_one_seeks_its_source_in_a_vrf() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    for words in [
+        "link add eth8 type veth peer name eth9",
+        "link set eth8 up",
+        "link set eth9 up",
+        "addr add 192.0.2.11/32 dev eth8",
+        "link add red type vrf table 10",
+        "link set red up",
+        "link set eth0 master red",
+    ] {
+        lab.ns("r1").ip(words)?;
+    }
+    let first = Instance::new(150).on("").holding(&["192.0.2.250/24 dev eth0"]);
+    let first = first.line("vrf red").line("unicast_src_ip 192.0.2.11");
+    let first = first.track("unicast_peer", &["192.0.2.12"]).alone(3);
+    let r1 = lab.run("r1", &first.replace("    interface \n", ""))?;
+    becomes(&r1, "VI_1", "MASTER")?;
+    ensure!(of(&r1, "VI_1", |one| one.interface().to_owned())? == "eth0", "{}", r1.log_end());
+    let second = Instance::new(100).line("unicast_src_ip 192.0.2.12");
+    let r2 = lab.run("r2", &second.track("unicast_peer", &["192.0.2.11"]).alone(3))?;
+    until("r2 follows", || of(&r2, "VI_1", |one| one.counter("accepted")).is_ok_and(|n| n > 2))
+        .with_context(|| r2.log_end())?;
+    ensure!(of(&r2, "VI_1", |one| one.state().to_owned())? == "BACKUP", "{}", r2.log_end());
+    Ok(())
+}

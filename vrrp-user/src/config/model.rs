@@ -233,6 +233,8 @@ pub struct Instance {
     pub interface: String,
     /// Where no interface is written, for unicast alone: the source address, which says which it is.
     pub sought: Option<IpAddr>,
+    /// `vrf`: the VRF whose interfaces are looked at for that address; `None`: all.
+    pub vrf: Option<String>,
     /// The interface's `interface_up_down_delays`.
     pub link_delays: Delays,
     /// `virtual_router_id`.
@@ -263,6 +265,8 @@ pub struct Instance {
     pub destination: Destination,
     /// `use_vmac`, `use_ipvlan`: an interface of its own.
     pub own_link: Option<OwnLink>,
+    /// `use_vmac_addr`, and `use_vmac` behind an address: interfaces for addresses alone.
+    pub address_links: Vec<AddressLink>,
     /// The `garp_*` keywords.
     pub announce: Announce,
     /// `garp_extra_if`.
@@ -309,6 +313,13 @@ impl Instance {
             Some(Auth::Pass(password)) => Some(password),
             Some(Auth::Ah(_)) | None => None,
         }
+    }
+
+    /// What an interface is on that the instance makes for itself; `None` where it makes none of that name.
+    pub fn base_of(&self, name: &str) -> Option<&str> {
+        let own = self.own_link.as_ref().filter(|link| link.name == name);
+        let other = || self.address_links.iter().find(|link| link.name == name);
+        own.map(|_| &*self.interface).or_else(|| other().map(|link| &*link.base))
     }
 
     /// The key of an authentication header.
@@ -374,10 +385,21 @@ pub struct OwnLink {
     pub named: bool,
     /// `vmac_xmit_base`: adverts leave by the instance's interface and not by this one.
     pub send_on_base: bool,
-    /// `use_vmac_addr`: also one on each other interface that has addresses of the instance.
-    pub for_addresses: bool,
-    /// Those: their names by the names of the interfaces below them.
-    pub others: BTreeMap<String, String>,
+    /// `group`: the group of interfaces that it is in.
+    pub group: u32,
+}
+
+/// A macvlan that an instance makes for addresses alone. No adverts leave by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressLink {
+    /// The interface below it.
+    pub base: String,
+    /// The family of its addresses.
+    pub family: Family,
+    /// Its name: `vrrp.VRID` after `vmac_addr_prefix`, with a number where that is taken.
+    pub name: String,
+    /// Its MAC address: the virtual router's for the family, unless another is written.
+    pub mac: [u8; 6],
 }
 
 /// Announcements that are repeated while MASTER on interfaces that adverts don't leave by: switches

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use vrrp_common::{time, wire};
 use vrrp_proto::settings::Delays;
 
-use super::model::{Auth, Config, Destination, Instance, OwnLinkKind, Peer, Unicast};
+use super::model::{AddressLink, Auth, Config, Destination, Instance, OwnLinkKind, Peer, Unicast};
 use super::suggest::shown;
 use super::value::said;
 use super::{Loaded, Unstartable};
@@ -68,7 +68,10 @@ pub(crate) fn work(instance: &Instance) -> String {
 /// The name of an interface; where none is written, whose it is.
 fn link(instance: &Instance, name: &str) -> String {
     match instance.sought {
-        Some(source) if name.is_empty() => format!("the interface with {source}"),
+        Some(source) if name.is_empty() => match &instance.vrf {
+            Some(vrf) => format!("the interface in VRF {} with {source}", shown(vrf)),
+            None => format!("the interface with {source}"),
+        },
         Some(_) | None => shown(name),
     }
 }
@@ -85,8 +88,9 @@ fn details(instance: &Instance) -> Vec<String> {
     });
     let header = matches!(instance.auth, Some(Auth::Ah(_)))
         .then(|| "adverts carry an authentication header (AH)".to_owned());
-    let lines = [way(instance), own_link(instance), header, accept, settled];
-    lines.into_iter().flatten().collect()
+    let others = instance.address_links.iter().map(address_link);
+    let lines = [way(instance), own_link(instance)].into_iter().flatten().chain(others);
+    lines.chain([header, accept, settled].into_iter().flatten()).collect()
 }
 
 /// Where adverts go and where they come from.
@@ -130,10 +134,7 @@ fn own_link(instance: &Instance) -> Option<String> {
     let link = instance.own_link.as_ref()?;
     let (name, base) = (shown(&link.name), shown(&instance.interface));
     let kind = match &link.kind {
-        OwnLinkKind::Macvlan(mac) => {
-            let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("macvlan {}", mac.join(":"))
-        }
+        OwnLinkKind::Macvlan(mac) => macvlan(mac),
         OwnLinkKind::Ipvlan { source: Some((ip, prefix)), .. } => format!("ipvlan {ip}/{prefix}"),
         OwnLinkKind::Ipvlan { source: None, .. } => "ipvlan".to_owned(),
     };
@@ -141,16 +142,23 @@ fn own_link(instance: &Instance) -> Option<String> {
     Some(format!("makes {name} ({kind}) on {base}; adverts leave by {by}"))
 }
 
+fn address_link(link: &AddressLink) -> String {
+    let (name, kind) = (shown(&link.name), macvlan(&link.mac));
+    format!("makes {name} ({kind}) on {} for addresses alone", shown(&link.base))
+}
+
+fn macvlan(mac: &[u8; 6]) -> String {
+    let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("macvlan {}", mac.join(":"))
+}
+
 /// The addresses as they will be held, in the order of the file.
 fn by_device(instance: &Instance) -> BTreeMap<&str, Vec<String>> {
     let mut devices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    // Those of the instance's interface are on the one that it makes on top of it.
-    let own = instance.own_link.as_ref().map(|link| &link.name);
     let excluded = instance.excluded.iter().map(|address| (address, " (not in the adverts)"));
     for (address, note) in instance.addresses.iter().map(|address| (address, "")).chain(excluded) {
         let text = format!("{}/{}{note}", address.ip, address.prefix);
-        let device = own.filter(|_| address.device == instance.interface);
-        devices.entry(device.unwrap_or(&address.device)).or_default().push(text);
+        devices.entry(&*address.device).or_default().push(text);
     }
     devices
 }

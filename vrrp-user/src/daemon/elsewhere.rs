@@ -8,6 +8,7 @@ use vrrp_proto::{StateName, VirtualAddress};
 
 use super::running::Running;
 use super::service::Service;
+use crate::config::model::OwnLink;
 use crate::sys::clock;
 
 /// How often it is looked for what is due: the keyword is in whole seconds.
@@ -18,10 +19,9 @@ fn addresses(running: &Running, all: bool) -> Arc<[VirtualAddress]> {
     let instance = &running.instance;
     // Switches learn of the virtual MAC address by the adverts where those leave with it.
     let made = |device: &String| {
-        instance.own_link.as_ref().is_some_and(|link| {
-            link.send_on_base && link.name == *device
-                || link.others.values().any(|other| other == device)
-        })
+        let own = |link: &OwnLink| link.send_on_base && link.name == *device;
+        instance.own_link.as_ref().is_some_and(own)
+            || instance.address_links.iter().any(|link| link.name == *device)
     };
     let adverts_leave_by = match &instance.own_link {
         Some(link) if !link.send_on_base => &link.name,

@@ -33,8 +33,10 @@ pub(super) fn find(
         .flat_map(|instance| {
             let at_once = instance.priority.is_owner() || goes_on(instance);
             let held = instance.addresses.iter().chain(&instance.excluded);
-            let base = instance.own_link.as_ref().map(|_| instance.interface.as_str());
-            held.map(move |address| Wanted { address, base, at_once })
+            held.map(move |address| {
+                let base = instance.base_of(&address.device);
+                Wanted { address, base, at_once }
+            })
         })
         .chain(config.refused.iter().flat_map(|refused| {
             refused.addresses.iter().map(|address| Wanted { address, base: None, at_once: false })

@@ -6,35 +6,48 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use vrrp_common::Family;
+
 use super::plan::Place;
 use super::service::Service;
-use crate::config::model::{Config, Instance, OwnLink};
+use crate::config::model::{AddressLink, Config, Instance};
+
+/// What an interface for addresses alone is for: the one below it, and the family.
+type Elsewhere = (String, Family);
+
+fn elsewhere(link: &AddressLink) -> Elsewhere {
+    (link.base.clone(), link.family)
+}
 
 /// The names that an instance has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
     /// Of its own interface.
     own: Option<String>,
-    /// Of those elsewhere, by what they are on.
-    others: BTreeMap<String, String>,
+    /// Of those for addresses alone.
+    others: BTreeMap<Elsewhere, String>,
 }
 
 impl Names {
-    fn of(link: &OwnLink) -> Self {
-        let own = (!link.named).then(|| link.name.clone());
-        Self { own, others: link.others.clone() }
+    fn of(instance: &Instance) -> Self {
+        let own = instance.own_link.as_ref().filter(|link| !link.named);
+        let others = instance.address_links.iter();
+        Self {
+            own: own.map(|link| link.name.clone()),
+            others: others.map(|link| (elsewhere(link), link.name.clone())).collect(),
+        }
     }
 
-    /// The one by what it is on; nothing: its own.
-    fn on(&self, base: Option<&str>) -> Option<&String> {
-        base.map_or(self.own.as_ref(), |base| self.others.get(base))
+    /// The one by what it is for; nothing: its own.
+    fn of_link(&self, place: Option<&Elsewhere>) -> Option<&String> {
+        place.map_or(self.own.as_ref(), |place| self.others.get(place))
     }
 }
 
 /// An interface whose name is not written.
 struct Unnamed {
     instance: usize,
-    base: Option<String>,
+    place: Option<Elsewhere>,
     name: String,
 }
 
@@ -49,9 +62,7 @@ impl Service {
             .collect();
         let staying = self.running.values().filter(|running| !running.ending);
         for instance in staying.map(|running| &running.instance) {
-            if let Some(link) = &instance.own_link {
-                before.insert(Place::of(instance), Names::of(link));
-            }
+            before.insert(Place::of(instance), Names::of(instance));
         }
         keep(&mut config.instances, &before);
         config
@@ -65,7 +76,7 @@ fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
     let mut news: BTreeMap<usize, String> = BTreeMap::new();
     for (at, one) in unnamed.iter().enumerate() {
         let had = before.get(&Place::of(&instances[one.instance]));
-        let had = had.and_then(|names| names.on(one.base.as_deref()));
+        let had = had.and_then(|names| names.of_link(one.place.as_ref()));
         let had = had.filter(|had| is_alike(had, &one.name));
         if let Some(had) = had.filter(|had| taken.insert((*had).clone())) {
             free.remove(had.as_str());
@@ -102,11 +113,12 @@ fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
 }
 
 fn unnamed(instances: &[Arc<Instance>]) -> impl Iterator<Item = Unnamed> {
-    let links = instances.iter().enumerate();
-    links.filter_map(|(at, one)| Some((at, one.own_link.as_ref()?))).flat_map(|(instance, link)| {
-        let own = (!link.named).then(|| (None, link.name.clone()));
-        let others = link.others.iter().map(|(base, name)| (Some(base.clone()), name.clone()));
-        own.into_iter().chain(others).map(move |(base, name)| Unnamed { instance, base, name })
+    instances.iter().enumerate().flat_map(|(instance, one)| {
+        let own = one.own_link.iter().filter(|link| !link.named);
+        let own = own.map(|link| (None, link.name.clone()));
+        let others = one.address_links.iter();
+        let others = others.map(|link| (Some(elsewhere(link)), link.name.clone()));
+        own.chain(others).map(move |(place, name)| Unnamed { instance, place, name })
     })
 }
 
@@ -134,8 +146,8 @@ fn rename(instance: &mut Instance, changes: &BTreeMap<String, String>) {
     };
     if let Some(link) = &mut instance.own_link {
         change(&mut link.name);
-        link.others.values_mut().for_each(change);
     }
+    instance.address_links.iter_mut().map(|link| &mut link.name).for_each(change);
     let held = instance.addresses.iter_mut().chain(&mut instance.excluded);
     held.for_each(|address| change(&mut address.device));
 }
@@ -172,8 +184,7 @@ mod tests {
 
     /// What is in use, and what becomes of it.
     fn reload(before: &[Arc<Instance>], mut after: Vec<Arc<Instance>>) -> BTreeMap<String, String> {
-        let names_of = |one: &Arc<Instance>| one.own_link.as_ref().map(Names::of);
-        let before = before.iter().filter_map(|one| Some((Place::of(one), names_of(one)?)));
+        let before = before.iter().map(|one| (Place::of(one), Names::of(one)));
         keep(&mut after, &before.collect());
         names(&after)
     }
@@ -192,6 +203,29 @@ mod tests {
         assert_eq!(reload(&before, read("vrrp", &["eth3", "eth1"])), fewer);
         let only = pairs(&[("eth2", "vrrp2.51")]);
         assert_eq!(reload(&before, read("vrrp", &["eth2"])), only);
+    }
+
+    #[test]
+    fn names_for_addresses_are_kept() {
+        let read = |bases: &[&str]| {
+            let excluded =
+                bases.iter().zip(1..).map(|(base, n)| format!("192.0.2.{n} dev {base}\n"));
+            let text = format!(
+                "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\nuse_vmac_addr\n\
+                 virtual_ipaddress {{\n192.0.2.250\n}}\nvirtual_ipaddress_excluded {{\n{}}}\n}}\n",
+                excluded.collect::<String>()
+            );
+            config::parse_str(Path::new("test.conf"), text).config.expect("a configuration")
+        };
+        let before = read(&["eth1", "eth2"]).instances;
+        let mut after = read(&["eth2", "eth3", "eth1"]).instances;
+        let names = before.iter().map(|one| (Place::of(one), Names::of(one))).collect();
+        keep(&mut after, &names);
+        let links = after[0].address_links.iter().map(|link| (&*link.base, &*link.name));
+        let kept = [("eth2", "vrrp1.51"), ("eth3", "vrrp2.51"), ("eth1", "vrrp.51")];
+        assert_eq!(links.collect::<Vec<_>>(), kept);
+        let devices = after[0].excluded.iter().map(|address| &*address.device);
+        assert_eq!(devices.collect::<Vec<_>>(), kept.map(|(_, name)| name));
     }
 
     #[test]

@@ -15,26 +15,33 @@ use crate::transmit::Mac;
 
 /// The interfaces that an instance makes for itself: its own, and those for addresses elsewhere.
 pub(super) fn wanted(instance: &Instance) -> Vec<Wanted> {
-    let Some(link) = &instance.own_link else { return Vec::new() };
     let macvlan = |name: &str, mac: Mac| {
         let mut held = instance.addresses.iter().chain(&instance.excluded);
         let v6 = held.any(|address| address.device == *name && address.ip.is_ipv6());
         Shape::Macvlan { mac, v6 }
     };
-    let (shape, mac) = match link.kind {
-        OwnLinkKind::Macvlan(mac) => (macvlan(&link.name, mac), mac),
-        OwnLinkKind::Ipvlan { source, mode } => {
-            let mac = instance.vrid.mac(instance.family).octets();
-            (Shape::Ipvlan { mode, source }, mac)
-        }
-    };
-    let own = Wanted { name: link.name.clone(), base: instance.interface.clone(), shape };
-    let others = link.others.iter().map(|(base, name)| Wanted {
-        name: name.clone(),
-        base: base.clone(),
-        shape: macvlan(name, mac),
+    let adverts_from = instance.own_link.as_ref().and_then(|link| match link.kind {
+        OwnLinkKind::Macvlan(mac) if !link.send_on_base => Some(mac),
+        OwnLinkKind::Macvlan(_) | OwnLinkKind::Ipvlan { .. } => None,
     });
-    std::iter::once(own).chain(others).collect()
+    let own = instance.own_link.iter().map(|link| Wanted {
+        name: link.name.clone(),
+        base: instance.interface.clone(),
+        shape: match link.kind {
+            OwnLinkKind::Macvlan(mac) => macvlan(&link.name, mac),
+            OwnLinkKind::Ipvlan { source, mode } => Shape::Ipvlan { mode, source },
+        },
+        adverts: adverts_from.is_some(),
+        group: link.group,
+    });
+    let others = instance.address_links.iter().map(|link| Wanted {
+        name: link.name.clone(),
+        base: link.base.clone(),
+        shape: macvlan(&link.name, link.mac),
+        adverts: adverts_from == Some(link.mac),
+        group: 0,
+    });
+    own.chain(others).collect()
 }
 
 /// What is made and changed for an instance by now, or about to be.

@@ -262,6 +262,7 @@ pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
         && one.auth == other.auth
         && one.destination == other.destination
         && one.own_link == other.own_link
+        && one.address_links == other.address_links
         && flags(one) == flags(other)
 }
 

@@ -75,7 +75,8 @@ fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
     };
     for (instance, source) in &seeking {
         let last = was_on(instance);
-        let with: Vec<&Interface> = host.having(*source).collect();
+        let with: Vec<&Interface> =
+            host.having(*source).filter(|one| is_in_vrf(instance, one, host)).collect();
         let fit = with.iter().filter(|interface| interface.mac.is_some());
         // One that is down carries nothing; else where it was, so that it does not move for nothing.
         let rank = |one: &&&Interface| {
@@ -97,6 +98,12 @@ fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
         }
     }
     found
+}
+
+/// Whether an interface is in the VRF that an instance is to be in.
+fn is_in_vrf(instance: &Instance, interface: &Interface, host: &Snapshot) -> bool {
+    let Some(vrf) = &instance.vrf else { return true };
+    interface.vrf.is_some() && interface.vrf == host.by_name(vrf).map(|vrf| vrf.ifindex)
 }
 
 fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, interface: &str) -> Sought {
@@ -137,7 +144,10 @@ fn why_not(instance: &Instance, found: &Found) -> Option<String> {
             "{source} is on {interface}, where {by} is virtual router {} already",
             instance.vrid
         ),
-        Some(Sought::On(_) | Sought::Nowhere) | None => format!("no interface has {source}"),
+        Some(Sought::On(_) | Sought::Nowhere) | None => match &instance.vrf {
+            Some(vrf) => format!("no interface in VRF {vrf} has {source}"),
+            None => format!("no interface has {source}"),
+        },
     })
 }
 
@@ -337,6 +347,24 @@ mod tests {
             here.says["A"],
             "in FAULT on this host as it is now: no interface has 192.0.2.11"
         );
+    }
+
+    /// The same address may be in several.
+    #[test]
+    fn in_a_vrf() {
+        let red = format!("{}\nvrf red", from(11));
+        let written = config(&(instance("A", &red) + &instance("B", &from(11))));
+        let mut host = host(&[(2, "eth0", &[11]), (3, "eth1", &[11]), (4, "red", &[])]);
+        let place = |host: &Snapshot, name: &str| find(&written, host, &Found::new())[name].clone();
+        assert_eq!((place(&host, "A"), place(&host, "B")), (Sought::Nowhere, on("eth0")));
+        assert_eq!(
+            here(&written, &host).says["A"].rsplit_once(": ").map(|(_, why)| why),
+            Some("no interface in VRF red has 192.0.2.11")
+        );
+        host.interfaces.get_mut(&3).expect("eth1").vrf = Some(4);
+        assert_eq!((place(&host, "A"), place(&host, "B")), (on("eth1"), on("eth0")));
+        host.interfaces.remove(&4);
+        assert_eq!(place(&host, "A"), Sought::Nowhere);
     }
 
     #[test]

@@ -221,16 +221,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 // However long the prefix is written: nobody else has the host's own address.
                 let own = |ip| self.own.iter().any(|own| own.ip == ip);
                 for address in addresses.iter().filter(|address| !own(address.ip)) {
-                    let mut address = address.clone();
-                    if let Some((base, virtual_mac)) = self.hearing.of(&address.device) {
-                        // With the virtual MAC address it stays where it was.
-                        if *mac == virtual_mac {
-                            continue;
-                        }
-                        // And from there, nothing may leave any more.
-                        base.clone_into(&mut address.device);
+                    if let Some(address) = self.hearing.gone_to(address, *mac) {
+                        self.announcer.push_for(now, *slot, &address, 1, Some(*mac));
                     }
-                    self.announcer.push_for(now, *slot, &address, 1, Some(*mac));
                 }
             }
         }

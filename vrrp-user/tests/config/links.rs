@@ -77,6 +77,19 @@ fn interfaces_that_are_made() {
     assert_eq!(faults(&on_host(&file)), ["6:18 warning unknown-name"]);
 }
 
+/// A VRF is an interface as well; beside an interface it is not looked for.
+#[test]
+fn a_vrf_that_is_not_there() {
+    let file = |link: &str| {
+        format!(
+            "vrrp_instance A {{\n{link}\nvrf red\nvirtual_router_id 1\nunicast_src_ip 192.0.2.1\n\
+             unicast_peer {{\n192.0.2.2\n}}\nvirtual_ipaddress {{\n198.51.100.1 dev eth1\n}}\n}}\n"
+        )
+    };
+    assert_eq!(faults(&on_host(&file(""))), ["3:1 warning unknown-name"]);
+    assert_eq!(faults(&on_host(&file("interface eth0"))), ["3:1 warning conflict"]);
+}
+
 #[test]
 fn interfaces_may_come_later() {
     for word in ["dynamic_interfaces", "dynamic_interfaces allow_if_changes"] {

@@ -13,8 +13,9 @@ use super::items::{Item, flaw_diag, flawed_words};
 use super::{Ctx, Refusal, extra_words};
 
 /// The words that can stand behind an address.
-const OPTIONS: [&str; 15] = [
+const OPTIONS: [&str; 16] = [
     "dev",
+    "use_vmac",
     "brd",
     "broadcast",
     "label",
@@ -40,6 +41,8 @@ pub(super) struct Written {
     pub(super) span: Span,
     /// The interface that is written beside it, and where.
     pub(super) placed: Option<(String, Span)>,
+    /// It goes on a macvlan of its own: `use_vmac` behind it, or the instance's `use_vmac_addr`.
+    pub(super) on_vmac: bool,
 }
 
 /// Reads a block of addresses. `device` is the instance's interface.
@@ -70,8 +73,9 @@ pub(super) fn block(
             let own = &rest[..rest.len() - after.len()];
             let placed = own.windows(2).rfind(|pair| pair[0].text == "dev");
             let placed = placed.map(|pair| (pair[1].text.clone(), pair[1].span.clone()));
+            let on_vmac = own.iter().any(|word| word.text == "use_vmac");
             let span = first.span.clone();
-            written.extend(read.map(|address| Written { address, span, placed }));
+            written.extend(read.map(|address| Written { address, span, placed, on_vmac }));
             rest = after;
         }
     }
@@ -171,8 +175,8 @@ impl Reader<'_> {
             "-nodad" => address.detect_duplicates = true,
             "home" => address.home = true,
             "mngtmpaddr" => address.manage_temporary = true,
-            // Without the dash it is what every IPv6 address gets.
-            "nodad" => {}
+            // Without the dash it is what every IPv6 address gets; the other is looked at with the block.
+            "nodad" | "use_vmac" => {}
             "autojoin" => self.without(option, "for multicast addresses only"),
             "dev" | "brd" | "broadcast" | "label" | "scope" | "preferred_lft" | "peer"
             | "track_group" => {
@@ -185,13 +189,6 @@ impl Reader<'_> {
                 return rest;
             }
             other => {
-                if other == "use_vmac" {
-                    let message = "`use_vmac` behind an address is not served yet";
-                    let diag = Diag::error(Code::NotServed, option.span.clone(), message);
-                    let hint = "an instance's `use_vmac` is for the addresses on its interface";
-                    self.lose(diag.hint(hint));
-                    return &[];
-                }
                 let message = format!("`{}` is no option of an address", shown(other));
                 let device =
                     interface(option).is_ok() && other.ends_with(|c: char| c.is_ascii_digit());

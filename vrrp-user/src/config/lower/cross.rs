@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use vrrp_common::wire::family_of;
 use vrrp_common::{Family, Vrid};
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{Destination, OwnLinkKind, Span};
+use super::super::model::{AddressLink, Destination, Instance, OwnLinkKind, Span};
 use super::super::suggest::shown;
 use super::Ctx;
+use super::address::Written;
 use super::instance::Lowered;
 
 /// The longest name of an interface, in bytes.
@@ -50,24 +52,49 @@ fn name_own_links(lowered: &mut [Lowered], prefixes: Prefixes<'_>) {
     for one in lowered {
         let Some(instance) = &mut one.instance else { continue };
         let (family, vrid) = (instance.family, instance.vrid);
-        let Some(link) = &mut instance.own_link else { continue };
-        if link.name.is_empty() {
+        if let Some(link) = instance.own_link.as_mut().filter(|link| link.name.is_empty()) {
             link.name = free_name(&mut taken, prefixes.own, family, vrid);
         }
         for written in &mut one.written {
-            let device = &mut written.address.device;
-            if written.placed.is_none() {
-                device.clone_from(&link.name);
-            } else if link.for_addresses && *device != instance.interface && *device != link.name {
-                let name = || free_name(&mut taken, prefixes.others, family, vrid);
-                *device = link.others.entry(device.clone()).or_insert_with(name).clone();
-            }
+            let name = || free_name(&mut taken, prefixes.others, family, vrid);
+            written.address.device = device(instance, written, name);
         }
         let all = instance.addresses.iter_mut().chain(&mut instance.excluded);
         for (address, written) in all.zip(&one.written) {
             address.device.clone_from(&written.address.device);
         }
     }
+}
+
+/// The interface that an address goes on: the instance's own, one for addresses alone, whose `name` that
+/// is where it is new, or the one that is written.
+fn device(instance: &mut Instance, written: &Written, name: impl FnOnce() -> String) -> String {
+    let device = &written.address.device;
+    let family = family_of(written.address.ip);
+    let alike = family == instance.family;
+    let own_mac = instance.own_link.as_ref().and_then(|link| match link.kind {
+        OwnLinkKind::Macvlan(mac) => Some(mac),
+        OwnLinkKind::Ipvlan { .. } => None,
+    });
+    if let Some(link) = &instance.own_link {
+        let there = *device == instance.interface && own_mac.is_some();
+        let on_it = if written.on_vmac { alike && there } else { written.placed.is_none() };
+        if on_it || *device == link.name {
+            return link.name.clone();
+        }
+    }
+    if !written.on_vmac {
+        return device.clone();
+    }
+    let mut links = instance.address_links.iter();
+    if let Some(link) = links.find(|link| link.base == *device && link.family == family) {
+        return link.name.clone();
+    }
+    let mac = own_mac.filter(|_| alike).unwrap_or_else(|| instance.vrid.mac(family).octets());
+    let name = name();
+    let link = AddressLink { base: device.clone(), family, name: name.clone(), mac };
+    instance.address_links.push(link);
+    name
 }
 
 /// `vrrp.VRID` and `vrrp6.VRID`, and of several with one VRID the others `vrrp1.VRID` and so on, as in
@@ -86,6 +113,12 @@ fn free_name(taken: &mut BTreeSet<String>, prefix: &str, family: Family, vrid: V
     let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
     taken.insert(name.clone());
     name
+}
+
+/// What stands for the interface of an instance that has none in the file.
+fn sought(instance: &Instance) -> Option<String> {
+    let source = instance.sought?.to_string();
+    Some(instance.vrf.as_ref().map_or(source.clone(), |vrf| format!("{source} in {vrf}")))
 }
 
 /// The first of each kind.
@@ -112,8 +145,7 @@ impl Seen {
 
     fn router(&mut self, one: &Lowered) -> Option<Diag> {
         let instance = one.instance.as_ref()?;
-        let sought = instance.sought.map(|source| source.to_string());
-        let link = sought.unwrap_or_else(|| instance.interface.clone());
+        let link = sought(instance).unwrap_or_else(|| instance.interface.clone());
         let key = (link.clone(), instance.vrid.get(), instance.family as u8);
         let Some((name, first, destination)) = self.routers.get(&key) else {
             let first = (one.name.clone(), one.span.clone(), instance.destination.clone());
@@ -142,9 +174,16 @@ impl Seen {
     /// one interface below.
     fn own_link(&mut self, one: &Lowered) -> Option<Diag> {
         let instance = one.instance.as_ref()?;
-        let link = instance.own_link.as_ref()?;
-        let own = [(&instance.interface, &link.name)].into_iter();
-        for (base, name) in own.chain(&link.others) {
+        let own = instance.own_link.iter().map(|link| {
+            let mac = match link.kind {
+                OwnLinkKind::Macvlan(mac) => Some(mac),
+                OwnLinkKind::Ipvlan { .. } => None,
+            };
+            (&instance.interface, &link.name, mac)
+        });
+        let others =
+            instance.address_links.iter().map(|link| (&link.base, &link.name, Some(link.mac)));
+        for (base, name, mac) in own.chain(others) {
             if let Some((by, first)) = self.own_links.get(name) {
                 let message = format!("{} makes an interface `{}` already", shown(by), shown(name));
                 let hint = "give it another name behind `use_vmac` or `use_ipvlan`, or none";
@@ -152,7 +191,7 @@ impl Seen {
                 return Some(diag.also(first.clone(), "the first one"));
             }
             self.own_links.insert(name.clone(), (one.name.clone(), one.span.clone()));
-            let OwnLinkKind::Macvlan(mac) = link.kind else { continue };
+            let Some(mac) = mac else { continue };
             if let Some((by, first)) = self.macs.get(&(base.clone(), mac)) {
                 let message =
                     format!("{} has that MAC address on {} already", shown(by), shown(base));
@@ -169,11 +208,11 @@ impl Seen {
     fn addresses(&mut self, one: &Lowered) -> Vec<Diag> {
         let mut faults = Vec::new();
         // Of which interface that is, the source says where none is written.
-        let sought = one.instance.as_ref().and_then(|instance| instance.sought);
+        let sought = one.instance.as_ref().and_then(sought);
         for written in &one.written {
             let device = &written.address.device;
-            let source = sought.filter(|_| device.is_empty());
-            let link = source.map_or_else(|| device.clone(), |source| source.to_string());
+            let link = sought.clone().filter(|_| device.is_empty());
+            let link = link.unwrap_or_else(|| device.clone());
             let key = (written.address.ip, link);
             if let Some((name, first)) = self.addresses.get(&key) {
                 let message = format!("{} belongs to {} already", written.address.ip, shown(name));

@@ -39,6 +39,7 @@ pub(super) struct Draft<'a> {
     pub(super) peers: Vec<Item<'a>>,
     pub(super) unicast_ttl: Said<u8>,
     pub(super) fault_no_peer: bool,
+    pub(super) vrf: Said<String>,
     pub(super) vmac: Said<Item<'a>>,
     pub(super) ipvlan: Said<Item<'a>>,
     /// `accept` or `no_accept`, the last of which counts.
@@ -74,6 +75,7 @@ impl<'a> Draft<'a> {
             peers: Vec::new(),
             unicast_ttl: None,
             fault_no_peer: false,
+            vrf: None,
             vmac: None,
             ipvlan: None,
             accept: None,
@@ -143,6 +145,7 @@ impl<'a> Draft<'a> {
             "mcast_dst_ip" => set(ctx, &mut self.group, unicast::group(word)?, item),
             "unicast_ttl" => set(ctx, &mut self.unicast_ttl, unicast::ttl(word)?, item),
             "unicast_fault_no_peer" => self.fault_no_peer = true,
+            "vrf" => set(ctx, &mut self.vrf, interface(word)?, item),
             "use_vmac" => set(ctx, &mut self.vmac, *item, item),
             "use_ipvlan" => set(ctx, &mut self.ipvlan, *item, item),
             _ => {}

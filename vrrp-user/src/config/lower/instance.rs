@@ -29,8 +29,8 @@ pub(super) struct Lowered {
     pub(super) span: Span,
     /// The instance, unless something it can't be without is missing.
     pub(super) instance: Option<Instance>,
-    /// Where its interface is written.
-    pub(super) interface: Option<Span>,
+    /// Its interface, or its VRF, as they are written, and where.
+    pub(super) links: Vec<(String, Span)>,
     /// Where its addresses are written.
     pub(super) written: Vec<Written>,
     /// Why it is not run; empty if it is.
@@ -119,16 +119,19 @@ impl Maker<'_> {
     fn make(mut self, mut draft: Draft<'_>, own: Vec<&'static str>) -> Lowered {
         self.require(&mut draft);
         let device = draft.interface.as_ref().map_or("", |(name, _)| name).to_owned();
-        let interface = draft.interface.as_ref().filter(|_| !device.is_empty());
-        let interface = interface.map(|(_, span)| span.clone());
-        let (addresses, excluded) = self.addresses(&mut draft, &device);
+        let links = self.links(&mut draft);
+        let (mut addresses, mut excluded) = self.addresses(&mut draft, &device);
+        let family = addresses.first().map_or(Family::V4, |one| family_of(one.address.ip));
+        for list in [&mut addresses, &mut excluded] {
+            self.put_on_vmacs(&mut draft, family, &device, list);
+        }
         let mut instance = self.instance(&mut draft, &addresses, &excluded);
         if let Some(instance) = &mut instance {
             self.be_strict(&mut draft, instance);
         }
         let written = addresses.into_iter().chain(excluded).collect();
         let (name, span) = (self.name, self.span);
-        Lowered { name, span, instance, interface, written, refusals: draft.refusals, own }
+        Lowered { name, span, instance, links, written, refusals: draft.refusals, own }
     }
 
     /// The instance as it is written.
@@ -161,6 +164,7 @@ impl Maker<'_> {
             vrid: draft.vrid.as_ref().map(|(vrid, _)| *vrid)?,
             link_delays: delays.copied().unwrap_or_default(),
             sought: source.filter(|_| interface.is_empty()),
+            vrf: draft.vrf.take().map(|(vrf, _)| vrf),
             interface,
             priority,
             interval,
@@ -175,6 +179,7 @@ impl Maker<'_> {
             track_source: self.track_source(draft),
             destination,
             own_link,
+            address_links: Vec::new(),
             announce: draft.garp.resolve(&self.common.defaults.garp),
             announce_elsewhere: draft.garp.elsewhere(&self.common.defaults.garp),
             track_scripts,
@@ -292,6 +297,20 @@ impl Maker<'_> {
             draft.interface = Some((String::new(), span.clone()));
         }
         anywhere
+    }
+
+    /// The interfaces that the instance is to be found by. Where one is written, that says which VRF it is.
+    fn links(&mut self, draft: &mut Draft<'_>) -> Vec<(String, Span)> {
+        let interface = draft.interface.clone().filter(|(name, _)| !name.is_empty());
+        if interface.is_some()
+            && let Some((_, span)) = draft.vrf.take()
+        {
+            let diag = Diag::warning(Code::Conflict, span, "`vrf` beside `interface`");
+            let now =
+                "it changes nothing, as in keepalived: the interface is in its VRF or in none";
+            self.ctx.push(diag.now(now).hint("leave one of the two out"));
+        }
+        interface.into_iter().chain(draft.vrf.clone()).collect()
     }
 
     /// Says whether the block has this word, or something that was to be it.

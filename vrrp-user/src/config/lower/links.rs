@@ -25,12 +25,12 @@ pub(super) fn named(lowered: &[Lowered]) -> Vec<Named> {
         let whole = lowered.iter().filter(|one| one.refusals.is_empty());
         whole.filter_map(|one| Some((one, one.instance.as_ref()?)))
     };
-    let own = run().filter_map(|(_, instance)| instance.own_link.as_ref());
-    let made: BTreeSet<&String> =
-        own.flat_map(|link| std::iter::once(&link.name).chain(link.others.values())).collect();
+    let own = run().filter_map(|(_, instance)| instance.own_link.as_ref().map(|link| &link.name));
+    let others = run().flat_map(|(_, instance)| &instance.address_links).map(|link| &link.name);
+    let made: BTreeSet<&String> = own.chain(others).collect();
     let mut all = Vec::new();
     for (one, instance) in run() {
-        let link = one.interface.iter().map(|span| (&instance.interface, span, false));
+        let link = one.links.iter().map(|(name, span)| (name, span, false));
         let placed = one.written.iter().filter_map(|written| written.placed.as_ref());
         let placed = placed.map(|(name, span)| (name, span, false));
         let tracked = instance.track_interfaces.iter().map(|one| (&one.name, &one.span, true));

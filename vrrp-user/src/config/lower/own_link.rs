@@ -1,19 +1,22 @@
 //! `use_vmac`, `use_ipvlan` and their kin.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use vrrp_common::wire::family_of;
 use vrrp_common::{Family, Vrid};
 
 use super::super::ast::{Word, span_of};
 use super::super::diag::{Code, Diag};
 use super::super::model::{IpvlanMode, OwnLink, OwnLinkKind};
 use super::super::suggest::shown;
-use super::super::value::{Bad, interface};
-use super::address;
+use super::super::value::{Bad, integer, interface};
+use super::address::{self, Written};
 use super::draft::Draft;
 use super::instance::Maker;
 use super::items::{Item, first};
+
+/// The greatest number of a group of interfaces.
+const GROUPS: i64 = u32::MAX as i64;
 
 /// What stands behind `use_vmac` and `use_ipvlan`, before it is known what the instance is.
 #[derive(Default)]
@@ -22,6 +25,7 @@ struct Words {
     mac: Option<[u8; 6]>,
     source: Option<(IpAddr, u8)>,
     mode: Option<IpvlanMode>,
+    group: u32,
 }
 
 impl Maker<'_> {
@@ -39,7 +43,9 @@ impl Maker<'_> {
             self.lose(draft, diag.hint("an instance has one interface of its own"));
         }
         let Some((item, _)) = vmac.as_ref().or(ipvlan.as_ref()) else {
-            self.without_own_link(draft);
+            if draft.places.contains_key("vmac_xmit_base") {
+                self.only_with_vmac(draft, "vmac_xmit_base");
+            }
             return None;
         };
         if draft.interface.as_ref().is_some_and(|(name, _)| name.is_empty()) {
@@ -75,20 +81,28 @@ impl Maker<'_> {
             self.ctx.push(diag.now(now).hint("say so with `vmac_xmit_base`"));
             send_on_base = true;
         }
-        let for_addresses = draft.places.contains_key("use_vmac_addr");
         let (named, name) = (words.name.is_some(), words.name.unwrap_or_default());
-        let others = BTreeMap::new();
-        Some(OwnLink { kind, name, named, send_on_base, for_addresses, others })
+        Some(OwnLink { kind, name, named, send_on_base, group: words.group })
     }
 
-    /// Without an interface of its own, words about one have nothing to be about.
-    fn without_own_link(&mut self, draft: &mut Draft<'_>) {
-        if draft.places.contains_key("vmac_xmit_base") {
-            self.only_with_vmac(draft, "vmac_xmit_base");
-        }
-        if let Some(span) = draft.places.get("use_vmac_addr").cloned() {
-            let message = "`use_vmac_addr` without `use_vmac` is not served yet";
-            self.lose(draft, Diag::error(Code::NotServed, span, message));
+    /// `use_vmac_addr`: addresses on other interfaces than the instance's, or of the other family, are on
+    /// macvlans, as those with `use_vmac` behind them are.
+    pub(super) fn put_on_vmacs(
+        &mut self,
+        draft: &mut Draft<'_>,
+        family: Family,
+        device: &str,
+        written: &mut [Written],
+    ) {
+        let all = draft.places.contains_key("use_vmac_addr");
+        for one in written {
+            let elsewhere = one.address.device != device || family_of(one.address.ip) != family;
+            one.on_vmac |= all && elsewhere;
+            if one.on_vmac && one.address.device.is_empty() {
+                let message = format!("{} is to be on a macvlan of no interface", one.address.ip);
+                let diag = Diag::error(Code::Missing, one.span.clone(), message);
+                self.lose(draft, diag.hint("write `interface`, or `dev` behind the address"));
+            }
         }
     }
 
@@ -121,9 +135,7 @@ impl Maker<'_> {
                     rest = more;
                 }
                 ("group", [group, more @ ..]) => {
-                    let span = span_of(&[word.clone(), group.clone()]);
-                    let diag = Diag::notice(Code::NotServed, span, "`group` is not served yet");
-                    self.ctx.push(diag.now("the interface is in group 0"));
+                    words.group = self.link_group(word, group);
                     rest = more;
                 }
                 ("netlink_notify_msg", _) if is_vmac => {}
@@ -162,6 +174,19 @@ impl Maker<'_> {
             }
         }
         Ok(words)
+    }
+
+    /// The group of interfaces, by its number or as the one that is always there.
+    fn link_group(&mut self, word: &Word, group: &Word) -> u32 {
+        let number = if group.text == "default" { Ok(0) } else { integer(group, 0..=GROUPS) };
+        number.map(|number| u32::try_from(number).unwrap_or_default()).unwrap_or_else(|bad| {
+            let span = span_of(&[word.clone(), group.clone()]);
+            let message = format!("`group`: {}", bad.message);
+            let diag = Diag::warning(Code::BadValue, span, message);
+            let hint = "write the group's number: names of groups are not looked up";
+            self.ctx.push(diag.now("the interface is in group 0").hint(hint));
+            0
+        })
     }
 
     /// ipvlans share a MAC address: over IPv4 adverts need an address of their own to leave from.

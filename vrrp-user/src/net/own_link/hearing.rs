@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkMessage, MacVlanMode};
 
+use vrrp_proto::VirtualAddress;
+
 use super::{Macvlan, message};
 use crate::net::Interface;
 use crate::net::table::read_link;
@@ -141,10 +143,22 @@ impl Hearing {
         !self.resting.is_empty()
     }
 
-    /// The base and the MAC address of the one of that name.
-    pub(in crate::net) fn of(&self, name: &str) -> Option<(&str, Mac)> {
-        let link = self.links.values().find(|link| link.is.name == name)?;
-        Some((&link.is.base, link.is.mac))
+    /// Where it is to be said that an address has gone to the router whose adverts come from `mac`; `None`:
+    /// nowhere, it stays at the virtual MAC address.
+    pub(in crate::net) fn gone_to(
+        &self,
+        address: &VirtualAddress,
+        mac: Mac,
+    ) -> Option<VirtualAddress> {
+        let Some(link) = self.links.values().find(|link| link.is.name == address.device) else {
+            return Some(address.clone());
+        };
+        // Where adverts don't come from it, theirs say nothing of where the address is.
+        if mac == link.is.mac || !link.is.adverts {
+            return None;
+        }
+        // And from there, nothing may leave any more.
+        Some(VirtualAddress { device: link.is.base.clone(), ..address.clone() })
     }
 }
 
@@ -154,7 +168,8 @@ mod tests {
 
     fn macvlan(index: u32, v6: bool) -> Macvlan {
         let mac = [0, 0, 0x5e, 0, 1, 10];
-        Macvlan { index, name: format!("vrrp.{index}"), base: "eth0".to_owned(), mac, v6 }
+        let name = format!("vrrp.{index}");
+        Macvlan { index, name, base: "eth0".to_owned(), mac, v6, adverts: true }
     }
 
     #[test]
@@ -192,8 +207,20 @@ mod tests {
         let mut hearing = Hearing::default();
         assert_eq!(hearing.add(macvlan(7, false), false), [message::set_hearing(7, false)]);
         assert_eq!(hearing.add(macvlan(8, false), true)[0], message::set_hearing(8, true));
-        assert_eq!(hearing.of("vrrp.9"), None);
-        assert_eq!(hearing.of("vrrp.8").map(|(base, _)| base), Some("eth0"));
+    }
+
+    #[test]
+    fn where_an_address_goes_that_is_given_up() {
+        let mut hearing = Hearing::default();
+        hearing.add(macvlan(7, false), false);
+        hearing.add(Macvlan { adverts: false, ..macvlan(8, false) }, false);
+        let address = |device: &str| VirtualAddress::new([192, 0, 2, 250].into(), 24, device);
+        let (theirs, virtual_mac) = ([2, 0, 0, 0, 0, 12], [0, 0, 0x5e, 0, 1, 10]);
+        let gone = |device: &str, mac: Mac| hearing.gone_to(&address(device), mac);
+        assert_eq!(gone("eth0", theirs), Some(address("eth0")));
+        assert_eq!(gone("vrrp.7", virtual_mac), None, "it stays where it was");
+        assert_eq!(gone("vrrp.7", theirs), Some(address("eth0")), "they have no virtual one");
+        assert_eq!(gone("vrrp.8", theirs), None, "they have it as well, as far as is known");
     }
 
     #[test]

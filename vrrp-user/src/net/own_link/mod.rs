@@ -55,6 +55,10 @@ pub struct Wanted {
     pub base: String,
     /// What it is.
     pub shape: Shape,
+    /// Adverts of its router come from its MAC address.
+    pub adverts: bool,
+    /// The group of interfaces that it is in.
+    pub group: u32,
 }
 
 impl Wanted {
@@ -77,6 +81,8 @@ pub struct Macvlan {
     pub mac: Mac,
     /// It is to have IPv6 addresses.
     pub v6: bool,
+    /// Adverts of its router come from its MAC address.
+    pub adverts: bool,
 }
 
 impl Made {
@@ -88,8 +94,8 @@ impl Made {
 
     fn macvlan(&self) -> Option<Macvlan> {
         let Shape::Macvlan { mac, v6 } = self.wanted.shape else { return None };
-        let Wanted { name, base, .. } = self.wanted.clone();
-        Some(Macvlan { index: self.index, name, base, mac, v6 })
+        let Wanted { name, base, adverts, .. } = self.wanted.clone();
+        Some(Macvlan { index: self.index, name, base, mac, v6, adverts })
     }
 }
 
@@ -299,6 +305,10 @@ impl OwnLinks {
         if ours && read_link(&message).vrf != vrf {
             self.change(message::set_vrf(index, vrf.unwrap_or(0)))
                 .map_err(|error| format!("it can't be put into the VRF of its base: {error}"))?;
+        }
+        if ours && Seen::read(&message).group != wanted.group {
+            self.change(message::set_group(index, wanted.group))
+                .map_err(|error| format!("it can't be put into its group: {error}"))?;
         }
         self.finish(wanted, index)?;
         Ok((index, ours, message))

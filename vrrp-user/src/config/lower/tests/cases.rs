@@ -1,6 +1,5 @@
 //! The handed configurations of what the whole protocol needs.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vrrp_common::{Family, Version};
@@ -86,8 +85,7 @@ fn c40_virtual_mac_with_a_name() {
         name: "eth0v10".to_owned(),
         named: true,
         send_on_base: true,
-        for_addresses: false,
-        others: BTreeMap::new(),
+        group: 0,
     };
     assert_eq!(one.own_link, Some(link));
     assert_eq!(one.addresses[0].device, "eth0v10");

@@ -1,10 +1,8 @@
 //! `use_vmac`, `use_ipvlan` and their kin.
 
-use std::collections::BTreeMap;
-
 use rstest::rstest;
 
-use super::super::super::model::{IpvlanMode, OwnLink, OwnLinkKind};
+use super::super::super::model::{AddressLink, IpvlanMode, OwnLink, OwnLinkKind};
 use super::{Read, read, with};
 
 fn link(read: &Read) -> &OwnLink {
@@ -28,15 +26,7 @@ fn vmac(#[case] words: &str, #[case] name: &str, #[case] mac: [u8; 6]) {
     let (name, send_on_base) = (name.to_owned(), false);
     assert_eq!(read.instance("VI_1").interface, "eth0");
     assert_eq!(read.instance("VI_1").addresses[0].device, name);
-    let others = BTreeMap::new();
-    let right = OwnLink {
-        kind,
-        named: name != "vrrp.51",
-        name,
-        send_on_base,
-        for_addresses: false,
-        others,
-    };
+    let right = OwnLink { kind, named: name != "vrrp.51", name, send_on_base, group: 0 };
     assert_eq!(*link(&read), right);
 }
 
@@ -50,7 +40,6 @@ fn vmac(#[case] words: &str, #[case] name: &str, #[case] mac: [u8; 6]) {
 #[case::sign("use_vmac 02:00:00:00:00:+1", "no MAC address")]
 #[case::seven("use_vmac 02:00:00:00:00:01:02", "no MAC address")]
 #[case::more("use_vmac vmac0 vmac1", "one word too many")]
-#[case::alone("use_vmac_addr", "without `use_vmac`")]
 #[case::both("use_vmac\nuse_ipvlan 192.0.2.11", "beside `use_vmac`")]
 #[case::no_source("use_ipvlan ipv0", "has no address")]
 #[case::family("use_ipvlan 2001:db8::1", "family")]
@@ -63,8 +52,8 @@ fn bad_words_cost_the_instance(#[case] lines: &str, #[case] says: &str) {
 
 #[test]
 fn where_adverts_leave() {
-    let read = with("", "use_vmac\nvmac_xmit_base\nuse_vmac_addr");
-    assert!(link(&read).send_on_base && link(&read).for_addresses);
+    let read = with("", "use_vmac\nvmac_xmit_base");
+    assert!(link(&read).send_on_base);
     // Unicast frames are routed: the virtual MAC address is not theirs.
     let read = with("", "use_vmac\nunicast_peer {\n192.0.2.12\n}");
     assert_eq!(read.faults(), ["5:1 warning conflict"]);
@@ -90,7 +79,80 @@ fn where_addresses_go() {
     assert_eq!(devices("use_vmac"), ["vrrp.51", "eth0", "eth1", "eth1", "eth2"]);
     let all = ["vrrp.51", "eth0", "addr.51", "addr.51", "addr1.51"];
     assert_eq!(devices("use_vmac\nuse_vmac_addr"), all);
+    assert_eq!(devices("use_vmac_addr"), ["eth0", "eth0", "addr.51", "addr.51", "addr1.51"]);
     assert_eq!(devices("use_ipvlan 192.0.2.11")[0], "vrrp.51");
+}
+
+/// What an instance makes for addresses alone, as `BASE NAME MAC`, and where its excluded ones go.
+fn for_addresses(lines: &str, addresses: &str) -> (Vec<String>, Vec<String>) {
+    let read = with("", &format!("{lines}\nvirtual_ipaddress_excluded {{\n{addresses}\n}}"));
+    assert_eq!(read.refusals("VI_1"), [] as [&str; 0], "{lines}");
+    let instance = read.instance("VI_1");
+    let one = |link: &AddressLink| {
+        let mac = link.mac.map(|byte| format!("{byte:02x}")).join(":");
+        format!("{} {} {mac}", link.base, link.name)
+    };
+    let devices = instance.excluded.iter().map(|address| address.device.clone());
+    (instance.address_links.iter().map(one).collect(), devices.collect())
+}
+
+/// `use_vmac` behind an address: on its interface, of its family, and one for all that are alike.
+#[test]
+fn addresses_on_macvlans_of_their_own() {
+    let addresses = "192.0.2.1/24 use_vmac\n192.0.2.2/24 dev eth0 use_vmac\n\
+                     198.51.100.1/24 use_vmac dev eth1\n2001:db8::1/64 use_vmac\n192.0.2.3/24";
+    let made = [
+        "eth0 vrrp.51 00:00:5e:00:01:33",
+        "eth1 vrrp1.51 00:00:5e:00:01:33",
+        "eth0 vrrp2.51 00:00:5e:00:02:33",
+    ];
+    let devices = ["vrrp.51", "vrrp.51", "vrrp1.51", "vrrp2.51", "eth0"];
+    let (links, on) = for_addresses("", addresses);
+    assert_eq!((links, on), (made.map(String::from).to_vec(), devices.map(String::from).to_vec()));
+    // Beside the instance's own, which two of them can be on.
+    let (links, on) = for_addresses("use_vmac 02:00:00:00:00:01", addresses);
+    let made = ["eth1 vrrp1.51 02:00:00:00:00:01", "eth0 vrrp2.51 00:00:5e:00:02:33"];
+    assert_eq!(links, made);
+    assert_eq!(on, ["vrrp.51", "vrrp.51", "vrrp1.51", "vrrp2.51", "vrrp.51"]);
+    // An ipvlan has its base's MAC address.
+    let (links, on) = for_addresses("use_ipvlan 192.0.2.11", addresses);
+    assert_eq!(links[0], "eth0 vrrp1.51 00:00:5e:00:01:33");
+    assert_eq!(on, ["vrrp1.51", "vrrp1.51", "vrrp2.51", "vrrp3.51", "vrrp.51"]);
+}
+
+/// The virtual MAC address of one family is not the other's.
+#[test]
+fn use_vmac_addr_is_for_the_other_family_too() {
+    let addresses = "192.0.2.1/24\n2001:db8::1/64";
+    let (links, on) = for_addresses("use_vmac_addr", addresses);
+    assert_eq!(links, ["eth0 vrrp.51 00:00:5e:00:02:33"]);
+    assert_eq!(on, ["eth0", "vrrp.51"]);
+    let (links, on) = for_addresses("use_vmac\nuse_vmac_addr", addresses);
+    assert_eq!(links, ["eth0 vrrp1.51 00:00:5e:00:02:33"]);
+    assert_eq!(on, ["vrrp.51", "vrrp1.51"]);
+    assert_eq!(for_addresses("use_vmac", addresses).1, ["vrrp.51", "vrrp.51"], "as keepalived");
+}
+
+#[test]
+fn a_macvlan_needs_an_interface_below_it() {
+    let file = |address: &str| {
+        read(&format!(
+            "vrrp_instance VI_1 {{\nvirtual_router_id 51\nunicast_src_ip 192.0.2.11\n\
+             unicast_peer {{\n192.0.2.12\n}}\nvirtual_ipaddress {{\n{address}\n}}\n}}\n"
+        ))
+    };
+    assert_eq!(file("192.0.2.1/24 use_vmac").faults(), ["8:1 error missing"]);
+    assert_eq!(file("192.0.2.1/24 use_vmac dev eth1").faults(), [] as [String; 0]);
+}
+
+#[test]
+fn groups_of_interfaces() {
+    let group = |words: &str| link(&with("", &format!("use_vmac {words}"))).group;
+    assert_eq!(group("vmac0 group 7"), 7);
+    assert_eq!(group("group 4294967295 vmac0"), u32::MAX);
+    assert_eq!(group("group default"), 0);
+    let bad = with("", "use_vmac group lan 02:00:00:00:00:01");
+    assert_eq!((link(&bad).group, bad.faults()), (0, vec!["5:10 warning bad-value".to_owned()]));
 }
 
 #[test]
@@ -180,6 +242,20 @@ fn two_instances_do_not_share_one() {
     let read = read(&(one("A", 1) + &one("B", 2)));
     assert_eq!(read.faults(), ["7:15 error twice"]);
     assert!(read.refusals("B").iter().any(|why| why.contains("`vmac0` already")));
+}
+
+/// Those for addresses alone count as well.
+#[test]
+fn two_instances_do_not_share_a_mac_address_for_addresses() {
+    let one = |name: &str, base: &str, last: u8| {
+        format!(
+            "vrrp_instance {name} {{\ninterface {base}\nvirtual_router_id 7\nuse_vmac_addr\n\
+             virtual_ipaddress {{\n192.0.2.{last} dev eth9\n}}\n}}\n"
+        )
+    };
+    let read = read(&(one("A", "eth0", 1) + &one("B", "eth1", 2)));
+    assert_eq!(read.faults(), ["9:15 error twice"]);
+    assert!(read.refusals("B").iter().any(|why| why.contains("MAC address on eth9")));
 }
 
 /// Of two interfaces with one MAC address on one base the kernel lets one be up.

@@ -42,6 +42,15 @@ fn interfaces_and_the_rest() {
             "on vrrp.51: 192.0.2.250/24",
         ]
     );
+    let elsewhere = "use_vmac_addr\nvirtual_ipaddress_excluded { 198.51.100.1 dev eth1 }";
+    assert_eq!(
+        lines(&with("", elsewhere)),
+        [
+            "makes vrrp.51 (macvlan 00:00:5e:00:01:33) on eth1 for addresses alone",
+            "on eth0: 192.0.2.250/24",
+            "on vrrp.51: 198.51.100.1/32 (not in the adverts)",
+        ]
+    );
     let ipvlan = lines(&with("", "use_ipvlan ipv0 192.0.2.11"));
     assert_eq!(ipvlan[0], "makes ipv0 (ipvlan 192.0.2.11/32) on eth0; adverts leave by ipv0");
     let said = lines(&with("", "no_accept\nauthentication {\nauth_type AH\nauth_pass sEcReT\n}"));
