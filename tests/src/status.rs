@@ -52,6 +52,15 @@ impl Status {
         self.interface(interface)?["lost"].as_u64().context("no count")
     }
 
+    /// The virtual routers of others: VRID, source and how many packets came.
+    pub fn strangers(&self) -> Vec<(u64, String, u64)> {
+        let one = |stranger: &Value| {
+            let source = stranger["source"].as_str()?.to_owned();
+            Some((stranger["vrid"].as_u64()?, source, stranger["packets"].as_u64()?))
+        };
+        self.0["strangers"].as_array().into_iter().flatten().filter_map(one).collect()
+    }
+
     /// A script by its name: its health, and how its last run ended.
     ///
     /// # Errors

@@ -12,7 +12,6 @@ use super::repeats::Say;
 use super::running::{LastRefused, Running};
 use super::service::{End, Service};
 use super::{refusals, words};
-use crate::fastpath::FastPath;
 use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::sys::clock;
@@ -232,11 +231,9 @@ impl Service {
             .filter(|running| running.way.as_ref().is_some_and(|way| way.ifindex == ifindex))
             .map(|running| running.instance.vrid.get())
             .collect();
-        let fast = self.fast.iter().flat_map(FastPath::strangers);
-        let slow = inspection.into_iter().flat_map(|inspection| inspection.strangers);
-        used.extend(
-            fast.chain(slow).filter(|(key, _)| key.ifindex == ifindex).map(|(key, _)| key.vrid),
-        );
+        let slow = inspection.map(|inspection| inspection.strangers).unwrap_or_default();
+        let strangers = self.strangers_of_both(slow).into_iter().map(|(key, _)| key);
+        used.extend(strangers.filter(|key| key.ifindex == ifindex).map(|key| key.vrid));
         refusals::free_vrids(&used)
     }
 }

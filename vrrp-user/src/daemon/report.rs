@@ -1,6 +1,6 @@
 //! `status`: from what the threads know to what is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
@@ -23,9 +23,9 @@ impl Service {
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
         let now = inspection.as_ref().map_or_else(clock::now, |i| i.now);
-        let Inspection { views, counters, arrivals, senders, mut strangers, lost, .. } =
+        let Inspection { views, counters, arrivals, senders, strangers, lost, .. } =
             inspection.unwrap_or_default();
-        strangers.extend(self.fast.iter().flat_map(FastPath::strangers));
+        let strangers = self.strangers_of_both(strangers);
         let instances = views.iter().filter_map(|view| {
             let running = self.running.get(&view.slot)?;
             let counters = self.counters(view, counters.get(&view.slot));
@@ -207,11 +207,27 @@ impl Service {
         self.scripts.status().into_iter().map(one).collect()
     }
 
-    fn strangers(
-        &self,
-        now: Instant,
-        heard: Vec<(abi::StrangerKey, abi::Stranger)>,
-    ) -> Vec<status::Stranger> {
+    /// The virtual routers of others that the kernel program and the sockets heard, each once: an interface
+    /// may have gone from one to the other. Those that are ours by now are none; the kernel program has no
+    /// room for some of ours, and takes them for others'.
+    pub(super) fn strangers_of_both(&self, slow: Strangers) -> Strangers {
+        let ours: BTreeSet<(u32, u8, u8)> = self
+            .running
+            .values()
+            .filter_map(|running| {
+                let instance = &running.instance;
+                let ifindex = running.way.as_ref()?.ifindex;
+                Some((ifindex, instance.family as u8, instance.vrid.get()))
+            })
+            .collect();
+        let fast = self.fast.iter().flat_map(FastPath::strangers);
+        merged(slow.into_iter().chain(fast).filter(|(key, _)| {
+            let router = (key.ifindex, key.family, key.vrid);
+            !ours.contains(&router)
+        }))
+    }
+
+    fn strangers(&self, now: Instant, heard: Strangers) -> Vec<status::Stranger> {
         let family = |key: &abi::StrangerKey| match key.family {
             6 => vrrp_common::Family::V6,
             _ => vrrp_common::Family::V4,
@@ -235,6 +251,19 @@ impl Service {
     }
 }
 
+/// What was heard of the virtual routers of others.
+type Strangers = Vec<(abi::StrangerKey, abi::Stranger)>;
+
+/// Each once, with what all say of it.
+fn merged(all: impl Iterator<Item = (abi::StrangerKey, abi::Stranger)>) -> Strangers {
+    let mut each: HashMap<abi::StrangerKey, abi::Stranger> = HashMap::new();
+    for (key, heard) in all {
+        let sum = each.entry(key).or_insert(abi::Stranger { last: 0, count: 0 });
+        (sum.last, sum.count) = (sum.last.max(heard.last), sum.count + heard.count);
+    }
+    each.into_iter().collect()
+}
+
 /// The senders of accepted adverts in the order of their addresses. What the kernel keeps to itself of the
 /// one that is followed, the view knows.
 fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
@@ -251,4 +280,24 @@ fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
 
 fn millis(now: Instant, then: Instant) -> u64 {
     now.since(then).as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use vrrp_common::Family;
+
+    use super::*;
+
+    #[test]
+    fn a_stranger_that_two_heard_is_one() {
+        let key = |vrid| {
+            let (family, reserved) = (Family::V4 as u8, [0; 2]);
+            abi::StrangerKey { ifindex: 2, family, vrid, reserved, source: [9; 16] }
+        };
+        let heard = |last, count| abi::Stranger { last, count };
+        let all = [(key(1), heard(70, 3)), (key(2), heard(50, 1)), (key(1), heard(60, 4))];
+        let mut all = merged(all.into_iter());
+        all.sort_by_key(|(key, _)| key.vrid);
+        assert_eq!(all, [(key(1), heard(70, 7)), (key(2), heard(50, 1))]);
+    }
 }

@@ -38,6 +38,8 @@ pub struct SlowPath {
     lost: u64,
     /// The kernel has not taken the filter that was asked for.
     coarse: bool,
+    /// Since when XDP runs on the interface: what arrives from then on it has passed.
+    beside_xdp: Option<Instant>,
 }
 
 impl SlowPath {
@@ -57,7 +59,18 @@ impl SlowPath {
             .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
         let empty_at = monotonic()?;
         socket.bind(&link_address(ifindex, ethertype(family)))?;
-        Ok(Self { socket, ifindex, family, batch: Batch::new(), empty_at, lost: 0, coarse: false })
+        let mut slow = Self {
+            socket,
+            ifindex,
+            family,
+            batch: Batch::new(),
+            empty_at,
+            lost: 0,
+            coarse: false,
+            beside_xdp: None,
+        };
+        slow.stand_beside(filter)?;
+        Ok(slow)
     }
 
     /// Replaces the filter for frames that arrive from now on; those that wait stay. Where the kernel
@@ -67,6 +80,7 @@ impl SlowPath {
     /// # Errors
     /// The kernel's.
     pub fn set_filter(&mut self, filter: &Filter) -> io::Result<bool> {
+        self.stand_beside(filter)?;
         let attach =
             |filter: &Filter| sys::attach_filter(self.socket.as_fd(), &filter.program(self.family));
         let result = attach(filter);
@@ -77,6 +91,16 @@ impl SlowPath {
         }
         self.coarse = false;
         result.map(|()| false)
+    }
+
+    /// Notes whether XDP runs on the interface from now on.
+    fn stand_beside(&mut self, filter: &Filter) -> io::Result<()> {
+        self.beside_xdp = match (filter, self.beside_xdp) {
+            (Filter::All, _) => None,
+            (Filter::Only(_), Some(since)) => Some(since),
+            (Filter::Only(_), None) => Some(Instant::from_nanos(monotonic()?)),
+        };
+        Ok(())
     }
 
     /// The interface.
@@ -126,9 +150,13 @@ impl SlowPath {
             let behind = realtime()?.saturating_sub(now);
             for (stamp, frame) in self.batch.frames(received) {
                 let at = arrival(stamp, behind, self.empty_at, now);
-                if let Some(event) = table.frame(self.ifindex, at, frame) {
-                    sink(event);
-                }
+                let passed = self.beside_xdp.is_some_and(|since| at >= since);
+                let event = if passed {
+                    table.passed(self.ifindex, at, frame)
+                } else {
+                    table.frame(self.ifindex, at, frame)
+                };
+                event.into_iter().for_each(&mut sink);
             }
             taken += received;
         }

@@ -113,8 +113,20 @@ impl Table {
     /// it: of every good advert, and of a bad one unless the same was reported just before. A good one
     /// whose sender's sequence numbers begin anew has [`Reject::Replay`] as its reason.
     pub fn frame(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
+        self.take(ifindex, at, frame, false)
+    }
+
+    /// The same for a frame that the kernel program has passed up: what that has counted is left to it.
+    pub fn passed(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
+        self.take(ifindex, at, frame, true)
+    }
+
+    fn take(&mut self, ifindex: u32, at: Instant, frame: &[u8], passed: bool) -> Option<Event> {
         let located = frame::locate::<_, true>(frame).ok()?;
         let judgement = check::judge::<_, _, 8>(frame, &located, &self.rules(ifindex, at, frame));
+        if passed && is_counted(frame, &judgement) {
+            return None;
+        }
         let envelope = Envelope::read(frame, &located)?;
         match judgement {
             Judgement::NotOurs => None,
@@ -202,6 +214,16 @@ impl Tally {
     }
 }
 
+/// Whether the kernel program has counted a frame that it passed: it could take it apart, and left it to
+/// whomever it is for.
+fn is_counted(frame: &[u8], judgement: &Judgement) -> bool {
+    let passes = matches!(
+        judgement,
+        Judgement::Stranger | Judgement::Ours { verdict: Err(Reject::Destination), .. }
+    );
+    passes && frame::locate::<_, false>(frame).is_ok()
+}
+
 fn keep(event: &mut Event, frame: &[u8], located: &Located) {
     event.keep_head(frame, located.message);
 }
@@ -271,5 +293,62 @@ impl Rules for Interface<'_> {
         let kept = self.table.repeats.as_ref().and_then(|repeats| repeats.last(slot));
         let last = told.into_iter().chain(kept).max_by_key(|(at, _)| *at);
         Some(source.is_some() && last.map(|(_, source)| source) == source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use rstest::rstest;
+    use vrrp_common::wire;
+
+    const TO_GROUP: [u8; 54] = hex!(
+        "01005e000012 020000000065 0800"
+        "45c0002800010000ff70182dc0000265e0000012"
+        "21339601000185cfc00002fa0000000000000000"
+    );
+    /// With the Router Alert option, of VRID 52.
+    const OPTIONS: [u8; 58] = hex!(
+        "01005e000012 020000000065 0800"
+        "46c0002c00010000ff708324c0000265e000001294040000"
+        "21349601000185cfc00002fa0000000000000000"
+    );
+    /// To this host alone.
+    const ALONE: [u8; 54] = hex!(
+        "02000000000b 020000000065 0800"
+        "45c0002800010000ff703634c0000265c000020b"
+        "21339601000185cfc00002fa0000000000000000"
+    );
+
+    fn of_another() -> Vec<u8> {
+        let mut frame = TO_GROUP.to_vec();
+        frame[35] = 52;
+        frame
+    }
+
+    /// What the kernel program has judged and passed is its to count; it leaves options to the socket.
+    #[rstest]
+    #[case::stranger(of_another(), (1, 0), (0, 0))]
+    #[case::stranger_with_options(OPTIONS.to_vec(), (1, 0), (1, 0))]
+    #[case::to_this_host_alone(ALONE.to_vec(), (0, 1), (0, 0))]
+    fn each_frame_is_counted_once(
+        #[case] frame: Vec<u8>,
+        #[case] alone: (usize, u64),
+        #[case] beside: (usize, u64),
+    ) {
+        let counts = |passed: bool| {
+            let mut table = Table::new();
+            let destination = wire::octets(wire::group(Family::V4));
+            let router = Router { destination, slot: 3, ..bytemuck::Zeroable::zeroed() };
+            table.set(RouterKey::new(7, Family::V4, 51), router, &[], &[]);
+            let at = Instant::from_nanos(1_000_000_000);
+            let record = table.take(7, at, &frame, passed);
+            let refused = table.counters().map(|(_, counts)| counts.refused(Reject::Destination));
+            let counts = (table.strangers().len(), refused.sum());
+            assert_eq!(record.is_some(), counts.1 > 0);
+            counts
+        };
+        assert_eq!((counts(false), counts(true)), (alone, beside));
     }
 }
