@@ -13,7 +13,7 @@ use super::items::{Item, flaw_diag, flawed_words};
 use super::{Ctx, Refusal, extra_words};
 
 /// The words that can stand behind an address.
-const OPTIONS: [&str; 16] = [
+pub(super) const OPTIONS: [&str; 16] = [
     "dev",
     "use_vmac",
     "brd",

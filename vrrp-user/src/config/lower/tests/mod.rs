@@ -2,6 +2,7 @@
 
 mod cases;
 mod links;
+mod manual;
 mod options;
 mod own_link;
 mod strict;
