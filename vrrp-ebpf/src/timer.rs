@@ -50,8 +50,9 @@ pub(crate) unsafe fn run(slot: u32, runtime: *mut Runtime, watch: u64) {
             return;
         }
         let due = due_at(runtime);
-        // Before it runs, or it might run out first and be taken for running ever after.
-        store(&raw mut (*runtime).armed, watch);
+        // Before it runs, or it might run out first and be taken for running ever after. An exchange:
+        // either `run_until` sees that the timer has run out, or the timer sees that this slot is armed.
+        swap(&raw mut (*runtime).armed, watch);
         if !run_until::<true>(slot / SLOTS_PER_TIMER, due) {
             store(&raw mut (*runtime).armed, 0);
         }
@@ -143,8 +144,11 @@ unsafe extern "C" fn ran_out(_: *mut c_void, index: *const u32, group: *mut Grou
                 first = due;
             }
         }
-        if first != NEVER {
-            run_until::<false>(index, first);
+        if first != NEVER && !run_until::<false>(index, first) {
+            // Others change `next` all the time. They start it themselves, but for what is here too it
+            // must run.
+            let wait = first.saturating_sub(emit::now());
+            bpf_timer_start(&raw mut (*group).timer, wait, 0);
         }
     }
     0
