@@ -135,14 +135,12 @@ impl Bench {
         Some(Event { at: 0, ..record })
     }
 
-    /// The slow path's verdict; `None` where the frame is not for our router.
+    /// The slow path's verdict on a frame that comes behind all others; `None` where it is not for our
+    /// router.
     pub(crate) fn verdict(&self, frame: &[u8]) -> Option<Result<(), Reject>> {
         let located = frame::locate::<_, true>(frame).ok()?;
-        match check::judge::<_, _, 8>(
-            frame,
-            &located,
-            &self.table.rules(IFINDEX, Instant::default(), frame),
-        ) {
+        let rules = self.table.rules(IFINDEX, Instant::from_nanos(u64::MAX), frame);
+        match check::judge::<_, _, 8>(frame, &located, &rules) {
             Judgement::NotOurs | Judgement::Stranger | Judgement::Unfinished { .. } => None,
             Judgement::Ours { verdict, .. } => Some(verdict.map(|_| ())),
         }

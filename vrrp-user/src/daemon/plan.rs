@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
-use vrrp_common::{Family, Priority};
+use vrrp_common::{Family, Priority, time};
 use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId};
 
@@ -307,7 +307,9 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
     let peers = peers(instance).to_vec();
-    Ok(Route { key, version: instance.version, rule, addresses, peers, frames })
+    let Instance { version, priority, interval, down_timer_adverts: adverts, .. } = *instance;
+    let down = (time::master_down(version, priority, interval, adverts), adverts);
+    Ok(Route { key, version, rule, addresses, peers, down, frames })
 }
 
 /// The advert to the group, or to each peer.

@@ -317,14 +317,8 @@ mod tests {
             all.replace(' ', "\n")
         );
         let loaded = config::parse_str(Path::new("test.conf"), text);
-        loaded
-            .config
-            .expect("a configuration")
-            .instances
-            .first()
-            .expect("an instance")
-            .as_ref()
-            .clone()
+        let config = loaded.config.expect("a configuration");
+        config.instances[0].as_ref().clone()
     }
 
     /// What is said of a peer's advert after `spoil` had it.
@@ -450,8 +444,9 @@ mod tests {
 
     /// An instance with `auth_type AH`, and what its table says of a peer's adverts with these numbers, one
     /// each second: the reason where it is refused, and the reasons of accepted ones.
-    fn sealed(numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u32) {
-        let ours = Instance { auth: Some(Auth::Ah(*b"lab12345")), ..instance(2, 1) };
+    fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u32) {
+        let auth = Some(Auth::Ah(*b"lab12345"));
+        let ours = Instance { auth, down_timer_adverts: adverts, ..instance(2, 1) };
         let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
         let route = |last| {
             let way =
@@ -461,6 +456,7 @@ mod tests {
         let mut theirs = route(12).frames.remove(0);
         let (mine, mut table) = (route(11), Table::new());
         table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
+        table.wait(0, mine.down.0, mine.down.1);
         let (mut reasons, mut said) = (Vec::new(), Vec::new());
         for (second, number) in numbers.iter().enumerate() {
             theirs.patch(Priority::new(100), ChecksumForm::Message);
@@ -482,11 +478,13 @@ mod tests {
     #[test]
     fn a_peer_whose_clock_was_set_back() {
         let replay = Some(Reject::Replay);
-        let (reasons, said, greatest) = sealed(&[500, 1, 2, 3, 4, 5, 6, 6]);
+        let (reasons, said, greatest) = sealed(3, &[500, 1, 2, 3, 4, 5, 6, 6]);
         assert_eq!(reasons, [None, replay, replay, replay, replay, None, None, replay]);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("clock set back"), "{said:?}");
         assert_eq!(greatest, 500);
+        let (reasons, ..) = sealed(5, &[500, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(reasons.iter().rposition(Option::is_some), Some(6), "{reasons:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod filter;
 mod numbers;
+mod senders;
 mod socket;
 mod strangers;
 mod sys;

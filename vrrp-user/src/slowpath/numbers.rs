@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use vrrp_common::Instant;
-use vrrp_common::time::DOWN_ADVERTS;
 
 /// What is known of the numbers of one virtual router's senders.
 ///
@@ -12,10 +11,22 @@ use vrrp_common::time::DOWN_ADVERTS;
 /// the real one, whose host has started anew with its clock set back: without a way back it would be
 /// refused until its clock has caught up, for hours or years. So where none with a greater number comes
 /// for a whole Master_Down_Interval, and the lower ones grow all the while, they count from then on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Numbers {
     senders: HashMap<[u8; 16], Sender>,
     greatest: u32,
+    /// The router's Master_Down_Interval.
+    down: Duration,
+    /// The adverts that are missed in it.
+    adverts: u8,
+}
+
+impl Default for Numbers {
+    /// Waits for ever until it knows for how long.
+    fn default() -> Self {
+        let (senders, greatest) = (HashMap::new(), 0);
+        Self { senders, greatest, down: Duration::MAX, adverts: u8::MAX }
+    }
 }
 
 #[derive(Debug)]
@@ -44,13 +55,18 @@ impl Lower {
 }
 
 impl Numbers {
+    /// Sets the router's Master_Down_Interval, and how many adverts are missed in it.
+    pub(super) fn wait(&mut self, down: Duration, adverts: u8) {
+        (self.down, self.adverts) = (down, adverts);
+    }
+
     /// Says whether a sender's number is to be accepted: it is greater than before, or belongs to those
-    /// that have grown anew for the time `down`.
-    pub(super) fn grows(&self, from: [u8; 16], number: u32, at: Instant, down: Duration) -> bool {
+    /// that have grown anew for a Master_Down_Interval.
+    pub(super) fn grows(&self, from: [u8; 16], number: u32, at: Instant) -> bool {
         let Some(sender) = self.senders.get(&from) else { return true };
         let anew = |lower: Lower| {
-            let long = at.since(lower.since) >= down && lower.grown + 1 >= DOWN_ADVERTS;
-            long && lower.goes_on(number, at, down)
+            let enough = lower.grown.saturating_add(1) >= self.adverts;
+            enough && at.since(lower.since) >= self.down && lower.goes_on(number, at, self.down)
         };
         number > sender.last || sender.lower.is_some_and(anew)
     }
@@ -63,14 +79,15 @@ impl Numbers {
     }
 
     /// Notes a number that was refused.
-    pub(super) fn refuse(&mut self, from: [u8; 16], number: u32, at: Instant, down: Duration) {
+    pub(super) fn refuse(&mut self, from: [u8; 16], number: u32, at: Instant) {
+        let down = self.down;
         let Some(sender) = self.senders.get_mut(&from) else { return };
         match &mut sender.lower {
             // A frame that came twice.
             Some(lower) if number == lower.last => {}
             Some(lower) if lower.goes_on(number, at, down) => {
                 (lower.last, lower.until) = (number, at);
-                lower.grown = lower.grown.saturating_add(1).min(DOWN_ADVERTS);
+                lower.grown = lower.grown.saturating_add(1);
             }
             lower => *lower = Some(Lower { last: number, grown: 0, since: at, until: at }),
         }
@@ -89,32 +106,38 @@ mod tests {
     const DOWN: Duration = Duration::from_secs(4);
     const PEER: [u8; 16] = [1; 16];
 
+    fn after(down: Duration, adverts: u8) -> Numbers {
+        let mut numbers = Numbers::default();
+        numbers.wait(down, adverts);
+        numbers
+    }
+
     fn at(seconds: u64) -> Instant {
         Instant::from_nanos(seconds * 1_000_000_000)
     }
 
     /// Hears a number as the table does; says whether it was accepted, and as a beginning.
     fn hear(numbers: &mut Numbers, number: u32, seconds: u64) -> Option<bool> {
-        if numbers.grows(PEER, number, at(seconds), DOWN) {
+        if numbers.grows(PEER, number, at(seconds)) {
             return Some(numbers.accept(PEER, number));
         }
-        numbers.refuse(PEER, number, at(seconds), DOWN);
+        numbers.refuse(PEER, number, at(seconds));
         None
     }
 
     #[test]
     fn only_greater_ones_count() {
-        let mut numbers = Numbers::default();
+        let mut numbers = after(DOWN, 3);
         assert_eq!(hear(&mut numbers, 7, 0), Some(false));
         assert_eq!(hear(&mut numbers, 7, 1), None);
         assert_eq!(hear(&mut numbers, 8, 2), Some(false));
-        assert!(numbers.grows([2; 16], 1, at(2), DOWN), "another sender counts for itself");
+        assert!(numbers.grows([2; 16], 1, at(2)), "another sender counts for itself");
         assert_eq!(numbers.greatest(), 8);
     }
 
     #[test]
     fn a_sender_that_began_anew_counts_after_a_while() {
-        let mut numbers = Numbers::default();
+        let mut numbers = after(DOWN, 3);
         hear(&mut numbers, 1000, 0);
         for second in 0..4 {
             assert_eq!(hear(&mut numbers, 1 + second, 10 + u64::from(second)), None);
@@ -126,9 +149,27 @@ mod tests {
         assert_eq!(numbers.greatest(), 1000, "ours stay beyond what keepalived may have heard");
     }
 
+    /// As long as a Backup waits, however many adverts that is.
+    #[test]
+    fn the_while_is_a_master_down_interval() {
+        let first = |down: u64, adverts: u8| {
+            let mut numbers = after(Duration::from_secs(down), adverts);
+            hear(&mut numbers, 1000, 0);
+            (0..50).find(|n| hear(&mut numbers, 1 + n, 10 + u64::from(*n)) == Some(true))
+        };
+        assert_eq!(first(4, 3), Some(4));
+        assert_eq!(first(11, 10), Some(11));
+        assert_eq!(first(2, 1), Some(2));
+        // In less time than that many adverts take: all of them are waited for.
+        assert_eq!(first(2, 10), Some(10));
+        let mut untold = Numbers::default();
+        hear(&mut untold, 1000, 0);
+        assert!((1..500).all(|n| hear(&mut untold, n, u64::from(n)).is_none()));
+    }
+
     #[test]
     fn repeating_an_old_one_does_not_help() {
-        let mut numbers = Numbers::default();
+        let mut numbers = after(DOWN, 3);
         hear(&mut numbers, 1000, 0);
         for second in 1..100 {
             assert_eq!(hear(&mut numbers, 900, second), None);

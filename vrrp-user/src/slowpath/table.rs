@@ -8,9 +8,10 @@ use std::time::Duration;
 use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey, TtlBounds};
 use vrrp_common::check::{self, Agreement, Envelope, Judgement, Rules};
 use vrrp_common::frame::{self, Located};
-use vrrp_common::{Family, Instant, Interval, Priority, Reject, Version, time};
+use vrrp_common::{Family, Instant, Reject};
 
 use super::numbers::Numbers;
+use super::senders::Senders;
 use super::strangers::Strangers;
 use crate::ah;
 use crate::config::model::Peer;
@@ -39,8 +40,8 @@ struct Tally {
 /// What is remembered of a slot's accepted adverts.
 #[derive(Debug, Default)]
 struct Memory {
-    /// When the last of those came that the kernel program did not keep to itself, and from whom.
-    last: Option<(Instant, [u8; 16])>,
+    /// Who sent those that the kernel program did not keep to itself.
+    senders: Senders,
     /// The sequence numbers in authentication headers.
     numbers: Numbers,
 }
@@ -96,7 +97,14 @@ impl Table {
     /// Notes who sent an accepted advert that the table did not judge, and when it came: one that the
     /// kernel program reported, or the last one of a watch that ends. For [`Router::SKIP_ADDRESSES`].
     pub fn heard(&mut self, slot: u32, at: Instant, source: [u8; 16]) {
-        self.memories.entry(slot).or_default().note(at, source);
+        self.memories.entry(slot).or_default().senders.note(at, source);
+    }
+
+    /// Believes a sender of a slot whose sequence numbers are lower than before when they have grown for
+    /// `down`, the router's Master_Down_Interval, and as many adverts as make that up. Before this is said,
+    /// none is.
+    pub fn wait(&mut self, slot: u32, down: Duration, adverts: u8) {
+        self.memories.entry(slot).or_default().numbers.wait(down, adverts);
     }
 
     /// The greatest sequence number in an authentication header that was accepted for a slot; 0: none.
@@ -151,7 +159,7 @@ impl Table {
                     Ok(checked) => {
                         tally.counters.count(abi::COUNTER_ACCEPTED);
                         let memory = self.memories.entry(slot).or_default();
-                        memory.note(at, envelope.source);
+                        memory.senders.note(at, envelope.source);
                         if let Some(sequence) = sequence {
                             anew = memory.numbers.accept(envelope.source, sequence);
                         }
@@ -161,9 +169,7 @@ impl Table {
                         tally.counters.count(reason.index());
                         if let (Reject::Replay, Some(sequence)) = (reason, sequence) {
                             let memory = self.memories.entry(slot).or_default();
-                            let key = RouterKey::new(ifindex, located.family, envelope.vrid);
-                            let down = self.routers.get(&key).map_or(Duration::MAX, down);
-                            memory.numbers.refuse(envelope.source, sequence, at, down);
+                            memory.numbers.refuse(envelope.source, sequence, at);
                         }
                         if !tally.report_due(reason.index(), at.as_nanos()) {
                             return None;
@@ -195,14 +201,6 @@ impl Table {
     }
 }
 
-impl Memory {
-    fn note(&mut self, at: Instant, source: [u8; 16]) {
-        if self.last.is_none_or(|(before, _)| before <= at) {
-            self.last = Some((at, source));
-        }
-    }
-}
-
 impl Tally {
     fn report_due(&mut self, reason: u32, now: u64) -> bool {
         let Some(last) = self.reports.get_mut(reason as usize) else { return false };
@@ -226,14 +224,6 @@ fn is_counted(frame: &[u8], judgement: &Judgement) -> bool {
 
 fn keep(event: &mut Event, frame: &[u8], located: &Located) {
     event.keep_head(frame, located.message);
-}
-
-/// The longest Master_Down_Interval (RFC 3768 §6.1) with a router's interval.
-fn down(router: &Router) -> Duration {
-    let interval = Interval::of_field(Version::V2, router.interval);
-    interval.map_or(Duration::MAX, |interval| {
-        time::master_down(Version::V2, Priority::RELEASE, interval, time::DOWN_ADVERTS)
-    })
 }
 
 /// The sequence number of an authentication header, where there is one.
@@ -283,13 +273,15 @@ impl Rules for Interface<'_> {
         let from = Envelope::read(self.frame, located)?.source;
         let Some(memory) = self.table.memories.get(&router.slot) else { return Some(Ok(())) };
         let number = sequence(self.frame, located)?;
-        let grown = memory.numbers.grows(from, number, self.at, down(router));
+        let grown = memory.numbers.grows(from, number, self.at);
         Some(if grown { Ok(()) } else { Err(Reject::Replay) })
     }
 
     fn came_last(&self, slot: u32, located: &Located) -> Option<bool> {
         let source = Envelope::read(self.frame, located).map(|envelope| envelope.source);
-        let told = self.table.memories.get(&slot).and_then(|memory| memory.last);
+        // What waited here for long is not judged by what came behind it; but whoever is watched came
+        // before that, too.
+        let told = self.table.memories.get(&slot).and_then(|memory| memory.senders.last(self.at));
         let kept = self.table.repeats.as_ref().and_then(|repeats| repeats.last(slot));
         let last = told.into_iter().chain(kept).max_by_key(|(at, _)| *at);
         Some(source.is_some() && last.map(|(_, source)| source) == source)
@@ -350,5 +342,33 @@ mod tests {
             counts
         };
         assert_eq!((counts(false), counts(true)), (alone, beside));
+    }
+
+    /// With `skip_check_adv_addr` an advert is judged by who came last when it arrived, and not by what has
+    /// been told meanwhile.
+    #[test]
+    fn who_came_last_is_asked_of_its_time() {
+        let mut table = Table::new();
+        let destination = wire::octets(wire::group(Family::V4));
+        let flags = Router::SKIP_ADDRESSES;
+        let rule = Router {
+            destination,
+            slot: 3,
+            version: 2,
+            interval: 1,
+            flags,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let ours = IpAddr::from([192, 0, 2, 251]);
+        table.set(RouterKey::new(7, Family::V4, 51), rule, &[ours], &[]);
+        let at = |second: u64| Instant::from_nanos(second * 1_000_000_000);
+        for (second, last) in [(10, 101), (20, 102)] {
+            table.heard(3, at(second), wire::octets([192, 0, 2, last].into()));
+        }
+        let mut kind = |second| table.frame(7, at(second), &TO_GROUP).map(|record| record.kind);
+        assert_eq!(
+            [5, 15, 25].map(&mut kind),
+            [Event::REFUSED, Event::ADVERT, Event::REFUSED].map(Some)
+        );
     }
 }

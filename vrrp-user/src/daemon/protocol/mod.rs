@@ -13,6 +13,7 @@ mod watching;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -60,6 +61,8 @@ pub(crate) struct Route {
     pub(crate) addresses: Vec<IpAddr>,
     /// The senders that it knows, where adverts come to it alone.
     pub(crate) peers: Vec<Peer>,
+    /// Its Master_Down_Interval, and how many adverts are missed in it.
+    pub(crate) down: (Duration, u8),
     /// The advert to the group, or to each peer.
     pub(crate) frames: Vec<AdvertFrame>,
 }

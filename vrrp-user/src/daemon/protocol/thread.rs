@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
-use vrrp_common::{Family, Instant, Interval, Priority, abi};
+use vrrp_common::{Family, Instant, Interval, Priority};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 
 use super::line::Line;
@@ -173,6 +174,10 @@ impl Protocol {
             let taken = ring.source.drain(BUDGET, |record| records.push(record));
             note_rest(&mut upto, taken, &records);
         }
+        // Before what came to the sockets is judged: that asks who came last.
+        for record in &records {
+            self.note_sender(record);
+        }
         for slow in self.slow.values_mut() {
             // An interface that went away fails here until the service thread takes it out.
             let before = records.len();
@@ -188,6 +193,16 @@ impl Protocol {
         upto.map_or(Heard::All, Heard::UpTo)
     }
 
+    /// Notes whose advert the kernel program has accepted.
+    fn note_sender(&mut self, record: &abi::Event) {
+        let is_its = |line: &Line| is_about(record, &line.route.key);
+        if record.kind == abi::Event::ADVERT
+            && self.routes.get(&Slot(record.slot)).is_some_and(is_its)
+        {
+            self.table.heard(record.slot, Instant::from_nanos(record.at), record.source);
+        }
+    }
+
     fn heard(&mut self, record: &abi::Event) {
         let slot = Slot(record.slot);
         if record.kind == abi::Event::EXPIRED {
@@ -196,9 +211,7 @@ impl Protocol {
             return;
         }
         let Some(line) = self.routes.get_mut(&slot) else { return };
-        // The slot may have been another router's when the record was written.
-        let key = line.route.key;
-        if (key.family, key.vrid, key.ifindex) != (record.family, record.vrid, record.ifindex) {
+        if !is_about(record, &line.route.key) {
             return;
         }
         if record.kind == abi::Event::REFUSED {
@@ -207,7 +220,6 @@ impl Protocol {
         }
         let family = if record.family == Family::V6 as u8 { Family::V6 } else { Family::V4 };
         let now = Instant::from_nanos(record.at);
-        self.table.heard(slot.0, now, record.source);
         let agreement = Agreement::from_index(record.agreement);
         let differs = agreement == Agreement::Overlap && line.newly_differs(now, record);
         let unlisted = record.unlisted != 0 && line.newly_unlisted(now, record);
@@ -256,6 +268,8 @@ impl Protocol {
             }
             Order::Route(slot, route) => {
                 self.table.set(route.key, route.rule, &route.addresses, &route.peers);
+                let (down, adverts) = route.down;
+                self.table.wait(slot.0, down, adverts);
                 let mut line = Line::new(*route, self.pulse.signed());
                 if let Some(old) = self.routes.remove(&slot) {
                     if old.route.key != line.route.key {
@@ -406,4 +420,9 @@ impl Protocol {
         // The service thread outlives this one except at the very end, when nobody listens.
         let _ = self.notices.send(notice);
     }
+}
+
+/// Whether a record is about the router that has its slot: it may have been another's when that was written.
+fn is_about(record: &abi::Event, key: &RouterKey) -> bool {
+    (key.family, key.vrid, key.ifindex) == (record.family, record.vrid, record.ifindex)
 }
