@@ -24,6 +24,10 @@ pub struct Status {
     /// there is; mostly not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_kernel_timers: Option<String>,
+    /// How long the host's interfaces and addresses may be otherwise than is said here, since the kernel tells
+    /// of more changes than can be read; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_behind_ms: Option<u64>,
     /// The virtual routers.
     pub instances: Vec<Instance>,
     /// Instances of the file that are not run, with the reason.
@@ -278,6 +282,13 @@ pub fn render(status: &Status) -> String {
     );
     if let Some(why) = &status.no_kernel_timers {
         let _ = writeln!(out, "timers are the daemon's own: {why}");
+    }
+    if let Some(ms) = status.host_behind_ms {
+        let _ = writeln!(
+            out,
+            "interfaces and addresses are those of {} ago: the kernel tells of more changes than can be read",
+            ago(ms)
+        );
     }
     for interface in &status.interfaces {
         let state = if interface.up { "up" } else { "down" };

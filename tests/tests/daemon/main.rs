@@ -9,6 +9,7 @@ mod elsewhere;
 mod ending;
 mod exits;
 mod flapping;
+mod frozen;
 mod lost;
 mod moving;
 mod owners;

@@ -161,6 +161,6 @@ fn names_one_of(change: &Change, ours: &[IpAddr]) -> bool {
         Change::AddressAdded { address, .. } | Change::AddressRemoved { address, .. } => {
             ours.contains(&address.ip)
         }
-        Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => false,
+        Change::Link(_) | Change::Gone { .. } | Change::Behind | Change::Resync(_) => false,
     }
 }

@@ -262,3 +262,58 @@ fn lost_events_are_made_up_for() -> Result<()> {
         })
     })
 }
+
+/// What happens faster than it can be told or read does not end the monitor: while it goes on that is said,
+/// and afterwards everything is right.
+#[test]
+fn a_flood_is_survived() -> Result<()> {
+    let cable = Cable::new()?;
+    // Lists that take several datagrams, so that they change under the reader too.
+    let (stays, flood) = (many(900), Duration::from_millis(1500));
+    cable.here.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            Addresses::open()?.add(&stays[450..], |name| if_nametoindex(name).ok());
+            let (mut copy, mut changes) = Monitor::start(16 * 1024)?;
+            let begin = Instant::now();
+            // In the same namespace, by a thread of its own.
+            let flooding = std::thread::spawn(move || -> std::io::Result<()> {
+                let mut addresses = Addresses::open()?;
+                let resolve = |name: &str| if_nametoindex(name).ok();
+                while begin.elapsed() < flood {
+                    addresses.add(&stays[..450], resolve);
+                    addresses.remove(&stays[..450], resolve);
+                }
+                addresses.remove(&stays[450..460], resolve);
+                Ok(())
+            });
+            let (mut behind, mut losses, mut turns) = (false, 0, 0);
+            let right = async {
+                loop {
+                    let change = timeout(Duration::from_millis(20), changes.recv()).await;
+                    turns += u32::from(behind && !flooding.is_finished());
+                    match change {
+                        Ok(Some(Change::Behind)) => (behind, losses) = (true, losses + 1),
+                        Ok(Some(change)) => {
+                            behind &= !matches!(change, Change::Resync(_));
+                            copy.follow(&change);
+                        }
+                        Ok(None) => bail!("the monitor ended"),
+                        Err(_) if !flooding.is_finished() || behind => {}
+                        Err(_) if copy == Snapshot::read()? => return Ok(()),
+                        Err(_) => {}
+                    }
+                }
+            };
+            timeout(flood + 2 * LIMIT, right).await.context("never right again")??;
+            println!("{losses} losses, {turns} turns meanwhile");
+            // While all is read again, whatever else this thread has to do goes on.
+            assert!(losses > 0 && turns > 5, "{losses}, {turns}");
+            let eth0 = copy.by_name("eth0").context("no eth0")?;
+            assert_eq!(lasts(&eth0.addresses).len(), 441);
+            cable.here.ip("addr del 192.0.2.11/24 dev eth0")?;
+            assert_eq!(removed(&mut changes).await?.ip, vip(11).ip);
+            Ok(())
+        })
+    })
+}

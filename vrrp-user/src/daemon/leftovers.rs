@@ -11,7 +11,6 @@ use crate::net::Snapshot;
 use crate::net::addr::Addresses;
 use crate::net::firewall;
 use crate::net::leftover::{self, Found, Origin, Wanted};
-use crate::net::monitor::Monitor;
 use crate::net::own_link;
 use crate::net::routes;
 use crate::run_dir;
@@ -82,7 +81,7 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
     if let Err(error) = firewall::clear(held.path()) {
         warn!("An nftables table of an earlier life stays: {error}");
     }
-    let Ok((host, _)) = Monitor::start(Monitor::RECEIVE_BUFFER) else { return };
+    let Ok(host) = Snapshot::read() else { return };
     let found = find(&life.marked(&host), config, &BTreeSet::new(), |_| false);
     let removed: Vec<VirtualAddress> = removals(&found).collect();
     let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);

@@ -173,6 +173,7 @@ impl Service {
                 self.executor.detected(detected);
             }
             self.host.follow(change);
+            self.behind = host::behind(self.behind, change);
             for found in links(change).filter_map(|interface| self.own_links.saw(interface)) {
                 self.executor.found(found);
             }
@@ -227,6 +228,7 @@ impl Service {
                 touched.named.extend(self.index.naming(address.ip));
             }
             Change::Resync(_) => touched.all = true,
+            Change::Behind => {}
         }
     }
 
@@ -267,7 +269,7 @@ impl Service {
                 let gone = |held: &VirtualAddress| !host::holds(now, held);
                 self.running.keys().flat_map(|slot| of(*slot, &gone)).collect()
             }
-            Change::Link(_) | Change::AddressAdded { .. } => Vec::new(),
+            Change::Link(_) | Change::AddressAdded { .. } | Change::Behind => Vec::new(),
         }
     }
 
@@ -278,6 +280,7 @@ impl Service {
                 self.index.naming(address.ip).next().is_some()
             }
             Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => true,
+            Change::Behind => false,
         }
     }
 
@@ -313,9 +316,10 @@ fn links(change: &Change) -> impl Iterator<Item = &Interface> {
     let (one, all) = match change {
         Change::Link(interface) => (Some(interface), None),
         Change::Resync(now) => (None, Some(now.interfaces.values())),
-        Change::Gone { .. } | Change::AddressAdded { .. } | Change::AddressRemoved { .. } => {
-            (None, None)
-        }
+        Change::Gone { .. }
+        | Change::AddressAdded { .. }
+        | Change::AddressRemoved { .. }
+        | Change::Behind => (None, None),
     };
     one.into_iter().chain(all.into_iter().flatten())
 }

@@ -48,6 +48,7 @@ impl Service {
             router_id: self.router_id(),
             config: self.options.config.display().to_string(),
             no_kernel_timers: self.fast.as_ref().and_then(FastPath::no_timers).map(str::to_owned),
+            host_behind_ms: self.behind.map(|since| millis(now, since)),
             instances: instances.collect(),
             refused_instances: refused.collect(),
             interfaces: self.interfaces(&lost),

@@ -27,7 +27,7 @@ use super::secondaries::Secondaries;
 use super::served::Served;
 use super::sought::Seeking;
 use super::trackers::Trackers;
-use super::{Options, RunError, elsewhere};
+use super::{Options, RunError, elsewhere, host};
 use crate::config::model::{Config, Datapath};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
@@ -60,6 +60,8 @@ pub(super) struct Service {
     /// The same by what they depend on.
     pub(super) index: Index,
     pub(super) host: Snapshot,
+    /// Since when the host may be otherwise.
+    pub(super) behind: Option<Instant>,
     pub(super) ports: Ports,
     /// The interfaces that instances make for themselves.
     pub(super) own_links: OwnLinks,
@@ -155,6 +157,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         running: BTreeMap::new(),
         index: Index::default(),
         host,
+        behind: None,
         ports: Ports::new(want, orders.clone()),
         fast: None,
         scripts: Scripts::new(reports_start),
@@ -187,7 +190,6 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
     service.fast.iter_mut().for_each(FastPath::drop_unused);
     let mut ears = Ears { notices, changes, timings, reports, asked, signals };
     service.wait_for_protocol(&mut ears.notices).await?;
-    service.life.running(service.fast.as_ref().map(FastPath::once).unwrap_or_default());
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
 }
@@ -277,12 +279,13 @@ impl Service {
             .map_err(RunError::from_io("protocol thread"))
     }
 
-    /// Waits until the protocol thread is at work, or has failed to be.
+    /// Waits until the protocol thread is at work, and tells the guardian, or until it has failed to be.
     async fn wait_for_protocol(
         &mut self,
         notices: &mut UnboundedReceiver<Notice>,
     ) -> Result<(), RunError> {
         if self.inspect().await.is_some() {
+            self.life.running(self.fast.as_ref().map(FastPath::once).unwrap_or_default());
             return Ok(());
         }
         while let Some(notice) = notices.recv().await {
@@ -322,10 +325,13 @@ impl Service {
                         self.reconcile();
                     }
                 }
-                Some(change) = ears.changes.recv() => {
+                change = ears.changes.recv() => {
+                    let Some(change) = change else {
+                        return End::Broken("nobody tells of the host's interfaces".to_owned());
+                    };
                     let mut changes = vec![change];
                     changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
-                    if changes.iter().any(|one| matches!(one, Change::AddressRemoved { .. })) {
+                    if changes.iter().any(host::may_lose) {
                         self.settle().await;
                         changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
                     }

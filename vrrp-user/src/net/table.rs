@@ -260,6 +260,24 @@ impl Snapshot {
                 }
             }
             Change::Resync(now) => self.clone_from(now),
+            Change::Behind => {}
+        }
+    }
+
+    /// Adds what an earlier reading found and this one did not, but for interfaces whose name another one
+    /// has by now.
+    pub(super) fn fill(&mut self, earlier: Self) {
+        for (ifindex, before) in earlier.interfaces {
+            if let Some(now) = self.interfaces.get_mut(&ifindex) {
+                for address in before.addresses {
+                    let same = |a: &HostAddress| (a.ip, a.prefix) == (address.ip, address.prefix);
+                    if !now.addresses.iter().any(same) {
+                        now.put(&address);
+                    }
+                }
+            } else if self.by_name(&before.name).is_none() {
+                self.interfaces.insert(ifindex, before);
+            }
         }
     }
 

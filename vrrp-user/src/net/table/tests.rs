@@ -253,3 +253,28 @@ fn the_source_to_a_peer_over_ipv4_is_of_its_network() {
     assert_eq!(source([192, 0, 2, 99]), Some(IpAddr::from([192, 0, 2, 11])));
     assert_eq!(source([203, 0, 113, 1]), Some(IpAddr::from([192, 0, 2, 11])));
 }
+
+/// A reading that changes happened under may have missed what is there.
+#[test]
+fn a_reading_is_filled_from_the_one_before() {
+    let (mut now, _) = with([
+        NewLink(link(2, "eth0", up())),
+        NewLink(link(7, "eth1", up())),
+        NewAddress(address(2, 1, false)),
+        NewAddress(address(2, 4, true)),
+    ]);
+    let (before, _) = with([
+        NewLink(link(2, "eth0", LinkFlags::empty())),
+        NewLink(link(3, "eth1", up())),
+        NewLink(link(4, "eth2", up())),
+        NewAddress(address(2, 2, true)),
+        NewAddress(address(2, 4, false)),
+    ]);
+    now.fill(before);
+    // Made anew, one name has another index; all else is as the later reading has it.
+    let names: Vec<_> = now.interfaces.values().map(|i| (i.ifindex, i.name.as_str())).collect();
+    assert_eq!(names, [(2, "eth0"), (4, "eth2"), (7, "eth1")]);
+    let eth0 = &now.interfaces[&2];
+    assert!(eth0.carrier && eth0.addresses.iter().any(|a| a.secondary));
+    assert_eq!(lasts(eth0), [1, 4, 2]);
+}
