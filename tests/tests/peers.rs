@@ -91,33 +91,51 @@ fn holds(lab: &Lab, host: &str, by: By) -> bool {
     by.addresses().iter().all(held)
 }
 
-fn take_turns(by: By, first: Kind, second: Kind) -> Result<()> {
-    let lab = Lab::new(&["r1", "r2"])?;
-    for (host, number) in [("r1", 11), ("r2", 12)] {
-        lab.ns(host).ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"))?;
+/// Two hosts whose adverts travel in one way.
+struct Pair {
+    lab: Lab,
+    by: By,
+}
+
+impl Pair {
+    fn new(by: By) -> Result<Self> {
+        let lab = Lab::new(&["r1", "r2"])?;
+        for (host, number) in [("r1", 11), ("r2", 12)] {
+            lab.ns(host).ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"))?;
+        }
+        Ok(Self { lab, by })
     }
-    let start = |kind, host: &str, priority| -> Result<Daemon> {
-        lab.start(kind, host, &by.conf(kind, host, priority))
-    };
-    let serves = |host: &str, what: &str| {
+
+    fn start(&self, kind: Kind, host: &str, priority: u8) -> Result<Daemon> {
+        self.lab.start(kind, host, &self.by.conf(kind, host, priority))
+    }
+
+    /// Waits until this host has the addresses, and the other one not.
+    fn serves(&self, host: &str, what: &str) -> Result<Duration> {
         let other = if host == "r1" { "r2" } else { "r1" };
-        wait_until(what, LIMIT, || holds(&lab, host, by) && !holds(&lab, other, by))
-    };
-    let mut r1 = start(first, "r1", 200)?;
-    serves("r1", "r1 holds").with_context(|| r1.log_end())?;
-    let mut r2 = start(second, "r2", 100)?;
+        let has = |host| holds(&self.lab, host, self.by);
+        wait_until(what, LIMIT, || has(host) && !has(other))
+    }
+}
+
+fn take_turns(by: By, first: Kind, second: Kind) -> Result<()> {
+    let pair = Pair::new(by)?;
+    let lab = &pair.lab;
+    let mut r1 = pair.start(first, "r1", 200)?;
+    pair.serves("r1", "r1 holds").with_context(|| r1.log_end())?;
+    let mut r2 = pair.start(second, "r2", 100)?;
     r2.wait_log("Entering BACKUP", LIMIT)?;
     pause(if by.is_sealed() { 5000 } else { 1500 });
-    ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
+    ensure!(holds(lab, "r1", by) && !holds(lab, "r2", by), "r2 took over: {}", r2.log_end());
     r1.stop()?;
-    serves("r2", "r2 holds after r1 stopped").with_context(|| r2.log_end())?;
+    pair.serves("r2", "r2 holds after r1 stopped").with_context(|| r2.log_end())?;
     ensure!(r2.log().contains("eceived priority 0 adver"), "no priority 0: {}", r2.log());
-    let mut r1 = start(first, "r1", 200)?;
-    serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
+    let mut r1 = pair.start(first, "r1", 200)?;
+    pair.serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
     pause(1000);
     lab.carrier("r1", false)?;
     r1.kill()?;
-    wait_until("r2 holds after r1 died", LIMIT, || holds(&lab, "r2", by))
+    wait_until("r2 holds after r1 died", LIMIT, || holds(lab, "r2", by))
         .with_context(|| r2.log_end())?;
     if second == Kind::Xvrrp {
         let status = r2.status()?;
@@ -317,45 +335,37 @@ fn what_a_dead_process_has_left_to_say() -> Result<()> {
 }
 
 fn say_for_the_dead(by: By, other: Kind, end: End) -> Result<()> {
-    let lab = Lab::new(&["r1", "r2"])?;
-    for (host, number) in [("r1", 11), ("r2", 12)] {
-        lab.ns(host).ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"))?;
-    }
-    let start = |kind, host: &str, priority| -> Result<Daemon> {
-        lab.start(kind, host, &by.conf(kind, host, priority))
-    };
-    let serves = |host: &str, what: &str| {
-        let other = if host == "r1" { "r2" } else { "r1" };
-        wait_until(what, LIMIT, || holds(&lab, host, by) && !holds(&lab, other, by))
-    };
-    let mut r1 = start(Kind::Xvrrp, "r1", 200)?;
-    serves("r1", "r1 holds").with_context(|| r1.log_end())?;
+    let pair = Pair::new(by)?;
+    let lab = &pair.lab;
+    let mut r1 = pair.start(Kind::Xvrrp, "r1", 200)?;
+    pair.serves("r1", "r1 holds").with_context(|| r1.log_end())?;
     if by == By::Sealed {
         r1.kill()?;
         let ahead = set_numbers_ahead(r1.run_dir())?;
-        r1 = start(Kind::Xvrrp, "r1", 200)?;
-        serves("r1", "r1 goes on").with_context(|| r1.log_end())?;
+        r1 = pair.start(Kind::Xvrrp, "r1", 200)?;
+        pair.serves("r1", "r1 goes on").with_context(|| r1.log_end())?;
         let grown = || last_number(r1.run_dir()).is_ok_and(|last| last > ahead);
         wait_until("r1's numbers go on", LIMIT, grown).with_context(|| r1.log_end())?;
     }
-    let mut r2 = start(other, "r2", 100)?;
+    let mut r2 = pair.start(other, "r2", 100)?;
     r2.wait_log("Entering BACKUP", LIMIT)?;
     pause(1500);
-    ensure!(holds(&lab, "r1", by) && !holds(&lab, "r2", by), "r2 took over: {}", r2.log_end());
+    ensure!(holds(lab, "r1", by) && !holds(lab, "r2", by), "r2 took over: {}", r2.log_end());
     match end {
         End::Release => {
             r1.kill()?;
-            let done = r1.release(&lab, "r1")?;
+            let done = r1.release(lab, "r1")?;
             let words = String::from_utf8_lossy(&done.stdout).into_owned();
             ensure!(done.status.success() && words.contains("priority 0 sent"), "{words}");
         }
         End::Workers => kill_workers(&r1)?,
     }
-    serves("r2", "r2 holds after r1 was killed").with_context(|| r1.log_end() + &r2.log_end())?;
+    pair.serves("r2", "r2 holds after r1 was killed")
+        .with_context(|| r1.log_end() + &r2.log_end())?;
     ensure!(r2.log().contains("eceived priority 0 adver"), "no priority 0: {}", r2.log());
     if end == End::Release {
-        r1 = start(Kind::Xvrrp, "r1", 200)?;
-        serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
+        r1 = pair.start(Kind::Xvrrp, "r1", 200)?;
+        pair.serves("r1", "r1 preempts").with_context(|| r1.log_end() + &r2.log_end())?;
     }
     r1.stop()?;
     r2.stop()?;

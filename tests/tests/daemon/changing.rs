@@ -73,13 +73,19 @@ fn under_the_master() -> Result<()> {
     Ok(())
 }
 
-fn under_the_backup() -> Result<()> {
-    let lab = Lab::new(&["r1", "r2", "client"])?;
-    let wire = lab.capture("client")?;
-    let mut r2 = lab.run("r2", &brisk(200).alone(3))?;
+/// r1, the BACKUP of r2.
+fn pair(lab: &Lab) -> Result<(Daemon, Daemon)> {
+    let r2 = lab.run("r2", &brisk(200).alone(3))?;
     wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP)).with_context(|| r2.log_end())?;
     let r1 = lab.run("r1", &brisk(100).alone(3))?;
     wait_state(&r1, "VI_1", "BACKUP")?;
+    Ok((r1, r2))
+}
+
+fn under_the_backup() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let (r1, mut r2) = pair(&lab)?;
     change_mac(&lab)?;
     change_primary(&lab)?;
     pause(2000);
@@ -132,10 +138,7 @@ fn made_anew_under_the_master() -> Result<()> {
 fn made_anew_under_the_backup() -> Result<()> {
     let lab = Lab::new(&["r1", "r2", "client"])?;
     let wire = lab.capture("client")?;
-    let mut r2 = lab.run("r2", &brisk(200).alone(3))?;
-    wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP)).with_context(|| r2.log_end())?;
-    let r1 = lab.run("r1", &brisk(100).alone(3))?;
-    wait_state(&r1, "VI_1", "BACKUP")?;
+    let (r1, mut r2) = pair(&lab)?;
     make_anew(&lab, &r1)?;
     wait_state(&r1, "VI_1", "BACKUP")?;
     pause(2500);

@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::net::HostAddress;
+    use crate::net::fixtures;
 
     fn config(text: &str) -> Config {
         let loaded = config::parse_str(Path::new("test.conf"), text);
@@ -254,31 +254,12 @@ mod tests {
     /// MAC address.
     fn host(interfaces: &[(u32, &str, &[u8])]) -> Snapshot {
         let one = |(ifindex, name, lasts): &(u32, &str, &[u8])| {
-            let addresses = lasts.iter().map(|last| HostAddress {
-                ip: IpAddr::from([192, 0, 2, *last]),
-                prefix: 24,
-                peer: None,
-                label: None,
-                broadcast: None,
-                proto: 0,
-                scope: 0,
-                secondary: false,
-                flags: 0,
-            });
-            let interface = Interface {
-                ifindex: *ifindex,
-                name: (*name).to_owned(),
-                mac: (*name != "lo").then_some([2, 0, 0, 0, 0, 1]),
-                admin_up: true,
-                carrier: true,
-                mtu: 1500,
-                vrf: None,
-                mode: None,
-                addresses: addresses.collect(),
-            };
-            (*ifindex, interface)
+            let addresses =
+                lasts.iter().map(|last| fixtures::address(&format!("192.0.2.{last}"), 24));
+            let interface = fixtures::interface(*ifindex, name, addresses);
+            Interface { mac: interface.mac.filter(|_| *name != "lo"), ..interface }
         };
-        Snapshot { interfaces: interfaces.iter().map(one).collect() }
+        fixtures::host(interfaces.iter().map(one))
     }
 
     fn on(name: &str) -> Sought {

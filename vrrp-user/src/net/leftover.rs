@@ -189,20 +189,11 @@ fn stands_alone(interface: &Interface, address: &HostAddress, virtuals: &BTreeSe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::fixtures;
     use rstest::rstest;
 
     fn host_address(ip: &str, prefix: u8, proto: u8, secondary: bool) -> HostAddress {
-        HostAddress {
-            ip: ip.parse().unwrap(),
-            prefix,
-            peer: None,
-            label: None,
-            broadcast: None,
-            proto,
-            scope: 0,
-            secondary,
-            flags: 0,
-        }
+        HostAddress { proto, secondary, ..fixtures::address(ip, prefix) }
     }
 
     fn vip(ip: &str, prefix: u8, device: &str) -> VirtualAddress {
@@ -210,24 +201,10 @@ mod tests {
     }
 
     fn host(interfaces: &[(&str, &[HostAddress])]) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (ifindex, (name, addresses)) in (1..).zip(interfaces) {
-            snapshot.interfaces.insert(
-                ifindex,
-                Interface {
-                    ifindex,
-                    name: (*name).to_owned(),
-                    mac: None,
-                    admin_up: true,
-                    carrier: true,
-                    mtu: 1500,
-                    vrf: None,
-                    mode: None,
-                    addresses: addresses.to_vec(),
-                },
-            );
-        }
-        snapshot
+        let all = (1..).zip(interfaces);
+        fixtures::host(all.map(|(ifindex, (name, addresses))| {
+            fixtures::interface(ifindex, name, addresses.iter().cloned())
+        }))
     }
 
     const VIP: &str = "192.0.2.250";

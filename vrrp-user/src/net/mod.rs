@@ -15,6 +15,8 @@ mod claims;
 mod duplicates;
 pub mod executor;
 pub mod firewall;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod lease;
 pub mod leftover;
 mod link;

@@ -120,42 +120,14 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::table::Interface;
+    use crate::net::fixtures;
     use rstest::rstest;
 
     /// eth0 (index 2): 192.0.2.11/24, 192.0.2.12/24 (secondary), 198.51.100.5/24.
     fn host() -> Snapshot {
-        let address = |ip: &str, secondary| HostAddress {
-            ip: ip.parse().unwrap(),
-            prefix: 24,
-            peer: None,
-            label: None,
-            broadcast: None,
-            proto: 0,
-            scope: 0,
-            secondary,
-            flags: 0,
-        };
-        let mut snapshot = Snapshot::default();
-        snapshot.interfaces.insert(
-            2,
-            Interface {
-                ifindex: 2,
-                name: "eth0".to_owned(),
-                mac: None,
-                admin_up: true,
-                carrier: true,
-                mtu: 1500,
-                vrf: None,
-                mode: None,
-                addresses: vec![
-                    address("192.0.2.11", false),
-                    address("198.51.100.5", false),
-                    address("192.0.2.12", true),
-                ],
-            },
-        );
-        snapshot
+        let second = HostAddress { secondary: true, ..fixtures::address("192.0.2.12", 24) };
+        let first = ["192.0.2.11", "198.51.100.5"].map(|ip| fixtures::address(ip, 24));
+        fixtures::host([fixtures::interface(2, "eth0", first.into_iter().chain([second]))])
     }
 
     fn gateway(ip: &str) -> RouteAttribute {
