@@ -76,6 +76,70 @@ fn untracked_link() -> Result<()> {
     Ok(())
 }
 
+const ELSEWHERE: &str = "198.18.0.250";
+
+/// An instance that has its address on another interface than its own.
+fn elsewhere(priority: u8, options: &str) -> Instance {
+    Instance::new(priority).every("0.2").holding(&[&format!("{ELSEWHERE}/24 dev eth1 {options}")])
+}
+
+/// Whoever can't hold an address is not its MASTER.
+#[test]
+fn the_interface_of_an_address_goes_down() -> Result<()> {
+    together(&[
+        ("set down", || {
+            elsewhere_lost(&[], |lab, up| {
+                let state = if up { "up" } else { "down" };
+                lab.ns("r1").ip(&format!("link set eth1 {state}")).map(drop)
+            })
+        }),
+        ("the cable is pulled, with use_vmac_addr", || {
+            elsewhere_lost(&["use_vmac_addr", "dont_track_primary"], |lab, up| {
+                let state = if up { "up" } else { "down" };
+                lab.switch().ip(&format!("link set q-r1 {state}")).map(drop)
+            })
+        }),
+        ("no_track", elsewhere_untracked),
+    ])
+}
+
+fn elsewhere_lost(lines: &[&str], set: impl Fn(&Lab, bool) -> Result<()>) -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    let conf = |priority| {
+        let all = lines.iter().fold(elsewhere(priority, ""), |one, line| one.line(line));
+        all.alone(3)
+    };
+    let r1 = lab.run("r1", &conf(150))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", ELSEWHERE))?;
+    let _r2 = lab.run("r2", &conf(100))?;
+    set(&lab, false)?;
+    wait_until("r2 is MASTER", LIMIT, || lab.holders(&["r1", "r2"], ELSEWHERE) == ["r2"])
+        .with_context(|| r1.log_end())?;
+    if Kind::ours_under_test() {
+        let why = format!("interface eth1 of {ELSEWHERE} is down");
+        r1.wait_log(&format!("Entering FAULT STATE: {why}"), LIMIT)?;
+        ensure!(
+            r1.status()?.instance("VI_1")?.why() == why,
+            "{}",
+            r1.status()?.instance("VI_1")?.why()
+        );
+    }
+    set(&lab, true)?;
+    wait_until("r1 is MASTER again", LIMIT, || lab.holders(&["r1", "r2"], ELSEWHERE) == ["r1"])
+        .with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+fn elsewhere_untracked() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1"])?;
+    let r1 = lab.run("r1", &elsewhere(150, "no_track").alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", ELSEWHERE))?;
+    lab.ns("r1").ip("link set eth1 down")?;
+    pause(1000);
+    ensure!(r1.count_log("FAULT") == 0, "FAULT in spite of no_track");
+    Ok(())
+}
+
 /// What is not for our VRID still reaches those whom it is for.
 #[test]
 fn b58_other_listeners_on_the_host() -> Result<()> {

@@ -275,6 +275,9 @@ pub struct Instance {
     pub track_scripts: Vec<Tracked>,
     /// `track_interface`.
     pub track_interfaces: Vec<Tracked>,
+    /// The interfaces that its addresses are on and can't be without, each once; of those that an
+    /// instance makes, the ones below. The instance's own may be among them, and is tracked by itself.
+    pub track_devices: Vec<Tracked>,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
     /// The checksum to send in VRRPv3 over IPv4.

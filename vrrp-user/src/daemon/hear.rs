@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 use vrrp_common::{Instant, Reject, abi, wire};
-use vrrp_proto::{Event, Slot, StateName};
+use vrrp_proto::{Event, Slot, StateName, TrackerId};
 
 use super::budget::Budget;
 use super::protocol::{Notice, Order};
 use super::repeats::Say;
 use super::running::{LastRefused, Running};
 use super::service::{End, Service};
-use super::{refusals, words};
+use super::{plan, refusals, words};
 use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::sys::clock;
@@ -157,8 +157,20 @@ impl Service {
 
     fn lines(&self, name: &str, slot: Slot, event: &Event) -> Vec<String> {
         let no_source = self.running.get(&slot).and_then(|running| self.no_source(running));
-        let names = words::Names { tracker: &|id| self.trackers.name(id), no_source };
+        let failed = |id| self.failed(self.running.get(&slot), id);
+        let tracker = |id| self.trackers.name(id);
+        let names = words::Names { tracker: &tracker, failed: &failed, no_source };
         words::lines(name, event, &names)
+    }
+
+    /// What is wrong with something that an instance watches.
+    pub(super) fn failed(&self, running: Option<&Running>, id: TrackerId) -> String {
+        let name = self.trackers.name(id);
+        let interface = self.trackers.interface(id);
+        let held = interface.zip(running).and_then(|(interface, running)| {
+            plan::held_on(&running.instance, interface).map(|address| address.ip)
+        });
+        held.map_or_else(|| format!("{name} failed"), |ip| format!("{name} of {ip} is down"))
     }
 
     /// Why an instance has no address to send from, where more is known of it.

@@ -123,6 +123,8 @@ pub(super) fn is(address: &VirtualAddress, device: &str, ip: IpAddr, prefix: u8)
 mod tests {
     use std::path::Path;
 
+    use vrrp_proto::TrackerId;
+
     use super::*;
     use crate::config;
 
@@ -134,7 +136,7 @@ mod tests {
         );
         let config = config::parse_str(Path::new("test.conf"), text).config;
         let instance = config.expect("a configuration").instances.remove(0);
-        Running::new(instance.clone(), plan::settings(&instance, |_| unreachable!()))
+        Running::new(instance.clone(), plan::settings(&instance, |_| TrackerId(0)))
     }
 
     fn ip(last: u8) -> IpAddr {

@@ -8,7 +8,7 @@ use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
 use vrrp_common::{Family, Priority, time};
 use vrrp_proto::settings::Tracker;
-use vrrp_proto::{Settings, Slot, TrackerId};
+use vrrp_proto::{Settings, Slot, TrackerId, VirtualAddress};
 
 use super::protocol::Route;
 use crate::config::model::{
@@ -87,6 +87,14 @@ pub(crate) fn settings(
     for tracked in &instance.track_interfaces {
         add(tracked, tracker(Watched::Interface(&tracked.name)));
     }
+    let own = |tracked: &&Tracked| tracked.name == instance.interface;
+    let twice = |tracked: &&Tracked| {
+        let same = |one: &Tracked| one.name == tracked.name && one.weight == tracked.weight;
+        instance.track_interfaces.iter().any(same)
+    };
+    for tracked in instance.track_devices.iter().filter(|one| !own(one) && !twice(one)) {
+        add(tracked, tracker(Watched::Interface(&tracked.name)));
+    }
     Settings {
         version: instance.version,
         family: instance.family,
@@ -108,6 +116,16 @@ pub(crate) fn settings(
         deaf_as_owner: instance.owner_ignore_adverts,
         late_peer: instance.timer_expired_backup,
     }
+}
+
+/// The first address of an instance that is on an interface, or on one that the instance makes on that,
+/// and can't be without.
+pub(crate) fn held_on<'i>(instance: &'i Instance, interface: &str) -> Option<&'i VirtualAddress> {
+    let mut held = instance.addresses.iter().chain(&instance.excluded);
+    held.find(|address| {
+        let below = instance.base_of(&address.device).unwrap_or(&address.device);
+        address.tracked && below == interface
+    })
 }
 
 /// Something an instance watches, by name.

@@ -89,7 +89,9 @@ impl Service {
         });
         let held = running.settings.held();
         let no_source = self.no_source(running);
-        let names = words::Names { tracker: &|id| self.trackers.name(id), no_source };
+        let tracker = |id| self.trackers.name(id);
+        let failed = |id| self.failed(Some(running), id);
+        let names = words::Names { tracker: &tracker, failed: &failed, no_source };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),

@@ -32,6 +32,12 @@ impl Trackers {
         }
     }
 
+    /// The interface with this number; `None`: it is a script, or unknown.
+    pub(super) fn interface(&self, id: TrackerId) -> Option<&str> {
+        let (script, name) = self.names.get(id.0 as usize)?;
+        (!script).then_some(name.as_str())
+    }
+
     pub(super) fn scripts(&self) -> impl Iterator<Item = (TrackerId, &str)> {
         let all = self.names.iter().enumerate();
         all.filter(|(_, (script, _))| *script)

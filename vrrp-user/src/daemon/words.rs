@@ -18,6 +18,8 @@ pub(crate) const fn state(state: StateName) -> &'static str {
 pub(crate) struct Names<'a> {
     /// The name of something that is watched.
     pub(crate) tracker: &'a dyn Fn(TrackerId) -> String,
+    /// What is wrong with something that is watched.
+    pub(crate) failed: &'a dyn Fn(TrackerId) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
 }
@@ -59,7 +61,7 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
         Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
         Why::Taken => "another xvrrp on this host serves this VRID on the interface".to_owned(),
-        Why::Tracker(id) => format!("{} failed", tracker(*id)),
+        Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
         Why::Resumed => "was MASTER before it was started anew".to_owned(),
@@ -184,7 +186,8 @@ mod tests {
 
     fn names(no_source: Option<&str>) -> Names<'static> {
         let tracker = &|id: TrackerId| format!("script {}", id.0);
-        Names { tracker, no_source: no_source.map(str::to_owned) }
+        let failed = &|id: TrackerId| format!("script {} failed", id.0);
+        Names { tracker, failed, no_source: no_source.map(str::to_owned) }
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl Maker<'_> {
             announce_elsewhere: draft.garp.elsewhere(&self.common.defaults.garp),
             track_scripts,
             track_interfaces,
+            track_devices: Vec::new(),
             dont_track_primary: draft.places.contains_key("dont_track_primary"),
             form: options.form(),
             lower_prio_no_advert: options.lower_prio_no_advert.unwrap_or(false),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::diag::{Code, Diag};
-use super::super::model::Span;
+use super::super::model::{Instance, Span, Tracked, Weight};
 use super::super::suggest::{nearest, shown};
+use super::Ctx;
+use super::delays::LinkDelays;
 use super::instance::Lowered;
 use crate::text::some_of;
 
@@ -17,6 +19,47 @@ pub(in super::super) struct Named {
     by: String,
     /// For `track_interface` alone; the instance can do without it.
     tracked: bool,
+}
+
+/// Has instances track the interfaces that their addresses are on: without one, an address is not held.
+pub(super) fn track_devices(ctx: &mut Ctx, lowered: &mut [Lowered], delays: &LinkDelays) {
+    let instances = || lowered.iter().filter_map(|one| one.instance.as_ref());
+    let own = instances().filter_map(|one| Some((&one.own_link.as_ref()?.name, &one.interface)));
+    let others =
+        instances().flat_map(|one| &one.address_links).map(|link| (&link.name, &link.base));
+    // One that an instance makes goes with the one below it. It may be down on purpose.
+    let made: BTreeMap<String, String> =
+        own.chain(others).map(|(name, base)| (name.clone(), base.clone())).collect();
+    for one in lowered {
+        let Some(instance) = &mut one.instance else { continue };
+        let mut seen = BTreeSet::new();
+        let tracked = one.written.iter().filter(|written| written.address.tracked);
+        let devices = tracked.filter_map(|written| {
+            let device = &written.address.device;
+            let name = made.get(device).unwrap_or(device);
+            let new = !name.is_empty() && seen.insert(name.clone());
+            let delays = delays.get(name).copied().unwrap_or_default();
+            let (weight, span) = (Weight::default(), written.span.clone());
+            new.then(|| Tracked { name: name.clone(), weight, delays, span })
+        });
+        instance.track_devices = devices.collect();
+        drop_weights(ctx, instance);
+    }
+}
+
+/// An interface that an address is on can't count for the priority alone.
+fn drop_weights(ctx: &mut Ctx, instance: &mut Instance) {
+    for tracked in instance.track_interfaces.iter_mut().filter(|one| one.weight.value != 0) {
+        let mut devices = instance.track_devices.iter();
+        let Some(device) = devices.find(|device| device.name == tracked.name) else { continue };
+        tracked.weight = Weight::default();
+        let message = format!("the weight of `{}`, which an address is on", shown(&tracked.name));
+        let diag = Diag::warning(Code::Conflict, tracked.span.clone(), message)
+            .now("its loss is a FAULT, and its weight is not used, as in keepalived")
+            .hint("leave the weight out, or write `no_track` behind the address")
+            .also(device.span.clone(), "the address");
+        ctx.push(diag);
+    }
 }
 
 /// The interfaces that instances need and don't make for themselves.

@@ -6,6 +6,7 @@ use rstest::rstest;
 use vrrp_proto::settings::Delays;
 
 use super::super::super::model::Elsewhere;
+use super::super::super::model::Weight;
 use super::{Read, read, with};
 
 /// A block of delays, and an instance on eth0 that tracks eth1 and eth2.
@@ -49,6 +50,48 @@ fn what_else_stands_there_is_said() {
     let faults = ["2:10 warning extra-words", "3:1 warning twice", "3:8 warning slash-comment"];
     assert_eq!(read.faults(), faults);
     assert_eq!(read.instance("VI_1").link_delays, delays(4000, 4000));
+}
+
+/// What an instance on eth0 with these addresses tracks beside its interface, and what is said.
+fn devices(addresses: &str, lines: &str) -> (Vec<String>, Vec<String>) {
+    let read = read(&format!(
+        "interface_up_down_delays {{\neth1 2\n}}\nvrrp_instance VI_1 {{\ninterface eth0\n\
+         virtual_router_id 51\nvirtual_ipaddress {{\n{addresses}\n}}\n{lines}\n}}\n"
+    ));
+    let one = read.instance("VI_1");
+    assert!(one.track_devices.iter().all(|device| device.weight == Weight::default()));
+    let late = one.track_devices.iter().filter(|device| device.name == "eth1");
+    assert!(late.clone().all(|device| device.delays == delays(2000, 2000)));
+    (one.track_devices.iter().map(|device| device.name.clone()).collect(), read.faults())
+}
+
+#[rstest]
+#[case::own("192.0.2.1/24", "", &["eth0"])]
+#[case::others("192.0.2.1/24 dev eth1\n192.0.2.2 dev eth2\n192.0.2.3 dev eth1", "", &["eth1", "eth2"])]
+#[case::excluded("192.0.2.1/24", "virtual_ipaddress_excluded {\n192.0.2.2 dev eth1\n}", &["eth0", "eth1"])]
+#[case::not("192.0.2.1/24 dev eth1 no_track\n192.0.2.2 dev eth2", "", &["eth2"])]
+#[case::one_not("192.0.2.1/24 dev eth1 no_track\n192.0.2.2 dev eth1", "", &["eth1"])]
+#[case::below("192.0.2.1/24\n192.0.2.2 dev eth1", "use_vmac\nuse_vmac_addr", &["eth0", "eth1"])]
+fn interfaces_of_addresses_are_tracked(
+    #[case] addresses: &str,
+    #[case] lines: &str,
+    #[case] tracked: &[&str],
+) {
+    let (devices, faults) = devices(addresses, lines);
+    assert_eq!((devices, faults), (tracked.iter().map(|n| (*n).to_owned()).collect(), vec![]));
+}
+
+/// As in keepalived: what an address needs has no weight.
+#[test]
+fn the_weight_of_an_addresss_interface_is_dropped() {
+    let track = "track_interface {\neth1 weight 20\neth2 weight 10\n}";
+    let (tracked, faults) = devices("192.0.2.1/24 dev eth1", track);
+    assert_eq!(
+        (tracked, faults),
+        (vec!["eth1".to_owned()], vec!["11:1 warning conflict".to_owned()])
+    );
+    let (_, faults) = devices("192.0.2.1/24 dev eth1 no_track", track);
+    assert_eq!(faults, [] as [String; 0]);
 }
 
 #[test]
