@@ -242,21 +242,10 @@ fn refuse() -> libc::sock_filter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::{GOOD, OPTIONS};
     use super::*;
     use hex_literal::hex;
     use rstest::rstest;
-
-    const GOOD: [u8; 54] = hex!(
-        "01005e000012 020000000065 0800"
-        "45c0002800010000ff70182dc0000265e0000012"
-        "21339601000185cfc00002fa0000000000000000"
-    );
-    /// With the Router Alert option.
-    const OPTIONS: [u8; 58] = hex!(
-        "01005e000012 020000000065 0800"
-        "46c0002c00010000ff708324c0000265e000001294040000"
-        "21339601000185cfc00002fa0000000000000000"
-    );
 
     /// What the kernel adds to a frame.
     #[derive(Clone, Copy, Default)]

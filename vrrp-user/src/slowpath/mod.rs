@@ -4,6 +4,8 @@
 //! same verdict on either way.
 
 mod filter;
+#[cfg(test)]
+mod frames;
 mod numbers;
 mod senders;
 mod socket;

@@ -290,22 +290,12 @@ impl Rules for Interface<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::{GOOD, OPTIONS};
     use super::*;
     use hex_literal::hex;
     use rstest::rstest;
     use vrrp_common::wire;
 
-    const TO_GROUP: [u8; 54] = hex!(
-        "01005e000012 020000000065 0800"
-        "45c0002800010000ff70182dc0000265e0000012"
-        "21339601000185cfc00002fa0000000000000000"
-    );
-    /// With the Router Alert option, of VRID 52.
-    const OPTIONS: [u8; 58] = hex!(
-        "01005e000012 020000000065 0800"
-        "46c0002c00010000ff708324c0000265e000001294040000"
-        "21349601000185cfc00002fa0000000000000000"
-    );
     /// To this host alone.
     const ALONE: [u8; 54] = hex!(
         "02000000000b 020000000065 0800"
@@ -313,16 +303,17 @@ mod tests {
         "21339601000185cfc00002fa0000000000000000"
     );
 
-    fn of_another() -> Vec<u8> {
-        let mut frame = TO_GROUP.to_vec();
-        frame[35] = 52;
+    /// Of VRID 52, which is in this byte.
+    fn of_another(frame: &[u8], vrid: usize) -> Vec<u8> {
+        let mut frame = frame.to_vec();
+        frame[vrid] = 52;
         frame
     }
 
     /// What the kernel program has judged and passed is its to count; it leaves options to the socket.
     #[rstest]
-    #[case::stranger(of_another(), (1, 0), (0, 0))]
-    #[case::stranger_with_options(OPTIONS.to_vec(), (1, 0), (1, 0))]
+    #[case::stranger(of_another(&GOOD, 35), (1, 0), (0, 0))]
+    #[case::stranger_with_options(of_another(&OPTIONS, 39), (1, 0), (1, 0))]
     #[case::to_this_host_alone(ALONE.to_vec(), (0, 1), (0, 0))]
     fn each_frame_is_counted_once(
         #[case] frame: Vec<u8>,
@@ -365,7 +356,7 @@ mod tests {
         for (second, last) in [(10, 101), (20, 102)] {
             table.heard(3, at(second), wire::octets([192, 0, 2, last].into()));
         }
-        let mut kind = |second| table.frame(7, at(second), &TO_GROUP).map(|record| record.kind);
+        let mut kind = |second| table.frame(7, at(second), &GOOD).map(|record| record.kind);
         assert_eq!(
             [5, 15, 25].map(&mut kind),
             [Event::REFUSED, Event::ADVERT, Event::REFUSED].map(Some)

@@ -1,0 +1,15 @@
+//! Frames for tests: version 2, VRID 51, 192.0.2.250, from 192.0.2.101.
+
+use hex_literal::hex;
+
+pub(super) const GOOD: [u8; 54] = hex!(
+    "01005e000012 020000000065 0800"
+    "45c0002800010000ff70182dc0000265e0000012"
+    "21339601000185cfc00002fa0000000000000000"
+);
+/// With the Router Alert option.
+pub(super) const OPTIONS: [u8; 58] = hex!(
+    "01005e000012 020000000065 0800"
+    "46c0002c00010000ff708324c0000265e000001294040000"
+    "21339601000185cfc00002fa0000000000000000"
+);
