@@ -133,6 +133,18 @@ impl Engine {
         self.deadlines.upto(now).map(|(_, slot)| slot)
     }
 
+    /// How long nothing was done although something was due, by more than the interval of the router whose
+    /// deadline it was; `since`: when something was done last.
+    pub fn stood_still(&self, now: Instant, since: Instant) -> Option<Duration> {
+        self.deadlines
+            .upto(now)
+            .filter_map(|(at, slot)| {
+                let late = now.since(at.max(since));
+                (late > self.routers.get(&slot)?.interval()).then_some(late)
+            })
+            .max()
+    }
+
     /// When [`Engine::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| at)

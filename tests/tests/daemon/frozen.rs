@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use vrrp_proto::VirtualAddress;
+use vrrp_tests::wait::pause;
 use vrrp_tests::{Kind, Lab, wait_until};
 use xvrrp::net::addr::Addresses;
 
-use super::{LIMIT, VIP, master};
+use super::{LIMIT, VIP, brisk, master};
 
 /// More changes than the netlink socket has room for.
 const CHANGES: u32 = 4000;
@@ -17,6 +18,29 @@ fn others() -> Vec<VirtualAddress> {
     let base = Ipv4Addr::new(10, 0, 0, 0).to_bits();
     let ip = |n| IpAddr::from(Ipv4Addr::from_bits(base + n));
     (0..CHANGES).map(|n| VirtualAddress::new(ip(n), 32, "eth0")).collect()
+}
+
+/// Longer than the addresses' lease, and two intervals.
+#[test]
+fn a_lease_that_runs_out_is_nobody_s_deed() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let conf = format!("global_defs {{\n    vrrp_address_lease 3\n}}\n{}", brisk(100).alone(3));
+    let r1 = lab.run("r1", &conf)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).context(r1.log_end())?;
+    r1.freeze();
+    wait_until("its lease has run out", LIMIT, || !lab.holds("r1", VIP))?;
+    r1.thaw();
+    wait_until("the address is back", LIMIT, || lab.holds("r1", VIP)).context(r1.log_end())?;
+    r1.wait_log("its lease ran out while xvrrp stood still; putting it back", LIMIT)?;
+    ensure!(r1.count_log("xvrrp on it, stood still for") == 1, "{}", r1.log_end());
+    // Another time it is somebody else.
+    pause(2500);
+    lab.ns("r1").ip(&format!("addr del {VIP}/24 dev eth0"))?;
+    r1.wait_log("was removed from eth0 by somebody else; putting it back", LIMIT)?;
+    Ok(())
 }
 
 /// Events are lost, that of the address that goes among them: all is read again, and it is put back.

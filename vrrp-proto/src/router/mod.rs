@@ -202,6 +202,11 @@ impl Router {
         }
     }
 
+    /// The time between two adverts, as configured.
+    pub(crate) fn interval(&self) -> Duration {
+        self.settings.interval.get()
+    }
+
     /// How much earlier than due an Active router's advert may leave: no sooner than anybody could mind.
     pub(crate) fn tolerance(&self) -> Duration {
         match &self.state {

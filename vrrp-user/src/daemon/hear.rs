@@ -46,6 +46,7 @@ impl Service {
             Notice::Denied(what) => {
                 warn!("{what}: adverts may be late on a busy host");
             }
+            Notice::StoodStill(stall) => self.stood_still(stall),
             Notice::TookOver(slot, budget) => self.took_over(slot, budget),
             Notice::Broken(why) => return Some(End::Broken(why)),
         }
@@ -78,7 +79,8 @@ impl Service {
                 self.chat(now, *slot, event, &format!("ignored {from} {theirs}"));
             }
             Event::AddressRestored { slot, address } => {
-                self.chat(now, *slot, event, &format!("restored {}", address.ip));
+                let cause = if self.lease_ended() { "lease" } else { "restored" };
+                self.chat(now, *slot, event, &format!("{cause} {}", address.ip));
             }
             Event::Following { slot, from, interval, .. } => {
                 let every = interval.get().as_millis();
@@ -159,7 +161,8 @@ impl Service {
         let no_source = self.running.get(&slot).and_then(|running| self.no_source(running));
         let failed = |id| self.failed(self.running.get(&slot), id);
         let tracker = |id| self.trackers.name(id);
-        let names = words::Names { tracker: &tracker, failed: &failed, no_source };
+        let lease_ended = self.lease_ended();
+        let names = words::Names { tracker: &tracker, failed: &failed, no_source, lease_ended };
         words::lines(name, event, &names)
     }
 
@@ -251,7 +254,7 @@ impl Service {
 }
 
 /// Tells a line, or that lines are left out.
-fn say(said: Say, name: &str, line: &str, tell: impl Fn(&str)) {
+pub(super) fn say(said: Say, name: &str, line: &str, tell: impl Fn(&str)) {
     match said {
         Say::First | Say::Again(0, _) => tell(line),
         Say::Again(more, since) => {

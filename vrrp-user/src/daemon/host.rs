@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use vrrp_common::Instant;
 use vrrp_proto::VirtualAddress;
 
 use super::service::Service;
 use crate::net::executor::Detected;
 use crate::net::monitor::Change;
 use crate::net::{Interface, Snapshot};
-use crate::sys::clock;
 
 /// From an order until its address work is begun, and from a change until the kernel's word of it is read.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -32,23 +30,6 @@ pub(super) fn detected(host: &Snapshot, change: &Change) -> Option<Detected> {
     (asked || duplicate).then_some(Detected { ifindex: *ifindex, ip, prefix, duplicate })
 }
 
-/// Says whether an address may be gone by a change.
-pub(super) const fn may_lose(change: &Change) -> bool {
-    matches!(change, Change::AddressRemoved { .. } | Change::Resync(_))
-}
-
-/// Since when what is known of the host may be wrong, after a change.
-pub(super) fn behind(before: Option<Instant>, change: &Change) -> Option<Instant> {
-    match change {
-        Change::Behind => before.or_else(|| Some(clock::now())),
-        Change::Resync(_) => None,
-        Change::Link(_)
-        | Change::Gone { .. }
-        | Change::AddressAdded { .. }
-        | Change::AddressRemoved { .. } => before,
-    }
-}
-
 /// Says whether an address is on its interface.
 pub(super) fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
     host.by_name(&address.device).is_some_and(|interface| {
@@ -63,21 +44,5 @@ impl Service {
         tokio::time::sleep(MOMENT).await;
         self.executor.flush(SETTLE);
         tokio::time::sleep(MOMENT).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn behind_from_the_first_loss_until_all_is_read() {
-        let link = Change::Gone { ifindex: 2, name: "eth0".to_owned() };
-        assert_eq!(behind(None, &link), None);
-        let since = behind(None, &Change::Behind);
-        assert!(since.is_some());
-        assert_eq!(behind(since, &Change::Behind), since);
-        assert_eq!(behind(since, &link), since);
-        assert_eq!(behind(since, &Change::Resync(Snapshot::default())), None);
     }
 }

@@ -11,6 +11,7 @@ mod elsewhere;
 mod hear;
 mod host;
 mod index;
+mod lapses;
 mod leftovers;
 mod life;
 mod names;

@@ -173,7 +173,7 @@ impl Service {
                 self.executor.detected(detected);
             }
             self.host.follow(change);
-            self.behind = host::behind(self.behind, change);
+            self.lapses.note(change);
             for found in links(change).filter_map(|interface| self.own_links.saw(interface)) {
                 self.executor.found(found);
             }

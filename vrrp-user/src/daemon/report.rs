@@ -48,7 +48,7 @@ impl Service {
             router_id: self.router_id(),
             config: self.options.config.display().to_string(),
             no_kernel_timers: self.fast.as_ref().and_then(FastPath::no_timers).map(str::to_owned),
-            host_behind_ms: self.behind.map(|since| millis(now, since)),
+            host_behind_ms: self.lapses.behind.map(|since| millis(now, since)),
             instances: instances.collect(),
             refused_instances: refused.collect(),
             interfaces: self.interfaces(&lost),
@@ -91,7 +91,8 @@ impl Service {
         let no_source = self.no_source(running);
         let tracker = |id| self.trackers.name(id);
         let failed = |id| self.failed(Some(running), id);
-        let names = words::Names { tracker: &tracker, failed: &failed, no_source };
+        let lease_ended = false;
+        let names = words::Names { tracker: &tracker, failed: &failed, no_source, lease_ended };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),

@@ -16,6 +16,7 @@ use vrrp_proto::{Health, Input, Slot, TrackerId};
 
 use super::apply::{Slots, host_work};
 use super::index::Index;
+use super::lapses::Lapses;
 use super::life::Life;
 use super::plan::Watched;
 use super::ports::Ports;
@@ -27,7 +28,7 @@ use super::secondaries::Secondaries;
 use super::served::Served;
 use super::sought::Seeking;
 use super::trackers::Trackers;
-use super::{Options, RunError, elsewhere, host};
+use super::{Options, RunError, elsewhere, lapses};
 use crate::config::model::{Config, Datapath};
 use crate::control::{self, Asked, Request};
 use crate::fastpath::{FastPath, Messages};
@@ -60,8 +61,7 @@ pub(super) struct Service {
     /// The same by what they depend on.
     pub(super) index: Index,
     pub(super) host: Snapshot,
-    /// Since when the host may be otherwise.
-    pub(super) behind: Option<Instant>,
+    pub(super) lapses: Lapses,
     pub(super) ports: Ports,
     /// The interfaces that instances make for themselves.
     pub(super) own_links: OwnLinks,
@@ -157,7 +157,7 @@ pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), 
         running: BTreeMap::new(),
         index: Index::default(),
         host,
-        behind: None,
+        lapses: Lapses::default(),
         ports: Ports::new(want, orders.clone()),
         fast: None,
         scripts: Scripts::new(reports_start),
@@ -331,7 +331,7 @@ impl Service {
                     };
                     let mut changes = vec![change];
                     changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
-                    if changes.iter().any(host::may_lose) {
+                    if changes.iter().any(lapses::may_lose) {
                         self.settle().await;
                         changes.extend(std::iter::from_fn(|| ears.changes.try_recv().ok()));
                     }

@@ -1,6 +1,6 @@
 //! What happens, in the words that people grep for: keepalived's, and the reason.
 
-use vrrp_proto::{Event, StateName, TrackerId, Why};
+use vrrp_proto::{Event, StateName, TrackerId, VirtualAddress, Why};
 
 use crate::text::span;
 
@@ -22,6 +22,8 @@ pub(crate) struct Names<'a> {
     pub(crate) failed: &'a dyn Fn(TrackerId) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
+    /// An address that was put back had gone because its lease could not be renewed.
+    pub(crate) lease_ended: bool,
 }
 
 /// Why a router changed its state.
@@ -107,10 +109,18 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
             "({name}) MASTER {from} has the lower priority {theirs}; leaving it in place for preempt_delay {}",
             span(*delay)
         )],
-        Event::AddressRestored { address, .. } => vec![format!(
-            "({name}) address {}/{} was removed from {} by somebody else; putting it back",
-            address.ip, address.prefix, address.device
-        )],
+        Event::AddressRestored { address, .. } => {
+            let VirtualAddress { ip, prefix, device, .. } = address;
+            vec![if names.lease_ended {
+                format!(
+                    "({name}) address {ip}/{prefix} is gone from {device}: its lease ran out while xvrrp stood still; putting it back"
+                )
+            } else {
+                format!(
+                    "({name}) address {ip}/{prefix} was removed from {device} by somebody else; putting it back"
+                )
+            }]
+        }
         Event::AddressFailed { address, error, .. } => vec![format!(
             "({name}) address {}/{} can't be put on {}: {error}",
             address.ip, address.prefix, address.device
@@ -187,7 +197,8 @@ mod tests {
     fn names(no_source: Option<&str>) -> Names<'static> {
         let tracker = &|id: TrackerId| format!("script {}", id.0);
         let failed = &|id: TrackerId| format!("script {} failed", id.0);
-        Names { tracker, failed, no_source: no_source.map(str::to_owned) }
+        let no_source = no_source.map(str::to_owned);
+        Names { tracker, failed, no_source, lease_ended: false }
     }
 
     #[test]

@@ -5,6 +5,11 @@ use std::time::{Duration, Instant};
 /// Renewals within one lease: two may fail or come late.
 const RENEWALS: u32 = 3;
 
+/// Says whether a lease may run out where nothing is done for so long.
+pub(crate) fn may_run_out(lease: Duration, pause: Duration) -> bool {
+    pause >= lease - lease / RENEWALS
+}
+
 /// The next renewal. Nothing is due while nobody holds an address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lease {
@@ -51,6 +56,13 @@ mod tests {
         assert_eq!(lease.next(), Some(now + 2 * second));
         lease.renewed(now + 2 * second, true);
         assert_eq!(lease.next(), None);
+    }
+
+    #[test]
+    fn it_runs_out_behind_a_missed_renewal() {
+        let second = Duration::from_secs(1);
+        assert!(may_run_out(3 * second, 2 * second));
+        assert!(!may_run_out(3 * second, second));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod executor;
 pub mod firewall;
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod lease;
+pub(crate) mod lease;
 pub mod leftover;
 mod link;
 mod mending;

@@ -172,19 +172,22 @@ impl Watch {
             Ok(socket) => socket,
             Err(error) => return error,
         };
+        // What nobody tells of for a long time is known, too.
+        let mut last = self.tell();
         loop {
+            match last {
+                // More may wait; but others get their turn.
+                Ok(()) => tokio::task::yield_now().await,
+                Err(error) if is_end(&error) => self.caught_up(),
+                Err(error) => return error,
+            }
             let mut ready = match socket.readable().await {
                 Ok(ready) => ready,
                 Err(error) => return error,
             };
-            match self.tell() {
-                // More may wait, and readiness stays set; but others get their turn.
-                Ok(()) => tokio::task::yield_now().await,
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
-                    self.caught_up();
-                    ready.clear_ready();
-                }
-                Err(error) => return error,
+            last = self.tell();
+            if last.as_ref().is_err_and(is_end) {
+                ready.clear_ready();
             }
         }
     }
@@ -227,6 +230,11 @@ impl Watch {
             tracing::info!("Netlink: interfaces and addresses are known again after {took}");
         }
     }
+}
+
+/// Whether no more events wait.
+fn is_end(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// How long to wait before all is read again.

@@ -84,10 +84,23 @@ pub(crate) enum Notice {
     Deaf(u32, String),
     /// The socket of an interface takes more than was asked for, since the kernel allows no longer filter.
     Coarse(u32),
+    /// The thread did nothing although something was due.
+    StoodStill(Stall),
     /// The thread is not scheduled as configured, or memory not locked.
     Denied(String),
     /// The thread can't go on.
     Broken(String),
+}
+
+/// A time in which the thread did nothing although something was due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stall {
+    /// Its end.
+    pub(crate) until: Instant,
+    /// How late that was: it lasted for that long at least.
+    pub(crate) late: Duration,
+    /// It lasted for that long at most.
+    pub(crate) most: Duration,
 }
 
 /// How everything is, for `status`.

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::senders::Sender;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
 use super::watching::Watching;
-use super::{Inspection, Notice, Order, Parts};
+use super::{Inspection, Notice, Order, Parts, Stall};
 use crate::daemon::budget::Budget;
 use crate::fastpath::Ring;
 use crate::ledger::Pulse;
@@ -79,26 +79,31 @@ impl Protocol {
 
     pub(super) async fn turn_until_stopped(mut self) -> io::Result<()> {
         let mut more = false;
+        let mut awake = clock::now();
         loop {
             let due = self.engine.poll_timeout();
             let early = if self.engine.takes_over_next() { EARLY } else { Duration::ZERO };
             self.timer.arm(due.map(|at| at - early))?;
             self.pulse.heartbeat(clock::now(), due);
-            tokio::select! {
+            let order = tokio::select! {
                 biased;
                 // 0. what was left over: the others still get their turn, by the budget
-                () = std::future::ready(()), if more => {}
+                () = std::future::ready(()), if more => None,
                 // 1. what the kernel heard
-                ready = readable_ring(self.ring.as_ref()) => ready?,
+                ready = readable_ring(self.ring.as_ref()) => { ready?; None }
                 // 2. what came up the slow path
-                ready = readable_any(&self.slow) => ready?,
+                ready = readable_any(&self.slow) => { ready?; None }
                 // 3. the deadline
-                ready = self.timer.expired() => ready?,
+                ready = self.timer.expired() => { ready?; None }
                 // 4. the service thread
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey_all(order),
+                    Some(order) => Some(order),
                     None => return Ok(()),
                 },
+            };
+            awake = self.note_stall(awake);
+            if let Some(order) = order {
+                self.obey_all(order);
             }
             // Whatever woke us: listen before a timer is believed.
             more = self.listen_until(clock::now());
@@ -126,6 +131,16 @@ impl Protocol {
                 return Ok(());
             }
         }
+    }
+
+    /// Tells where the thread should have done something long before now, since it was last awake. Gives
+    /// the time.
+    fn note_stall(&self, awake: Instant) -> Instant {
+        let now = clock::now();
+        if let Some(late) = self.engine.stood_still(now, awake) {
+            self.tell(Notice::StoodStill(Stall { until: now, late, most: now.since(awake) }));
+        }
+        now
     }
 
     /// When a Backup becomes Active whose Active router has been silent to within a moment of that.
