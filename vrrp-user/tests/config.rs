@@ -14,5 +14,7 @@ mod mistakes;
 mod never_panics;
 #[path = "config/outcome.rs"]
 mod outcome;
+#[path = "config/peers.rs"]
+mod peers;
 #[path = "config/schedule.rs"]
 mod schedule;

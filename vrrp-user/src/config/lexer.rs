@@ -246,7 +246,7 @@ fn is_space(c: char) -> bool {
 }
 
 /// Copied from a web page, these look like a space or like nothing.
-fn is_odd_space(c: char) -> bool {
+pub(super) fn is_odd_space(c: char) -> bool {
     matches!(
         c,
         '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'

@@ -138,7 +138,7 @@ pub fn parse_str(path: &Path, text: impl AsRef<[u8]>) -> Loaded {
 fn parse_text(path: &Path, text: String) -> Loaded {
     let lexed = lexer::tokens(&text);
     let mut tree = parser::parse(&text, &lexed.tokens);
-    let mut ctx = lower::Ctx::new(Lines::new(&text));
+    let mut ctx = lower::Ctx::new(&text);
     ctx.diags.extend(lexed.odd_spaces.into_iter().map(|span| syntax::odd_space(&text, span)));
     let unread = unread::take_out(&mut tree.items);
     let partial = !unread.is_empty();

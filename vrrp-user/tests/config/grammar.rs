@@ -127,7 +127,7 @@ fn nothing_to_run(#[case] file: &str, #[case] code: &str) {
 fn quotes_join_and_keep_signs() {
     let loaded = text(
         "global_defs {\nrouter_id \"a\"'b c'd\n}\nvrrp_instance \"VI 1\" {\ninterface 'eth0'\n\
-         virtual_router_id \"51\"\nauthentication {\nauth_type PASS\nauth_pass 'a#b!{}'\n}\n\
+         virtual_router_id \"51\"\nauthentication {\nauth_type PASS\nauth_pass \"a#b!{}\"\n}\n\
          virtual_ipaddress {\n\"192.0.2.1/24\"\n}\n}\n",
     );
     assert_eq!(loaded.diags, []);

@@ -26,7 +26,7 @@ fn one(name: &str, interface: &str, vrid: u8, lines: &str) -> String {
 #[test]
 fn what_the_host_has_is_not_spoken_of() {
     let lines = "virtual_ipaddress_excluded {\n192.0.2.1/24 dev eth1\n192.0.2.2/32 dev lo\n}\n\
-                 track_interface {\neth1 weight 5\n}";
+                 track_interface {\neth1\n}";
     assert_eq!(faults(&on_host(&one("A", "eth0", 1, lines))), [] as [&str; 0]);
 }
 

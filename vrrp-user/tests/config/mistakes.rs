@@ -43,7 +43,6 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
 #[case::braces("priority 100 {\n}", "5:1 error brace", "")]
 #[case::no_type("authentication {\nauth_pass x\n}", "5:1 error missing", "auth_type PASS")]
 #[case::no_pass("authentication {\nauth_type PASS\n}", "5:1 error missing", "auth_pass")]
-#[case::no_auth("authentication {\n}", "5:1 error missing", "auth_type PASS")]
 #[case::small_pass(
     "authentication {\nauth_type pass\nauth_pass x\n}",
     "6:11 error bad-value",
@@ -54,6 +53,8 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
 #[case::weight("track_interface {\neth1 weight -20%\n}", "6:13 error bad-value", "`-20`")]
 #[case::weight_much("track_interface {\neth1 weight 254\n}", "6:13 error bad-value", "")]
 #[case::weight_word("track_interface {\neth1 wieght 2\n}", "6:6 error bad-value", "`weight W`")]
+#[case::reverse("track_interface {\neth1 reverse\n}", "6:6 error bad-value", "`weight W reverse`")]
+#[case::nobody("no_virtual_ipaddress", "5:1 error not-served", "`virtual_ipaddress`")]
 #[case::peers("unicast_peers {\n192.0.2.1\n}", "5:1 error unknown-word", "`unicast_peer`")]
 #[case::file("track_file {\nload\n}", "5:1 error not-served", "vrrp_script")]
 #[case::routes("virtual_routes {\ndefault via 192.0.2.1\n}", "5:1 error not-served", "notify")]
@@ -107,6 +108,12 @@ fn costs_the_instance(#[case] lines: &str, #[case] fault: &str, #[case] hint: &s
 #[case::on_loopback("virtual_ipaddress_excluded {\n192.0.2.9 dev lo\n}", "", 0)]
 #[case::owner_source("priority 255\nmcast_src_ip 192.0.2.250", "", 0)]
 #[case::twin("virtual_ipaddress_excluded {\n192.0.2.250/24\n}", "6:1 warning twice", 0)]
+#[case::label_twin("virtual_ipaddress {\n192.0.2.250 label eth0:1\n}", "6:1 warning twice", 0)]
+#[case::no_auth("authentication {\n}", "5:1 warning missing", 0)]
+#[case::own_interface("track_interface {\neth0 weight 20\n}", "6:1 warning conflict", 0)]
+#[case::source_length("mcast_src_ip 192.0.2.11/24", "5:14 warning address", 0)]
+#[case::peer_length("unicast_peer {\n192.0.2.12/24\n}", "6:1 warning address", 0)]
+#[case::no_routes("virtual_routes {\n}\nvirtual_rules { }\ntrack_file {\n}\ntrack_bfd { }", "", 0)]
 #[case::notice("smtp_alert", "5:1 notice not-served", 0)]
 #[case::arguments("notify_master /etc/notify.sh MASTER", "5:30 warning command", 0)]
 #[case::notify_twice("notify /a\nnotify /b", "6:1 warning twice", 0)]
@@ -152,7 +159,7 @@ fn says_nothing_about_what_changes_nothing(#[case] lines: &str) {
 #[case::peer_family("192.0.2.1 peer 2001:db8::2", "")]
 #[case::no_peer("192.0.2.1 peer eth0", "")]
 #[case::wide("192\u{ff0e}0.2.1", "U+FF0E")]
-#[case::differently("192.0.2.250/32", "")]
+#[case::differently("192.0.2.250/24 dev eth1", "leave one of the two out")]
 fn bad_addresses_cost_the_instance(#[case] line: &str, #[case] hint: &str) {
     let loaded = instance(&format!("virtual_ipaddress {{\n  {line}\n}}"));
     assert_eq!(loaded.diags.len(), 1, "{}", loaded.render(false));
@@ -326,12 +333,16 @@ fn members_of_a_sync_group_are_not_run_alone() {
              virtual_ipaddress {{ 192.0.2.{vrid} }}\n}}\n"
         )
     };
-    let group = "vrrp_sync_group G {\n  group {\n    A\n    B\n  }\n}\n";
-    let loaded = text(&[group.to_owned(), one("A", 1), one("B", 2), one("C", 3)].concat());
-    assert_eq!(faults(&loaded), ["1:1 error not-served"]);
-    refused(&loaded, "A");
-    refused(&loaded, "B");
-    run(&loaded, "C");
+    let forms = ["group {\nA\nB\n}\nsmtp_alert", "group { A B }", "A\nB\nnotify /bin/true"];
+    for form in forms {
+        let group = format!("vrrp_sync_group G {{\n{form}\n}}\n");
+        let loaded = text(&[group, one("A", 1), one("B", 2), one("C", 3)].concat());
+        assert_eq!(faults(&loaded), ["1:1 error not-served"]);
+        assert!(hints(&loaded)[0].contains("take the group out"));
+        refused(&loaded, "A");
+        refused(&loaded, "B");
+        run(&loaded, "C");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::super::diag::{Code, Diag};
 use super::super::model::Span;
 use super::super::suggest::{lookalike, nearest, shown};
 use super::super::value::{Bad, interface};
-use super::items::{Item, flaw_diag, flawed_words};
+use super::items::{Item, REFUSES, flaw_diag, flawed_words};
 use super::{Ctx, Refusal, extra_words};
 
 /// The words that can stand behind an address.
@@ -67,7 +67,8 @@ pub(super) fn block(
                 ctx.push(extra_words(rest, "no address is read from it"));
                 break;
             }
-            let mut reader = Reader { ctx, lost, refusals: Vec::new() };
+            let advertised = item.known.name == "virtual_ipaddress";
+            let mut reader = Reader { ctx, lost, advertised, refusals: Vec::new() };
             let (read, after) = reader.one(rest, device);
             refusals.append(&mut reader.refusals);
             let own = &rest[..rest.len() - after.len()];
@@ -85,6 +86,8 @@ pub(super) fn block(
 struct Reader<'c> {
     ctx: &'c mut Ctx,
     lost: &'c str,
+    /// They are in the adverts.
+    advertised: bool,
     refusals: Vec<Refusal>,
 }
 
@@ -133,9 +136,10 @@ impl Reader<'_> {
 
     fn second_address(&mut self, word: &Word) {
         let message = format!("a second address on one line: `{}`", shown(&word.text));
+        let peers = if self.advertised { REFUSES } else { "" };
         self.ctx.push(
             Diag::warning(Code::OneLine, word.span.clone(), message)
-                .now("both are read; keepalived would ignore it")
+                .now(format!("both are read; keepalived would ignore it{peers}"))
                 .hint("give it a line of its own"),
         );
     }
@@ -399,16 +403,29 @@ fn not_an_address(text: &str) -> Bad {
     bad
 }
 
-/// The same address twice in one instance: once is enough, twice differently is a fault.
+/// An address of a host, which has no length.
+pub(super) fn host(ctx: &mut Ctx, word: &Word) -> Result<IpAddr, Bad> {
+    let Some((address, length)) = word.text.split_once('/') else { return ip(&word.text) };
+    let read = ip(address)?;
+    parse(&word.text)?;
+    let message = format!("`/{}` behind the address of a host", shown(length));
+    let diag = Diag::warning(Code::Address, word.span.clone(), message);
+    ctx.push(diag.now("it is dropped, as in keepalived").hint(format!("write `{read}`")));
+    Ok(read)
+}
+
+/// The same address twice in one instance: the first one is held. `advertised`: so many of the first
+/// are in the adverts.
 pub(super) fn without_twins(
     ctx: &mut Ctx,
     written: Vec<Written>,
+    advertised: usize,
     lost: &str,
 ) -> (Vec<Written>, Vec<Refusal>) {
     let mut kept: Vec<Written> = Vec::new();
     let mut refusals = Vec::new();
     let mut seen = std::collections::BTreeMap::new();
-    for one in written {
+    for (number, one) in written.into_iter().enumerate() {
         let Some(&at) = seen.get(&one.address.ip) else {
             seen.insert(one.address.ip, kept.len());
             kept.push(one);
@@ -416,13 +433,21 @@ pub(super) fn without_twins(
         };
         let twin: &Written = &kept[at];
         let message = format!("{} is written twice", one.address.ip);
-        let same = twin.address == one.address;
-        if same {
-            let diag = Diag::warning(Code::Twice, one.span, message).now("once is enough");
+        let place = |one: &Written| (one.address.device.clone(), one.address.peer, one.on_vmac);
+        if place(twin) == place(&one) {
+            let now = if number < advertised {
+                "the first one is held and advertised once; keepalived counts both: a peer with this \
+                 file refuses the adverts"
+            } else {
+                "the first one is held"
+            };
+            let diag = Diag::warning(Code::Twice, one.span, message).now(now);
+            let diag = diag.hint("leave it out, on all routers");
             ctx.push(diag.also(twin.span.clone(), "the first one"));
         } else {
-            let message = format!("{message}, and not the same way");
+            let message = format!("{message}, and in two places");
             let diag = Diag::error(Code::Twice, one.span, message).now(lost);
+            let diag = diag.hint("one address is on one interface: leave one of the two out");
             refusals.push(ctx.lose(diag.also(twin.span.clone(), "the first one")));
         }
     }

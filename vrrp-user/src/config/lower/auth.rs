@@ -2,13 +2,15 @@
 
 use vrrp_common::Version;
 
+use super::super::ast::Flaw;
 use super::super::diag::{Code, Diag};
+use super::super::lexer::is_odd_space;
 use super::super::model::{Auth, Span};
 use super::super::suggest::shown;
 use super::super::words::Place;
 use super::draft::Draft;
 use super::instance::Maker;
-use super::items::{Item, first, items};
+use super::items::{Item, first, flaw_diag, items};
 use super::{Ctx, Refusal};
 
 /// Reads the block, and what its faults cost.
@@ -43,6 +45,14 @@ pub(super) fn lower(
 }
 
 fn read(ctx: &mut Ctx, block: &Item<'_>, lost: &str) -> (Option<(Auth, Span)>, Vec<Refusal>) {
+    if block.statements().is_empty() {
+        let diag = Diag::warning(Code::Missing, block.head(), "`authentication` is empty");
+        let now = "adverts are sent and taken without, as in keepalived";
+        let hint =
+            "leave it out, or write `auth_type PASS` and `auth_pass` with the peers' password";
+        ctx.push(diag.now(now).hint(hint));
+        return (None, Vec::new());
+    }
     let (items, mut refusals) = items(ctx, Place::Authentication, lost, block.statements());
     let mut password = None;
     let mut kind = None;
@@ -99,28 +109,85 @@ fn kind_of(item: &Item<'_>) -> Result<Make, Box<Diag>> {
     }
 }
 
+/// A password as keepalived reads it.
+struct Password<'t> {
+    text: &'t str,
+    /// A comment ends it.
+    cut: bool,
+    /// It is other than a shell would read it, and seen to be.
+    odd: bool,
+}
+
+/// What stands behind `auth_pass`: from `"` to the next one, else up to a space, a `"`, a brace or a
+/// comment. Nothing else has a meaning, neither `'` nor a backslash. `None`: nothing closes the quote.
+fn password(rest: &str) -> Option<Password<'_>> {
+    let line = rest.lines().next().unwrap_or_default();
+    if let Some(inner) = line.strip_prefix('"') {
+        let (text, after) = inner.split_once('"')?;
+        let ends = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | '#' | '!');
+        return Some(Password {
+            text,
+            cut: false,
+            odd: !after.is_empty() && !after.starts_with(ends),
+        });
+    }
+    let mut chars = line.char_indices().peekable();
+    let mut stop = None;
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        match c {
+            // keepalived takes the backslash away, and at its second reading the comment.
+            '\\' if matches!(next, Some('#' | '!')) => stop = Some((at, '#')),
+            '\\' if next == Some('\\') => {
+                chars.next();
+            }
+            '"' | '{' | '}' | '#' | '!' => stop = Some((at, c)),
+            c if c.is_whitespace() || is_odd_space(c) => stop = Some((at, c)),
+            _ => {}
+        }
+        if stop.is_some() {
+            break;
+        }
+    }
+    let (end, by) = stop.unwrap_or((line.len(), ' '));
+    let text = &line[..end];
+    let odd = by == '"' || text.starts_with('\'');
+    Some(Password { text, cut: matches!(by, '#' | '!'), odd })
+}
+
 /// The first eight bytes, padded with zeros (RFC 2338 §5.3.10). No message quotes them.
 fn pad(ctx: &mut Ctx, item: &Item<'_>) -> Result<[u8; 8], Box<Diag>> {
     let word = first(item);
-    let bytes = word.text.as_bytes();
+    let (text, cut, odd) = match password(ctx.from(word)) {
+        Some(Password { text, cut, odd }) => (text.to_owned(), cut, odd),
+        None => return Err(Box::new(flaw_diag(word, Flaw::OpenQuote('"')))),
+    };
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(Box::new(flaw_diag(word, Flaw::NotText)));
+    }
+    let bytes = text.as_bytes();
     if bytes.is_empty() {
         let message = "`auth_pass` is empty";
         return Err(Box::new(Diag::error(Code::BadValue, word.span.clone(), message)));
     }
-    if word.cut {
+    let warning = |code, message| Diag::warning(code, word.span.clone(), message);
+    if cut {
         ctx.push(
-            Diag::warning(
-                Code::CutByComment,
-                word.span.clone(),
-                "a comment begins inside the password",
-            )
-            .now("the password ends before the `#` or `!`, as in keepalived")
-            .hint("put it in quotes if the sign belongs to it, or a space before the comment"),
+            warning(Code::CutByComment, "a comment begins inside the password")
+                .now("the password ends before the `#` or `!`, as in keepalived")
+                .hint("put it in `\"` if the sign belongs to it, or a space before the comment"),
+        );
+    }
+    if odd {
+        ctx.push(
+            warning(Code::Quote, "quotes in a password")
+                .now("a `'` is part of it, and a `\"` ends it, as in keepalived")
+                .hint("put all of it in `\"`, or take the quotes out, on all routers"),
         );
     }
     if bytes.len() > 8 {
         ctx.push(
-            Diag::warning(Code::Changed, word.span.clone(), "the password is longer than 8 bytes")
+            warning(Code::Changed, "the password is longer than 8 bytes")
                 .now("its first 8 bytes are used, as in keepalived")
                 .hint("an advert holds 8 bytes: leave the rest out"),
         );
@@ -130,4 +197,42 @@ fn pad(ctx: &mut Ctx, item: &Item<'_>) -> Result<[u8; 8], Box<Diag>> {
         *to = *from;
     }
     Ok(padded)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// What keepalived 2.2.7 says of each in its dump.
+    #[rstest]
+    #[case("plain # why", "plain")]
+    #[case(r#""p@$$\w0""#, r"p@$$\w0")]
+    #[case(r"a\\b", r"a\\b")]
+    #[case(r#""a\\b""#, r"a\\b")]
+    #[case("a'b'c", "a'b'c")]
+    #[case("'abc'", "'abc'")]
+    #[case(r#""ab"cd"#, "ab")]
+    #[case(r"a\#b", "a")]
+    #[case(r"a\!b", "a")]
+    #[case(r"a\\#b", r"a\\")]
+    #[case(r"a\ b", r"a\")]
+    #[case("'a#b'", "'a")]
+    #[case(r##""a#b""##, "a#b")]
+    #[case(r##"ab"c#d"e"##, "ab")]
+    #[case(r#""a\"b""#, r"a\")]
+    #[case("a{b", "a")]
+    #[case("a}b", "a")]
+    #[case(r#""a b" c"#, "a b")]
+    #[case("'a b'", "'a")]
+    #[case("a\\\nb", "a\\")]
+    fn passwords_are_as_keepalived_reads_them(#[case] written: &str, #[case] read: &str) {
+        assert_eq!(password(written).map(|password| password.text), Some(read));
+    }
+
+    #[test]
+    fn an_open_quote_is_no_password() {
+        assert!(password("\"abc\n\"").is_none());
+    }
 }

@@ -140,7 +140,8 @@ impl<'a> Draft<'a> {
         let word = first(item);
         match item.known.name {
             "mcast_src_ip" | "unicast_src_ip" => {
-                set(ctx, &mut self.source, address::ip(&word.text)?, item);
+                let source = address::host(ctx, word)?;
+                set(ctx, &mut self.source, source, item);
             }
             "mcast_dst_ip" => set(ctx, &mut self.group, unicast::group(word)?, item),
             "unicast_ttl" => set(ctx, &mut self.unicast_ttl, unicast::ttl(word)?, item),

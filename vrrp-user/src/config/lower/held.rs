@@ -41,9 +41,10 @@ impl Maker<'_> {
             let diag = Diag::error(Code::Missing, span, message);
             self.lose(draft, diag.hint("write an address into it, `192.0.2.1/24` say"));
         }
+        let advertised = addresses.len();
         let all = addresses.into_iter().chain(excluded).collect();
         let inside: Vec<Span> = blocks[0].iter().map(block_span).collect();
-        let (all, lost) = address::without_twins(self.ctx, all, &self.lost);
+        let (all, lost) = address::without_twins(self.ctx, all, advertised, &self.lost);
         draft.refusals.extend(lost);
         let inside = |one: &Written| inside.iter().any(|span| span.contains(&one.span.start));
         let (mut addresses, mut excluded): (Vec<_>, Vec<_>) = all.into_iter().partition(inside);

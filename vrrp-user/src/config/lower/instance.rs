@@ -325,6 +325,21 @@ impl Maker<'_> {
         })
     }
 
+    /// Its own interface is tracked by itself, or not at all: `dont_track_primary`.
+    fn drop_own(&mut self, draft: &Draft<'_>, tracked: &mut Vec<Tracked>) {
+        let own = draft.interface.as_ref().map(|(name, _)| name);
+        for one in tracked.extract_if(.., |one| Some(&one.name) == own) {
+            let message = format!("`{}` is the instance's own interface", shown(&one.name));
+            let diag = Diag::warning(Code::Conflict, one.span, message);
+            let now = if draft.places.contains_key("dont_track_primary") {
+                "it is not tracked, as in keepalived: `dont_track_primary`"
+            } else {
+                "its loss is a FAULT anyway, and a weight is not used, as in keepalived"
+            };
+            self.ctx.push(diag.now(now).hint("leave it out of `track_interface`"));
+        }
+    }
+
     fn tracks(
         &mut self,
         draft: &mut Draft<'_>,
@@ -342,6 +357,7 @@ impl Maker<'_> {
             interfaces.extend(tracked);
             draft.refusals.extend(lost);
         }
+        self.drop_own(draft, &mut interfaces);
         let weighted = scripts.iter().chain(&interfaces).find(|one| one.weight.value != 0);
         if let Some(one) = weighted.filter(|_| priority.is_owner()) {
             let message = format!("the weight of `{}` can't move priority 255", shown(&one.name));

@@ -59,6 +59,9 @@ pub(super) fn items<'a>(
     (items, refusals)
 }
 
+/// What it means to a peer that it reads less of the same file.
+pub(super) const REFUSES: &str = ": a keepalived peer with this file refuses the adverts";
+
 enum Sifted<'a> {
     Item(Item<'a>),
     Lost(Refusal),
@@ -82,9 +85,10 @@ fn split<'a>(ctx: &mut Ctx, place: Place, words: &'a [Word]) -> Vec<&'a [Word]> 
         let Some(at) = next.map(|at| at + 1 + least) else { break };
         let key = &rest[at];
         let message = format!("`{}` stands on the line of `{}`", key.text, rest[0].text);
+        let peers = if place == Place::Authentication { REFUSES } else { "" };
         ctx.push(
             Diag::warning(Code::OneLine, key.span.clone(), message)
-                .now(format!("both are read; keepalived would ignore `{}`", key.text))
+                .now(format!("both are read; keepalived would ignore `{}`{peers}", key.text))
                 .hint("give it a line of its own"),
         );
         parts.push(&rest[..at]);
@@ -150,17 +154,20 @@ fn sift<'a>(
     }
 }
 
-/// A switch that is not served, and is off.
+/// A switch that is not served, and is off; or an empty block, as templates make them.
 fn is_off(item: &Item<'_>) -> bool {
-    item.known.takes == Takes::Bool && value::switch(item.args.first()) == Ok(false)
+    let empty = item.args.is_empty() && item.block.is_some_and(|block| block.items.is_empty());
+    empty || item.known.takes == Takes::Bool && value::switch(item.args.first()) == Ok(false)
 }
 
 /// Checks the number of words and the block. The text of the fault is returned.
 fn shape(ctx: &mut Ctx, item: &Item<'_>) -> Option<Diag> {
-    if let Some((word, flaw)) = flawed_words(item.args) {
+    let name = item.known.name;
+    // A password has rules of its own.
+    let own = |flaw: Flaw| name == "auth_pass" && !matches!(flaw, Flaw::CurlyQuote(_));
+    if let Some((word, flaw)) = flawed_words(item.args).filter(|(_, flaw)| !own(*flaw)) {
         return Some(flaw_diag(word, flaw));
     }
-    let name = item.known.name;
     if let Some(sign) = item.args.first().filter(|word| matches!(word.text.as_str(), "=" | ":")) {
         let message = format!("`{}` between `{name}` and its value", sign.text);
         let value = item.args.get(1).map_or("", |word| secret(name, &word.text));

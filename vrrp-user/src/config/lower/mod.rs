@@ -27,6 +27,7 @@ mod unicast;
 mod unknown;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ast::{Statement, Word, span_of};
 use super::diag::{Code, Diag, Lines};
@@ -42,12 +43,23 @@ pub(super) struct Ctx {
     /// The messages so far.
     pub(super) diags: Vec<Diag>,
     lines: Lines,
+    text: Arc<str>,
 }
 
 impl Ctx {
-    /// For a file with these lines.
-    pub(super) const fn new(lines: Lines) -> Self {
-        Self { diags: Vec::new(), lines }
+    /// For a file with this text.
+    pub(super) fn new(text: &str) -> Self {
+        Self { diags: Vec::new(), lines: Lines::new(text), text: text.into() }
+    }
+
+    /// One for the same file, without its messages.
+    fn aside(&self) -> Self {
+        Self { diags: Vec::new(), lines: self.lines.clone(), text: Arc::clone(&self.text) }
+    }
+
+    /// What is left of the file from a word on.
+    fn from(&self, word: &Word) -> &str {
+        self.text.get(word.span.start..).unwrap_or_default()
     }
 
     fn push(&mut self, diag: Diag) {
@@ -126,7 +138,7 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     links::track_devices(ctx, &mut lowered, &global.link_delays);
     let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
-    let mut aside = Ctx::new(ctx.lines.clone());
+    let mut aside = ctx.aside();
     for (item, refusal) in &root.misspelled {
         let mut one = instance::lower(&mut aside, item, common);
         one.refusals = vec![refusal.clone()];
@@ -221,14 +233,21 @@ fn sync_members(ctx: &mut Ctx, groups: &[Item<'_>]) -> BTreeMap<String, Refusal>
         let span = group.head();
         let diag =
             Diag::error(Code::NotServed, span, message).now("the group's members are not run");
-        let refusal = ctx.lose(diag);
+        let hint =
+            "where they may move apart, take the group out, and have each track what they share";
+        let refusal = ctx.lose(diag.hint(hint));
         for statement in group.statements() {
-            if statement.words[0].text != "group" {
-                continue;
-            }
-            let lines = statement.block.iter().flat_map(|block| &block.items);
-            let names = lines.flat_map(|line| &line.words).chain(&statement.words[1..]);
-            members.extend(names.map(|word| (word.text.clone(), refusal.clone())));
+            let (first, more) = (&statement.words[0], &statement.words[1..]);
+            let names: Vec<&Word> = if first.text == "group" {
+                let lines = statement.block.iter().flat_map(|block| &block.items);
+                lines.flat_map(|line| &line.words).chain(more).collect()
+            } else if more.is_empty() && statement.block.is_none() {
+                // The old form: a name on each line.
+                vec![first]
+            } else {
+                Vec::new()
+            };
+            members.extend(names.into_iter().map(|word| (word.text.clone(), refusal.clone())));
         }
     }
     members

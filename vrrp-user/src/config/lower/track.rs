@@ -45,7 +45,8 @@ pub(super) fn interfaces(
 ) -> (Vec<Tracked>, Vec<Refusal>) {
     let mut reader = Reader { ctx, lost, tracked: Vec::new(), refusals: Vec::new() };
     let another = |word: &Word| {
-        interface(word).is_ok() && nearest(&word.text, ["weight"].into_iter()).is_none()
+        let option = matches!(word.text.as_str(), "reverse" | "noreverse");
+        !option && interface(word).is_ok() && nearest(&word.text, ["weight"].into_iter()).is_none()
     };
     reader.lines(item, &another, &|reader, word| match interface(word) {
         Ok(name) => Some((name, Weight::default())),
@@ -150,7 +151,11 @@ impl Reader<'_> {
             [word, ..] => {
                 let message = format!("`{}` follows the name", shown(&word.text));
                 let diag = Diag::error(Code::BadValue, word.span.clone(), message);
-                self.lose(diag.hint("only `weight W` with `reverse` or `noreverse` can follow"));
+                let hint = match word.text.as_str() {
+                    "reverse" | "noreverse" => format!("write `weight W {}`", word.text),
+                    _ => "only `weight W` with `reverse` or `noreverse` can follow".to_owned(),
+                };
+                self.lose(diag.hint(hint));
                 (None, &after[..0])
             }
         };

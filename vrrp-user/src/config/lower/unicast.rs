@@ -150,7 +150,7 @@ impl Maker<'_> {
         first: &Word,
         mut rest: &'w [Word],
     ) -> (Option<Peer>, &'w [Word]) {
-        let address = match address::ip(&first.text) {
+        let address = match address::host(self.ctx, first) {
             Ok(ip) => ip,
             Err(bad) => {
                 let diag = Diag::error(Code::Address, first.span.clone(), bad.message);
@@ -163,7 +163,7 @@ impl Maker<'_> {
             let slot = match option.text.as_str() {
                 "min_ttl" => &mut peer.min_ttl,
                 "max_ttl" => &mut peer.max_ttl,
-                text if text.starts_with("//") || text.parse::<IpAddr>().is_ok() => break,
+                text if text.starts_with("//") || address::parse(text).is_ok() => break,
                 other => {
                     let message = format!("`{}` is no option of a peer", shown(other));
                     let diag = Diag::error(Code::Address, option.span.clone(), message);

@@ -24,7 +24,7 @@ struct Read {
 
 fn read(text: &str) -> Read {
     let tree = parser::parse(text, &lexer::tokens(text).tokens);
-    let mut ctx = Ctx::new(Lines::new(text));
+    let mut ctx = Ctx::new(text);
     let blocks = blocks(&mut ctx, &tree.items);
     ctx.diags.sort_by_key(|diag| diag.span.start);
     Read { text: text.to_owned(), lowered: blocks.instances, diags: ctx.diags }
