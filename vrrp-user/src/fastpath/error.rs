@@ -76,6 +76,26 @@ impl From<MapError> for UpdateError {
     }
 }
 
+/// How often a program is given to the verifier: each signal that comes meanwhile ends its work with EAGAIN,
+/// as where a script has just ended. libbpf tries as often.
+const ATTEMPTS: u32 = 5;
+
+/// Tries to load a program until the verifier has come to an end.
+///
+/// # Errors
+/// That of the last attempt.
+pub(super) fn verified<T>(
+    mut load: impl FnMut() -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            result => return result,
+        }
+    }
+    load()
+}
+
 fn classify<E: std::error::Error + 'static>(error: &E, text: fn(&E) -> String) -> LoadError {
     match errno(error) {
         Some(libc::EPERM) => LoadError::NotPermitted,
@@ -110,6 +130,8 @@ fn chain(error: &dyn std::error::Error, mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aya::sys::SyscallError;
+
     use super::*;
 
     fn created(number: i32) -> EbpfError {
@@ -117,6 +139,28 @@ mod tests {
             name: "ROUTERS".to_owned(),
             io_error: io::Error::from_raw_os_error(number),
         })
+    }
+
+    /// What becomes of a load of which the first so many end with this error, and how often it was tried.
+    fn loaded(failing: u32, number: i32) -> (Result<(), ProgramError>, u32) {
+        let mut attempts = 0;
+        let result = verified(|| {
+            attempts += 1;
+            if attempts > failing {
+                return Ok(());
+            }
+            let io_error = io::Error::from_raw_os_error(number);
+            Err(ProgramError::from(SyscallError { call: "bpf_prog_load", io_error }))
+        });
+        (result, attempts)
+    }
+
+    #[test]
+    fn a_signal_does_not_cost_the_program() {
+        assert!(matches!(loaded(0, libc::EAGAIN), (Ok(()), 1)));
+        assert!(matches!(loaded(4, libc::EAGAIN), (Ok(()), 5)));
+        assert!(matches!(loaded(5, libc::EAGAIN), (Err(_), 5)));
+        assert!(matches!(loaded(1, libc::EINVAL), (Err(_), 1)));
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl FastPath {
         loader.map_max_entries(adopt::TIMERS, slots.div_ceil(abi::SLOTS_PER_TIMER));
         let mut ebpf = loader.load(bytes)?;
         let program = program(&mut ebpf)?;
-        program.load()?;
+        error::verified(|| program.load())?;
         if let Ok(info) = program.info() {
             let verified = info.verified_instruction_count();
             debug!(?verified, "kernel program loaded with id {}", info.id());
