@@ -2,7 +2,7 @@
 
 use std::io::IoSliceMut;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::frame::{self, Advert, Frame};
 use crate::netns::Netns;
 use crate::packet;
+use crate::turns::Turns;
 
 /// A frame with the time of its arrival, in the clock of [`crate::now`].
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub struct SeenAdvert {
 #[derive(Debug)]
 pub struct Capture<T = Frame> {
     seen: Arc<Mutex<Vec<Seen<T>>>>,
+    turns: Arc<Turns>,
     end: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -53,21 +55,23 @@ impl<T: Clone + Send + 'static> Capture<T> {
             let socket = packet::open(device)?;
             setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
             setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20))?;
-            setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(20))?;
             Ok(socket)
         })?;
         let (seen, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let turns = Arc::new(Turns::default());
         let reader = std::thread::spawn({
-            let (seen, end) = (Arc::clone(&seen), Arc::clone(&end));
-            move || read_all(&socket, read, &seen, &end)
+            let (seen, turns, end) = (Arc::clone(&seen), Arc::clone(&turns), Arc::clone(&end));
+            move || {
+                read_all(&socket, read, &seen, &turns, &end);
+                turns.end();
+            }
         });
-        Ok(Self { seen, end, reader: Some(reader) })
+        Ok(Self { seen, turns, end, reader: Some(reader) })
     }
 
     /// Everything so far, in order of arrival.
     pub fn seen(&self) -> Vec<Seen<T>> {
-        // What arrived before the call is in the list after one time-out of the reader.
-        std::thread::sleep(Duration::from_millis(30));
+        self.turns.wait();
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -121,13 +125,20 @@ fn read_all<T>(
     socket: &OwnedFd,
     read: fn(&[u8]) -> Option<T>,
     seen: &Mutex<Vec<Seen<T>>>,
+    turns: &Turns,
     end: &AtomicBool,
 ) {
     let mut buffer = [0; 2048];
     while !end.load(Ordering::Relaxed) {
+        let turn = turns.asked();
         match read_one(socket, read, &mut buffer) {
             Ok(Some(one)) => seen.lock().unwrap_or_else(PoisonError::into_inner).push(one),
-            Ok(None) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => {}
+            Ok(None) | Err(Errno::EINTR | Errno::ENETDOWN) => {}
+            Err(Errno::EAGAIN) => {
+                turns.done(turn);
+                let mut arrives = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut arrives, PollTimeout::from(10_u8));
+            }
             Err(_) => return,
         }
     }
@@ -140,7 +151,8 @@ fn read_one<T>(
 ) -> Result<Option<Seen<T>>, Errno> {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
-    let got = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let got =
+        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
     let stamp = got.cmsgs()?.find_map(|message| {
         let ControlMessageOwned::ScmTimestampns(stamp) = message else { return None };
         Some(Duration::from(stamp))

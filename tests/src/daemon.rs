@@ -179,6 +179,16 @@ impl Daemon {
             .with_context(|| format!("the log ends:\n{}", self.log_end()))
     }
 
+    /// Waits until it has said a state, or has ended. One that does neither is for the caller to see.
+    pub(crate) fn settle(&mut self) {
+        // As ours and keepalived say it, and as FRR does.
+        const WORDS: [&str; 3] = [" Entering ", " -> Backup", " -> Master"];
+        let _ = wait_until("it has a state", Duration::from_secs(15), || {
+            let log = self.log();
+            WORDS.iter().any(|word| log.contains(word)) || !matches!(self.exited(), Ok(None))
+        });
+    }
+
     /// The last lines of its log, without a line for each gratuitous ARP.
     pub fn log_end(&self) -> String {
         let log = self.log();
@@ -195,10 +205,10 @@ impl Daemon {
     /// Ends it as an operator does and waits for it.
     ///
     /// # Errors
-    /// It is still there after ten seconds.
+    /// It is still there after half a minute.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM);
-        self.wait(Duration::from_secs(10))
+        self.wait(Duration::from_secs(30))
     }
 
     /// Waits until it has ended.
@@ -243,7 +253,7 @@ impl Daemon {
         if let Some(mut helper) = self.helper.take() {
             helper.wait()?;
         }
-        self.wait(Duration::from_secs(10)).map(drop)
+        self.wait(Duration::from_secs(30)).map(drop)
     }
 
     /// Stops all its processes where they are.

@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use crate::lab::{Lab, number_of};
 use crate::probe::{Answer, Answers};
-use crate::wait::now;
+use crate::wait::{RECENT, now};
 
 /// How long a request may take. Short: the next one is due in a millisecond, and a client that
 /// retries sees the end of an outage sooner than TCP's own second.
@@ -72,10 +72,10 @@ impl HttpAsker {
         Answers { begin: self.begin, end: now(), answers }
     }
 
-    /// Who answered last, if that is not longer ago than a tenth of a second.
+    /// Who answered last, if that is not longer ago than [`RECENT`].
     pub fn served_by(&self) -> Option<u8> {
         let last = *self.answers().last()?;
-        (now().saturating_sub(last.at) < Duration::from_millis(100)).then_some(last.who)
+        (now().saturating_sub(last.at) < RECENT).then_some(last.who)
     }
 
     /// How many requests were due so far.

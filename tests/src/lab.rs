@@ -14,6 +14,7 @@ use crate::daemon::{Daemon, Kind};
 use crate::netns::{self, Netns};
 use crate::packet;
 use crate::probe::{Asker, Echo};
+use crate::wait::urgent;
 use crate::watch::Watch;
 
 /// What all namespaces of the laboratory begin with.
@@ -37,12 +38,14 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes the hosts named, on one LAN.
+    /// Makes the hosts named, on one LAN. The calling thread is a real-time one from then on, behind the
+    /// daemons': see [`urgent`].
     ///
     /// # Errors
     /// No root, no iproute2 or no ethtool.
     pub fn new(hosts: &[&str]) -> Result<Self> {
         sweep_the_dead();
+        urgent();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self::named(&format!("{PREFIX}{}-{number}-", std::process::id()), hosts)?;
         lab.is_for_a_test = true;
@@ -127,7 +130,8 @@ impl Lab {
         netns::run("ip", &words)?;
         netns.ip(&format!("addr add {net}.{number}/24 brd + dev eth{lan}"))?;
         netns.ip(&format!("link set eth{lan} up"))?;
-        Ok(())
+        self.switch.wait_up(&port)?;
+        netns.wait_up(&format!("eth{lan}"))
     }
 
     /// The namespace of a host.
@@ -171,15 +175,18 @@ impl Lab {
         Ok(path)
     }
 
-    /// Starts a daemon on a host.
+    /// Starts a daemon on a host and waits until it says its first state, or ends: a busy machine takes its
+    /// time until then.
     ///
     /// # Errors
     /// It can't be started.
     pub fn start(&self, kind: Kind, host: &str, conf: &str) -> Result<Daemon> {
-        Daemon::start(self, kind, host, conf, &[])
+        let mut daemon = Daemon::start(self, kind, host, conf, &[])?;
+        daemon.settle();
+        Ok(daemon)
     }
 
-    /// Starts the daemon under test on a host.
+    /// The same with the daemon under test.
     ///
     /// # Errors
     /// It can't be started.

@@ -23,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod roll;
 pub mod status;
+mod turns;
 pub mod wait;
 pub mod watch;
 pub mod web;

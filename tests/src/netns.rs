@@ -4,9 +4,12 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+
+use crate::wait::wait_until;
 
 /// Held while a namespace is made, and for good by whoever removes them all.
 pub(crate) static GATE: Mutex<()> = Mutex::new(());
@@ -24,6 +27,13 @@ impl Netns {
     /// `ip netns add` fails: no root, or the name is taken.
     pub fn new(name: &str) -> Result<Self> {
         let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
+        // One of a process that was killed, and that had the number of this one.
+        let ours = name.split(|c: char| !c.is_ascii_digit());
+        if ours.into_iter().any(|number| number == std::process::id().to_string())
+            && list(name).iter().any(|other| other == name)
+        {
+            remove(name);
+        }
         run("ip", &["netns", "add", name])?;
         drop(gate);
         let made = Self { name: name.to_owned() };
@@ -80,6 +90,20 @@ impl Netns {
         let mut args = vec!["-n", &self.name];
         args.extend(words.split_whitespace());
         run("ip", &args)
+    }
+
+    /// Waits until a cable's end passes frames: what is sent before the kernel has seen to both ends is
+    /// lost, and that takes it up to a second on a busy machine.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn wait_up(&self, device: &str) -> Result<()> {
+        wait_until(&format!("{device} is up"), Duration::from_secs(30), || {
+            let shown = self.ip(&format!("-d -o link show dev {device}")).unwrap_or_default();
+            let is_port = shown.contains(" bridge_slave ");
+            shown.contains(" state UP ") && (!is_port || shown.contains(" state forwarding "))
+        })
+        .map(drop)
     }
 
     /// Runs a shell line inside and gives what it prints.

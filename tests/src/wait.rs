@@ -4,6 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
+use crate::netns;
+
 /// The time on the wall, the clock of the kernel's packet stamps.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -20,10 +22,12 @@ pub fn wait_until(
 ) -> Result<Duration> {
     let begin = Instant::now();
     loop {
+        // Before the look: the machine may stand still between the two.
+        let waited = begin.elapsed();
         if holds() {
             return Ok(begin.elapsed());
         }
-        if begin.elapsed() > limit {
+        if waited > limit {
             bail!("waited {limit:?} in vain until {what}");
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -33,6 +37,33 @@ pub fn wait_until(
 /// Sleeps so many milliseconds.
 pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// What a busy machine may add to a time that the protocol fixes. Less than an interval of a second, so
+/// that whoever waits for one advert too many is found out.
+pub const BUSY: Duration = Duration::from_millis(800);
+
+/// An answer that is older says nothing about who serves now.
+pub const RECENT: Duration = Duration::from_millis(500);
+
+/// Says whether so much time passed, seen from outside: not less, but for the way of a stamp, and not so
+/// much more that it would be another time.
+pub fn is_about(passed: Duration, time: Duration) -> bool {
+    // Who measures hears of the beginning later than who waits, as the same frame gets to both in turn.
+    passed + Duration::from_millis(100) > time && passed < time + BUSY
+}
+
+/// Makes the calling thread a real-time one, behind all of a daemon's; what it starts is not. On a busy
+/// machine a test would measure how long it waits for its own turn. Without the right to it nothing
+/// changes.
+pub fn urgent() {
+    scheduled("1");
+}
+
+/// The same before all of a daemon's threads: for stamps that nothing else makes.
+pub(crate) fn scheduled(level: &str) {
+    let thread = nix::unistd::gettid().to_string();
+    let _ = netns::run("chrt", &["--reset-on-fork", "--fifo", "--pid", level, &thread]);
 }
 
 /// A scenario with its name.

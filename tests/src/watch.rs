@@ -16,8 +16,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::netns::{self, Netns};
-use crate::wait::{now, pause, wait_until};
+use crate::netns::Netns;
+use crate::turns::Turns;
+use crate::wait::{now, scheduled, wait_until};
 
 /// An address that came or went, with the time in the clock of [`crate::now`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Watch {
     changes: Arc<Mutex<Vec<Change>>>,
+    turns: Arc<Turns>,
     end: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -60,23 +62,23 @@ impl Watch {
             Ok(socket)
         })?;
         let (changes, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let turns = Arc::new(Turns::default());
         let reader = std::thread::spawn({
-            let (changes, end) = (Arc::clone(&changes), Arc::clone(&end));
+            let (changes, turns, end) =
+                (Arc::clone(&changes), Arc::clone(&turns), Arc::clone(&end));
             move || {
                 // On a busy machine a reader that waits for its turn would measure that. Without
                 // the right to it the stamps are late, and never early.
-                let thread = nix::unistd::gettid().to_string();
-                let _ = netns::run("chrt", &["--fifo", "--pid", "50", &thread]);
-                read_all(&socket, &changes, &end);
+                scheduled("50");
+                read_all(&socket, &changes, &turns, &end);
             }
         });
-        Ok(Self { changes, end, reader: Some(reader) })
+        Ok(Self { changes, turns, end, reader: Some(reader) })
     }
 
     /// What happened to an address, in order.
     pub fn of(&self, address: Ipv4Addr) -> Vec<Change> {
-        // What the kernel told before the call is read by then.
-        pause(50);
+        self.turns.wait();
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.iter().filter(|one| one.address == address).copied().collect()
     }
@@ -89,6 +91,7 @@ impl Watch {
 
     /// When the address went for the first time after a moment.
     pub fn gone_after(&self, address: Ipv4Addr, moment: Duration) -> Option<Duration> {
+        self.turns.wait();
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let went = |one: &&Change| one.address == address && !one.added && one.at >= moment;
         changes.iter().find(went).map(|one| one.at)
@@ -133,15 +136,17 @@ fn longest_gap(changes: &[Change]) -> Duration {
     gone.map_or(longest, |_| Duration::MAX)
 }
 
-fn read_all(socket: &OwnedFd, changes: &Mutex<Vec<Change>>, end: &AtomicBool) {
+fn read_all(socket: &OwnedFd, changes: &Mutex<Vec<Change>>, turns: &Turns, end: &AtomicBool) {
     let mut buffer = [0; 1 << 15];
     while !end.load(Ordering::Relaxed) {
+        let turn = turns.asked();
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(length) => {
                 let read = read(&buffer[..length], now());
                 changes.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => turns.done(turn),
+            Err(Errno::EINTR) => {}
             Err(error) => panic!("the kernel's word about addresses: {error}"),
         }
     }

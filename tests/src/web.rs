@@ -43,7 +43,7 @@ impl Web {
             .context("start nginx")?;
         let web = Self { main, prefix };
         let up = || lab.ns(host).sh("ss -Hltn 'sport = :80' | grep -q .").is_ok();
-        wait_until("nginx listens", Duration::from_secs(10), up).with_context(|| web.log())?;
+        wait_until("nginx listens", Duration::from_secs(30), up).with_context(|| web.log())?;
         Ok(web)
     }
 

@@ -25,12 +25,23 @@ impl Pair {
         netns.ip("link add near type veth peer name far")?;
         netns.ip("link set near up")?;
         netns.ip("link set far up")?;
+        netns.wait_up("near")?;
+        netns.wait_up("far")?;
         let ifindex = netns.enter(|| Ok(if_nametoindex("near")?))?;
         Ok(Self { netns, ifindex })
     }
 
     fn attach(&self, fast: &mut FastPath, want: Datapath) -> Result<Attached> {
         self.netns.enter(|| Ok(fast.attach("near", self.ifindex, want)))
+    }
+
+    /// Waits until there is no program. A process that another test is just starting has a copy of each
+    /// descriptor for a moment.
+    fn wait_gone(&self) -> Result<()> {
+        let gone = || matches!(self.shown(), Ok(None));
+        wait_until("the program is gone", Duration::from_secs(30), gone)
+            .map(drop)
+            .with_context(|| format!("it stays: {:?}", self.shown()))
     }
 
     /// The program's mode and number, as `ip link` tells them.
@@ -64,12 +75,12 @@ fn native_on_veth_and_gone_when_dropped() -> Result<()> {
         // Once more changes nothing.
         ensure!(pair.attach(&mut fast, want)? == Attached::Native);
         fast.detach(pair.ifindex);
-        ensure!(pair.shown()?.is_none());
+        pair.wait_gone()?;
     }
     pair.attach(&mut fast, Datapath::Auto)?;
     ensure!(pair.shown()?.is_some());
     drop(fast);
-    ensure!(pair.shown()?.is_none());
+    pair.wait_gone()?;
     Ok(())
 }
 
@@ -110,7 +121,7 @@ fn a_socket_when_asked_for_or_when_there_is_no_interface() -> Result<()> {
     let mut fast = FastPath::load(1)?;
     let attached = pair.attach(&mut fast, Datapath::Socket)?;
     ensure!(attached == Attached::Socket { why: "as configured".to_owned() }, "{attached:?}");
-    ensure!(pair.shown()?.is_none());
+    pair.wait_gone()?;
     let nowhere = pair.netns.enter(|| Ok(fast.attach("gone", 999_999, Datapath::Auto)))?;
     ensure!(matches!(&nowhere, Attached::Socket { .. }), "{nowhere:?}");
     Ok(())
@@ -126,6 +137,7 @@ fn a_program_of_somebody_else_is_left_alone() -> Result<()> {
         pair.attach(&mut theirs, mode)?;
         left_alone(&pair, &mut ours, shown, their_id)?;
         theirs.detach(pair.ifindex);
+        pair.wait_gone()?;
     }
     // Attached through netlink, as older tools do it, and without an owner.
     for (mode, shown) in [("xdpdrv", "xdp"), ("xdpgeneric", "xdpgeneric")] {
@@ -169,7 +181,7 @@ fn a_vlan_whose_tags_are_hidden_keeps_the_program_off() -> Result<()> {
         matches!(&found, Some(Attached::Socket { why }) if why.contains("near.100")),
         "{found:?}"
     );
-    ensure!(pair.shown()?.is_none());
+    pair.wait_gone()?;
     for want in [Datapath::Auto, Datapath::Xdp, Datapath::Generic] {
         let attached = pair.attach(&mut fast, want)?;
         ensure!(matches!(&attached, Attached::Socket { .. }), "{want:?}: {attached:?}");
@@ -195,8 +207,7 @@ fn gone_after_kill_9() -> Result<()> {
     child.kill()?;
     child.wait()?;
     ensure!(found && shown?.is_some(), "the child did not attach");
-    wait_until("the program is gone", Duration::from_secs(5), || matches!(pair.shown(), Ok(None)))?;
-    Ok(())
+    pair.wait_gone()
 }
 
 /// Not a test: the process that the one above kills.
@@ -226,7 +237,7 @@ fn what_can_not_be_taken_over_is_in_nobodys_way() -> Result<()> {
     // As the guardian does, which may live on: this one still has all descriptors.
     let error = FastPath::adopt(part).err().context("taken over without a map")?;
     ensure!(error.to_string().contains("ROUTERS"), "{error}");
-    ensure!(pair.shown()?.is_none(), "it stays: {:?}", pair.shown());
+    pair.wait_gone()?;
     let mut after = FastPath::load(1)?;
     ensure!(pair.attach(&mut after, Datapath::Auto)? == Attached::Native);
     let mut next = FastPath::adopt(kept(&after)?)?;
@@ -234,6 +245,6 @@ fn what_can_not_be_taken_over_is_in_nobodys_way() -> Result<()> {
     ensure!(next.once().is_zero(), "taken over, and yet it took {:?}", next.once());
     ensure!(pair.shown()?.map(|(_, shown)| shown) == Some(id(&mut after)?), "not taken over");
     FastPath::discard(kept(&next)?);
-    ensure!(pair.shown()?.is_none(), "it stays: {:?}", pair.shown());
+    pair.wait_gone()?;
     Ok(())
 }

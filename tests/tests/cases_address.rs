@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::{Conf, Instance};
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{BUSY, pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, cases, now, wait_until};
 
 const VIP: &str = "192.0.2.250";
 const OTHER: &str = "192.0.2.251";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn alone(lab: &Lab, instance: Instance) -> Result<Daemon> {
     let daemon = lab.run("r1", &instance.alone(2))?;
@@ -28,14 +28,14 @@ fn b32_address_deleted_by_hand() -> Result<()> {
     pause(1500);
     let begin = now();
     lab.ns("r1").ip("addr del 192.0.2.250/24 dev eth0")?;
-    let back = wait_until("it is back", Duration::from_secs(5), || lab.holds("r1", VIP))?;
+    let back = wait_until("it is back", LIMIT, || lab.holds("r1", VIP))?;
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    ensure!(back < Duration::from_millis(100), "back after {back:?}");
-    pause(200);
-    let announced = wire.announcements(ADDRESS).into_iter().any(|(at, _)| at > begin);
-    ensure!(announced, "not announced again");
+    ensure!(back < BUSY, "back after {back:?}");
+    wait_until("it is announced again", LIMIT, || {
+        wire.announcements(ADDRESS).into_iter().any(|(at, _)| at > begin)
+    })?;
     pause(3000);
     ensure!(daemon.count_log("Entering MASTER") == 1, "it changed its state");
     ensure!(daemon.status()?.instance("VI_1")?.state() == "MASTER", "not MASTER");
@@ -96,7 +96,8 @@ fn b34_killed_and_restarted() -> Result<()> {
     let watch = lab.watch("r1")?;
     let (r1, begin) = started(&lab, &Instance::new(100).alone(2))?;
     let took = watch.wait_gone(ADDRESS, begin, LIMIT).with_context(|| r1.log_end())?;
-    ensure!(took < Duration::from_millis(200), "gone after {took:?}");
+    // At its start, and not when it has listened long enough.
+    ensure!(took < Duration::from_secs(3), "gone after {took:?}");
     pause(4500);
     ensure!(lab.holders(&["r1", "r2"], VIP) == ["r2"], "not r2 alone");
     Ok(())
@@ -109,8 +110,10 @@ fn b34_the_winner_adopts_its_leftover() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new(&["r1", "client"])?;
+    // Slow, so that a start on a busy machine is in time.
+    let owner = || Instance::new(255).every("10");
     let _echo = lab.echo("r1")?;
-    let mut r1 = alone(&lab, Instance::new(255))?;
+    let mut r1 = alone(&lab, owner())?;
     let client = lab.ask(ADDRESS, 200)?;
     wait_until("the client is served", LIMIT, || client.served_by() == Some(11))?;
     r1.wait_log("(VI_1) took over as the owner, without a wait: advert +", LIMIT)?;
@@ -124,14 +127,14 @@ fn b34_the_winner_adopts_its_leftover() -> Result<()> {
     r1.kill()?;
     let killed = now();
     pause(500);
-    let r1 = lab.run("r1", &Instance::new(255).alone(2))?;
+    let r1 = lab.run("r1", &owner().alone(2))?;
     pause(3000);
     r1.wait_log("(VI_1) went on, without a wait: advert +", LIMIT)?;
     let told = takeover(&r1)?;
     ensure!(told == Some(("resumed".to_owned(), true)), "{told:?}");
     ensure!(lab.holds("r1", VIP), "it is gone: {}", r1.log_end());
     let gap = client.finish().longest_gap_after(killed);
-    ensure!(gap < Duration::from_millis(100), "{gap:?} without an answer");
+    ensure!(gap < BUSY, "{gap:?} without an answer");
     Ok(())
 }
 
@@ -166,7 +169,7 @@ fn b36_secondary_addresses_vanish_with_the_first() -> Result<()> {
         return Ok(());
     }
     let back = wait_until("the other is back", LIMIT, || lab.holds("r1", stays))?;
-    ensure!(back < Duration::from_millis(200), "back after {back:?}: {}", r1.log_end());
+    ensure!(back < BUSY, "back after {back:?}: {}", r1.log_end());
     pause(1000);
     ensure!(lab.holds("r1", stays) && !lab.holds("r1", gone), "{:?}", lab.addresses("r1"));
     Ok(())
@@ -215,7 +218,7 @@ fn b40b_a_master_loses_an_address() -> Result<()> {
     pause(3500);
     ensure!(lab.holds("r1", VIP), "the first is gone too");
     let gap = client.finish().longest_gap_after(begin);
-    ensure!(gap < Duration::from_millis(100), "{gap:?} without an answer");
+    ensure!(gap < BUSY, "{gap:?} without an answer");
     let after: Vec<_> = wire.adverts_of("r1").into_iter().filter(|s| s.at > begin).collect();
     ensure!(after.iter().all(|seen| seen.advert.priority == 100), "it released");
     ensure!(after.last().is_some_and(|s| s.advert.addresses == [ADDRESS]), "still advertised");
@@ -228,7 +231,8 @@ fn b40b_a_master_loses_an_address() -> Result<()> {
 fn b40c_reloads_without_a_change() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
-    let conf = Instance::new(100).every("0.2").line("garp_master_delay 0");
+    // Slow enough for a reload each half second to show where it moves an advert.
+    let conf = Instance::new(100).line("garp_master_delay 0");
     let r1 = lab.run("r1", &conf.clone().alone(3))?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
     pause(1500);
@@ -246,8 +250,8 @@ fn b40c_reloads_without_a_change() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    ensure!(gap < Duration::from_millis(240), "{gap:?} between two adverts of 200 ms");
-    ensure!(shortest > Some(Duration::from_millis(160)), "{shortest:?} between two adverts");
+    ensure!(gap < Duration::from_millis(1350), "{gap:?} between two adverts of 1 s");
+    ensure!(shortest > Some(Duration::from_millis(650)), "{shortest:?} between two adverts");
     ensure!(adverts.iter().all(|seen| seen.advert.priority == 100), "it released");
     let announced = wire.announcements(ADDRESS).into_iter().filter(|(at, _)| within(*at)).count();
     ensure!(announced == 0, "{announced} announcements");

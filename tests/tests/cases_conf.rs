@@ -5,18 +5,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use vrrp_tests::capture::SeenAdvert;
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{BUSY, is_about, pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts a handed configuration on r1 alone and waits until it speaks for this VRID.
 fn speaks(lab: &Lab, file: &str, vrid: u8) -> Result<(Daemon, Capture)> {
     let wire = lab.capture("client")?;
     let daemon = lab.run("r1", &cases::configuration(file))?;
-    wait_until(&format!("VRID {vrid} speaks"), Duration::from_secs(10), || {
-        last(&wire, vrid).is_ok()
-    })
-    .with_context(|| daemon.log_end())?;
+    wait_until(&format!("VRID {vrid} speaks"), LIMIT, || last(&wire, vrid).is_ok())
+        .with_context(|| daemon.log_end())?;
     Ok((daemon, wire))
+}
+
+/// The first advert of a virtual router, once there is one.
+fn first(wire: &Capture, vrid: u8) -> Result<SeenAdvert> {
+    wait_until(&format!("VRID {vrid} speaks"), LIMIT, || last(wire, vrid).is_ok())?;
+    let of = |seen: &SeenAdvert| seen.advert.vrid == vrid;
+    wire.adverts_of("r1").into_iter().find(of).with_context(|| format!("VRID {vrid} is silent"))
+}
+
+/// Waits until a host has an address that is written with its length.
+fn holds(lab: &Lab, address: &str) -> Result<()> {
+    let held = || lab.addresses("r1").is_ok_and(|all| all.iter().any(|one| one == address));
+    wait_until(&format!("r1 has {address}"), LIMIT, held).map(drop)
 }
 
 /// The last advert of a virtual router.
@@ -61,8 +74,8 @@ fn c01_plain_nginx() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     // Its script watches the web server; without one it fails three times and costs 20.
     let (_daemon, wire) = speaks(&lab, "C01-plain-nginx", 51)?;
-    is_v2_pass(&last(&wire, 51)?, 110, b"1111\0\0\0\0", 250)?;
-    ensure!(lab.addresses("r1")?.contains(&"192.0.2.250/24".to_owned()), "no address");
+    is_v2_pass(&first(&wire, 51)?, 110, b"1111\0\0\0\0", 250)?;
+    holds(&lab, "192.0.2.250/24")?;
     Ok(())
 }
 
@@ -70,7 +83,7 @@ fn c02_brace_glued() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let (_daemon, wire) = speaks(&lab, "C02-brace-glued", 52)?;
     is_v2_pass(&last(&wire, 52)?, 120, b"2222\0\0\0\0", 251)?;
-    ensure!(lab.addresses("r1")?.contains(&"192.0.2.251/32".to_owned()), "no address");
+    holds(&lab, "192.0.2.251/32")?;
     Ok(())
 }
 
@@ -83,10 +96,9 @@ fn c10_crlf() -> Result<()> {
 fn c12_auth_pass_long() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let (_daemon, wire) = speaks(&lab, "C12-auth-pass-long", 66)?;
-    pause(300);
-    is_v2_pass(&last(&wire, 64)?, 100, b"Password", 250)?;
-    is_v2_pass(&last(&wire, 65)?, 100, b"12345678", 251)?;
-    is_v2_pass(&last(&wire, 66)?, 100, b"abc\0\0\0\0\0", 252)
+    is_v2_pass(&first(&wire, 64)?, 100, b"Password", 250)?;
+    is_v2_pass(&first(&wire, 65)?, 100, b"12345678", 251)?;
+    is_v2_pass(&first(&wire, 66)?, 100, b"abc\0\0\0\0\0", 252)
 }
 
 /// An interval that version 2 can't say goes out rounded, or the instance is refused; never as 0
@@ -105,7 +117,7 @@ fn c18_advert_int_v2() -> Result<()> {
         ensure!(at.iter().all(|s| s.advert.interval_ms >= 1000), "VRID {vrid} says 0");
         let shortest = at.windows(2).map(|pair| pair[1].at - pair[0].at).min();
         ensure!(
-            shortest.is_none_or(|gap| gap > Duration::from_millis(900)),
+            shortest.is_none_or(|gap| gap > Duration::from_millis(500)),
             "VRID {vrid}: {shortest:?} between two adverts"
         );
     }
@@ -115,7 +127,7 @@ fn c18_advert_int_v2() -> Result<()> {
 fn c20_v3_with_auth() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let (_daemon, wire) = speaks(&lab, "C20-v3-with-auth", 79)?;
-    let third = last(&wire, 78)?.advert;
+    let third = first(&wire, 78)?.advert;
     ensure!((third.version, third.interval_ms) == (3, 100), "{third:?}");
     ensure!(third.trailer.is_empty(), "{third:?}");
     let second = last(&wire, 79)?;
@@ -152,7 +164,7 @@ fn c23_vip_attributes() -> Result<()> {
     let there = |words: &[&str]| shown.lines().any(|l| words.iter().all(|word| l.contains(word)));
     ensure!(there(&["198.51.100.1/24", "scope link"]), "{shown}");
     ensure!(there(&["203.0.113.7/28", "brd 203.0.113.15"]), "{shown}");
-    ensure!(!behind.announcements(other).is_empty(), "{other} is not announced on eth1");
+    wait_until("it is announced on eth1", LIMIT, || !behind.announcements(other).is_empty())?;
     Ok(())
 }
 
@@ -160,9 +172,10 @@ fn c25_dual_master() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let (_daemon, wire) = speaks(&lab, "C25-dual-master", 52)?;
     // Both add 2 after the first success of their check.
-    pause(2500);
-    let said = (last(&wire, 51)?.advert.priority, last(&wire, 52)?.advert.priority);
-    ensure!(said == (103, 102), "{said:?}");
+    let said =
+        || Some((last(&wire, 51).ok()?.advert.priority, last(&wire, 52).ok()?.advert.priority));
+    wait_until("both have added 2", LIMIT, || said() == Some((103, 102)))
+        .with_context(|| format!("{:?}", said()))?;
     Ok(())
 }
 
@@ -172,9 +185,12 @@ fn c35_lvs_beside() -> Result<()> {
     let (daemon, wire) = speaks(&lab, "C35-lvs-beside", 129)?;
     pause(1500);
     for (vrid, priority, vip) in [(128, 100, 250), (129, 90, 251)] {
-        let advert = last(&wire, vrid)?.advert;
+        let advert = first(&wire, vrid)?.advert;
         ensure!(advert.priority == priority, "{advert:?}");
         ensure!(advert.addresses == [address(vip)], "{advert:?}");
+    }
+    for address in ["192.0.2.250/24", "192.0.2.251/24"] {
+        holds(&lab, address)?;
     }
     let mut held = lab.addresses("r1")?;
     held.sort();
@@ -207,14 +223,13 @@ fn c42_minimal() -> Result<()> {
     let header = (advert.version, advert.priority, advert.interval_ms, advert.auth_type);
     ensure!(header == (2, 100, 1000, 0), "{advert:?}");
     ensure!(advert.trailer == [0; 8], "{advert:?}");
-    ensure!(lab.addresses("r1")?.contains(&"192.0.2.250/32".to_owned()), "no address");
+    holds(&lab, "192.0.2.250/32")?;
     // Five gratuitous ARPs at once, five more after five seconds.
     let at: Vec<_> = wire.announcements(address(250)).into_iter().map(|(at, _)| at).collect();
     ensure!(at.len() == 10, "{} announcements", at.len());
-    ensure!(at[4] - at[0] < Duration::from_millis(100), "{:?}", at[4] - at[0]);
+    ensure!(at[4] - at[0] < BUSY, "{:?}", at[4] - at[0]);
     let second = at[5] - at[0];
-    let window = Duration::from_millis(4900)..Duration::from_millis(5200);
-    ensure!(window.contains(&second), "the second round after {second:?}");
+    ensure!(is_about(second, Duration::from_secs(5)), "the second round after {second:?}");
     Ok(())
 }
 
@@ -231,21 +246,24 @@ fn c45_garp_options() -> Result<()> {
     let (defaults, own) = (first_vip("DEFAULTS")?, first_vip("OWN")?);
     let wire = lab.capture("client")?;
     let daemon = lab.run("r1", &conf)?;
-    wait_until("both are announced", Duration::from_secs(10), || {
+    wait_until("both are announced", LIMIT, || {
         !wire.announcements(defaults).is_empty() && !wire.announcements(own).is_empty()
     })
     .with_context(|| daemon.log_end())?;
     pause(12_000);
     let at = |of| wire.announcements(of).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
     let [first, second] = at(defaults)[..] else { bail!("DEFAULTS: {:?}", at(defaults)) };
-    let window = Duration::from_millis(9900)..Duration::from_millis(10_300);
-    ensure!(window.contains(&(second - first)), "DEFAULTS: again after {:?}", second - first);
+    ensure!(
+        is_about(second - first, Duration::from_secs(10)),
+        "DEFAULTS: again after {:?}",
+        second - first
+    );
     if !Kind::ours_under_test() {
         // keepalived sends OWN's first one alone and never comes to the others.
         return Ok(());
     }
     let [first, .., last] = at(own)[..] else { bail!("OWN: {:?}", at(own)) };
     ensure!(at(own).len() == 3, "OWN: {} announcements", at(own).len());
-    ensure!(last - first < Duration::from_millis(100), "OWN: {:?}", last - first);
+    ensure!(last - first < BUSY, "OWN: {:?}", last - first);
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{BUSY, is_about, pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, now, wait_until};
 
 const VIP: &str = "192.0.2.250";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn run(lab: &Lab, host: &str, instance: Instance) -> Result<Daemon> {
     lab.run(host, &instance.alone(2))
@@ -70,14 +70,14 @@ fn heals(after_advert: Duration) -> Result<()> {
         .with_context(|| r2.log_end())?;
     let by_r1 = client.so_far().first_by(11, healed).context("r1 does not answer")?;
     let served = by_r1 - healed;
-    ensure!(gives_way < Duration::from_millis(1100), "r2 gave way after {gives_way:?}");
-    ensure!(served < Duration::from_millis(1500), "served by r1 after {served:?}");
-    let announced = wire.announcements(ADDRESS).into_iter().filter(|(at, _)| *at > healed);
-    ensure!(announced.count() > 0, "nobody announced r1");
+    ensure!(gives_way < Duration::from_secs(1) + BUSY, "r2 gave way after {gives_way:?}");
+    ensure!(served < Duration::from_millis(1500) + BUSY, "served by r1 after {served:?}");
+    let announced = || wire.announcements(ADDRESS).into_iter().any(|(at, _)| at > healed);
+    wait_until("r1 is announced", LIMIT, announced)?;
     pause(2500);
     ensure!(lab.holders(&["r1", "r2"], VIP) == ["r1"], "not r1 alone");
     let gap = client.finish().longest_gap_after(healed);
-    ensure!(gap < Duration::from_millis(1500), "{gap:?} without an answer");
+    ensure!(gap < Duration::from_millis(1500) + BUSY, "{gap:?} without an answer");
     Ok(())
 }
 
@@ -129,16 +129,17 @@ fn preempts_late() -> Result<()> {
     let wire = lab.capture("client")?;
     let _r2 = run(&lab, "r2", Instance::new(100))?;
     settled(&lab, "r2")?;
-    let mut begin = now();
     let r1 = run(&lab, "r1", delayed(5))?;
+    // It takes its time to start.
+    r1.wait_log("Entering BACKUP", LIMIT)?;
+    let mut begin = now();
     for what in ["start", "fault"] {
-        wait_until("r1 preempts", Duration::from_secs(12), || {
-            first_after(&wire, "r1", begin).is_some()
-        })
-        .with_context(|| r1.log_end())?;
+        wait_until("r1 preempts", LIMIT, || first_after(&wire, "r1", begin).is_some())
+            .with_context(|| r1.log_end())?;
         let heard = first_after(&wire, "r2", begin).context("r2 is silent")?;
         let waited = first_after(&wire, "r1", begin).context("r1 is silent")? - heard;
-        let window = Duration::from_millis(4900)..Duration::from_millis(8800);
+        // After the delay it waits for a silence: 3.414 s.
+        let window = Duration::from_millis(4800)..Duration::from_millis(8800) + BUSY;
         ensure!(window.contains(&waited), "r1 took over {waited:?} after it heard r2 ({what})");
         settled(&lab, "r1")?;
         if what == "start" {
@@ -157,8 +158,9 @@ fn delay_is_cancelled() -> Result<()> {
     let wire = lab.capture("client")?;
     let r2 = run(&lab, "r2", Instance::new(100))?;
     settled(&lab, "r2")?;
-    let _r1 = run(&lab, "r1", delayed(5))?;
-    pause(2500);
+    let r1 = run(&lab, "r1", delayed(5))?;
+    r1.wait_log("Entering BACKUP", LIMIT)?;
+    pause(2000);
     r2.reload(&Instance::new(200).alone(2))?;
     pause(10_000);
     let raised = wire.adverts_of("r2").iter().any(|seen| seen.advert.priority == 200);
@@ -179,8 +181,7 @@ fn no_delay_for_the_dead() -> Result<()> {
     let last = wire.adverts_of("r2").pop().context("r2 never spoke")?.at;
     wait_until("r1 takes over", LIMIT, || first_after(&wire, "r1", last).is_some())?;
     let waited = first_after(&wire, "r1", last).context("r1 is silent")?;
-    let window = Duration::from_millis(3400)..Duration::from_millis(3700);
-    ensure!(window.contains(&waited), "after {waited:?}");
+    ensure!(is_about(waited, Duration::from_millis(3414)), "after {waited:?}");
     Ok(())
 }
 
@@ -188,11 +189,14 @@ fn no_delay_for_nobody() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
     let begin = now();
-    let _r1 = run(&lab, "r1", delayed(30))?;
+    let r1 = run(&lab, "r1", delayed(30))?;
+    r1.wait_log("Entering BACKUP", LIMIT)?;
+    let listens = now();
     wait_until("r1 takes over", LIMIT, || first_after(&wire, "r1", begin).is_some())?;
     let waited = first_after(&wire, "r1", begin).context("r1 is silent")?;
-    let window = Duration::from_millis(3400)..Duration::from_millis(4500);
-    ensure!(window.contains(&waited), "after {waited:?}");
+    let down = Duration::from_millis(3414);
+    let limit = listens - begin + down + BUSY;
+    ensure!((down..limit).contains(&waited), "after {waited:?}, and not by {limit:?}");
     Ok(())
 }
 
@@ -221,18 +225,23 @@ fn frozen(r1: Instance, r2: Instance) -> Result<()> {
     let last = wire.adverts_of("r1").pop().context("r1 never spoke")?.at;
     pause(5000);
     let taken = first_after(&wire, "r2", last).context("r2 is silent")?;
-    let window = Duration::from_millis(3600)..Duration::from_millis(3900);
-    ensure!(window.contains(&taken), "r2 MASTER after {taken:?}");
+    ensure!(is_about(taken, Duration::from_millis(3609)), "r2 MASTER after {taken:?}");
     r1.thaw();
     let thawed = now();
     pause(100);
-    let burst = wire.adverts_of("r1").iter().filter(|seen| seen.at > thawed).count();
+    let at_once = |at: Duration| at > thawed && at < thawed + Duration::from_millis(500);
+    let burst = wire.adverts_of("r1").iter().filter(|seen| at_once(seen.at)).count();
     ensure!(burst <= 1 || !Kind::ours_under_test(), "{burst} adverts at once after it went on");
     pause(1400);
-    let holders = lab.holders(&["r1", "r2"], VIP);
-    ensure!(holders.len() == 1, "held by {holders:?}: {}\n{}", r1.log_end(), r2.log_end());
-    let served = client.served_by().map(vrrp_tests::lab::host_of);
-    ensure!(served == Some(holders[0].as_str()), "{holders:?} has it, {served:?} answers");
+    let state = || {
+        let served = client.served_by().map(vrrp_tests::lab::host_of);
+        (lab.holders(&["r1", "r2"], VIP), served)
+    };
+    let is_one = |(holders, served): (Vec<String>, Option<&str>)| {
+        holders.len() == 1 && served == Some(holders[0].as_str())
+    };
+    wait_until("one has it and answers", Duration::from_secs(3), || is_one(state()))
+        .with_context(|| format!("{:?}: {}\n{}", state(), r1.log_end(), r2.log_end()))?;
     Ok(())
 }
 
@@ -250,7 +259,7 @@ fn frozen_and_loses() -> Result<()> {
     r1.thaw();
     let thawed = now();
     let gone = wait_until("r1 lets go", LIMIT, || !lab.holds("r1", VIP))?;
-    ensure!(gone < Duration::from_millis(300), "r1 let go after {gone:?}");
+    ensure!(gone < BUSY, "r1 let go after {gone:?}");
     pause(1500);
     let spoken = wire.adverts_of("r1").iter().filter(|seen| seen.at > thawed).count();
     if Kind::ours_under_test() {
@@ -271,7 +280,8 @@ fn b61_own_adverts_come_back() -> Result<()> {
     lab.switch().ip("link set p-r1 type bridge_slave hairpin on")?;
     let begin = now();
     pause(8000);
-    let spoken = wire.adverts_of("r1").iter().filter(|seen| seen.at > begin).count();
+    let within = |at: Duration| at > begin && at < begin + Duration::from_secs(8);
+    let spoken = wire.adverts_of("r1").iter().filter(|seen| within(seen.at)).count();
     ensure!((7..=9).contains(&spoken), "{spoken} adverts in 8 s");
     ensure!(lab.holds("r1", VIP), "r1 let go");
     ensure!(r1.count_log("Entering BACKUP") <= 1, "r1 changed its state");

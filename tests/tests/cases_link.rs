@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::status::Status;
+use vrrp_tests::wait::{BUSY, is_about, pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, cases, now, packet, wait_until};
 
 const VIP: &str = "192.0.2.250";
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn b44_link_down_and_up() -> Result<()> {
@@ -33,14 +34,15 @@ fn link_lost(set: impl Fn(&Lab, bool) -> Result<()>) -> Result<()> {
     let _r2 = lab.run("r2", &Instance::new(100).alone(2))?;
     pause(2000);
     set(&lab, false)?;
-    r1.wait_log("Entering FAULT", Duration::from_millis(500))?;
-    wait_until("r1 lets go", Duration::from_millis(500), || !lab.holds("r1", VIP))?;
+    // Before r2 has waited long enough; a second of that the kernel may keep the news to itself.
+    let at_once = Duration::from_millis(3000);
+    r1.wait_log("Entering FAULT", at_once)?;
+    wait_until("r1 lets go", at_once, || !lab.holds("r1", VIP))?;
     let last = wire.adverts_of("r1").pop().context("r1 never spoke")?.at;
     wait_until("r2 is MASTER", LIMIT, || lab.holds("r2", VIP))?;
     let spoke = wire.adverts_of("r2").first().context("r2 is silent")?.at;
     let waited = spoke - last;
-    let window = Duration::from_millis(3600)..Duration::from_millis(3800);
-    ensure!(window.contains(&waited), "r2 MASTER after {waited:?}");
+    ensure!(is_about(waited, Duration::from_millis(3609)), "r2 MASTER after {waited:?}");
     pause(1500);
 
     let back = now();
@@ -49,7 +51,7 @@ fn link_lost(set: impl Fn(&Lab, bool) -> Result<()>) -> Result<()> {
         .with_context(|| r1.log_end())?;
     let first = wire.adverts_of("r1").into_iter().find(|seen| seen.at > back);
     let waited = first.context("r1 is silent")?.at - back;
-    let window = Duration::from_millis(3350)..Duration::from_millis(5000);
+    let window = Duration::from_millis(3350)..Duration::from_millis(5000) + BUSY;
     ensure!(window.contains(&waited), "r1 spoke {waited:?} after its link was back");
     let words = r1.log();
     let order = ["Entering MASTER", "Entering FAULT", "Entering BACKUP", "Entering MASTER"];
@@ -183,15 +185,17 @@ fn ospf_passes(lab: &Lab) -> Result<()> {
     frame[5] = 5;
     (frame[23], frame[33]) = (89, 5);
     lab.inject("gen", &frame)?;
-    pause(200);
     let mut buffer = [0; 2048];
     let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-    while let Ok(length) = nix::sys::socket::recv(socket.as_raw_fd(), &mut buffer, flags) {
-        if buffer[..length].starts_with(&frame) {
-            return Ok(());
+    wait_until("the frame to 224.0.0.5 arrives", LIMIT, || {
+        while let Ok(length) = nix::sys::socket::recv(socket.as_raw_fd(), &mut buffer, flags) {
+            if buffer[..length].starts_with(&frame) {
+                return true;
+            }
         }
-    }
-    anyhow::bail!("the frame to 224.0.0.5 did not arrive")
+        false
+    })
+    .map(drop)
 }
 
 /// gen finds r1's hardware address by IPv6 neighbour discovery.
@@ -207,7 +211,7 @@ fn neighbour_discovery_passes(lab: &Lab) -> Result<()> {
         let neighbours = lab.ns("gen").ip("-6 neigh show dev eth0").unwrap_or_default();
         neighbours.lines().any(|line| line.contains(&to.to_string()) && line.contains("lladdr"))
     };
-    wait_until("r1 is found", Duration::from_secs(3), found).map(drop)
+    wait_until("r1 is found", LIMIT, found).map(drop)
 }
 
 /// Where native XDP can't be had, the same verdicts come by another way.
@@ -232,8 +236,14 @@ fn same_verdicts(lab: &Lab, daemon: &Daemon, device: &str, paths: &[&str]) -> Re
     let before = status.instance("VI_1")?;
     for name in ["good", "ttl-254", "checksum-plus-one", "version-1"] {
         lab.inject("gen", &cases::frame("P01-v2-header", name))?;
-        pause(100);
     }
+    let judged = |status: &Status| {
+        let one = status.instance("VI_1");
+        one.map_or(0, |one| one.counter("accepted") + one.refused_at_all())
+    };
+    let begin = judged(&status);
+    let all = || daemon.status().is_ok_and(|status| judged(&status) >= begin + 4);
+    wait_until("all are judged", LIMIT, all)?;
     let after = daemon.status()?;
     let after = after.instance("VI_1")?;
     let refused = |reason| after.refused(reason) - before.refused(reason);

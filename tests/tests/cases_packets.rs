@@ -10,10 +10,11 @@ use vrrp_common::checksum::Sum;
 use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::cases::{self, Case, Verdict, verdict};
 use vrrp_tests::conf::Instance;
-use vrrp_tests::wait::pause;
-use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+use vrrp_tests::wait::{BUSY, is_about, pause};
+use vrrp_tests::{Daemon, Kind, Lab, Watch, wait_until};
 
 const VIP: &str = "192.0.2.250";
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The data paths, by the words of `--datapath`.
 const PATHS: [&str; 3] = ["xdp", "generic", "socket"];
@@ -58,16 +59,21 @@ fn obeyed_alone(case: &Case, conf: &str) -> Result<()> {
     let lab = Lab::new(&["r1", "gen", "client"])?;
     let wire = lab.capture("client")?;
     lab.inject("gen", &case.bytes)?;
-    let _daemon = start(&lab, conf, "auto")?;
-    // Twice the wait of 3.6 s less a moment: a first second of start-up does no harm.
-    let mut master = false;
-    for _ in 0..12 {
-        pause(500);
-        lab.inject("gen", &case.bytes)?;
-        master = master || !wire.adverts_of("r1").is_empty() && lab.holds("r1", VIP);
-    }
+    let daemon = start(&lab, conf, "auto")?;
+    let listens = || daemon.log().contains("Entering BACKUP");
+    let is_master = || !wire.adverts_of("r1").is_empty() && lab.holds("r1", VIP);
     let believed = matches!(verdict(&case.name), Verdict::Accepted);
-    ensure!(master != believed, "{}", if master { "MASTER" } else { "never MASTER" });
+    // Longer than the 3.6 s that it waits, from when it listens; a busy machine takes its time until then.
+    let (mut heard, mut master) = (0, false);
+    let what = if believed { "it has heard enough" } else { "it is MASTER" };
+    wait_until(what, LIMIT, || {
+        pause(500);
+        heard += u32::from(listens() && lab.inject("gen", &case.bytes).is_ok());
+        master = master || is_master();
+        if believed { heard > 10 } else { master }
+    })
+    .with_context(|| daemon.log_end())?;
+    ensure!(!(believed && master), "MASTER: {}", daemon.log_end());
     Ok(())
 }
 
@@ -103,7 +109,7 @@ fn b07_the_checksum_form_is_the_configured_one_or_the_peers() -> Result<()> {
         let lab = Lab::new(&["r1", "gen"])?;
         let wire = lab.capture("gen")?;
         let daemon = lab.run("r1", &Instance::new(200).line(line).alone(3))?;
-        let limit = Duration::from_secs(10);
+        let limit = LIMIT;
         wait_until("r1 speaks", limit, || !wire.adverts_of("r1").is_empty())
             .with_context(|| daemon.log_end())?;
         ensure!(wire.adverts_of("r1").iter().all(|seen| alone(seen) == as_v2), "{line}");
@@ -148,11 +154,11 @@ fn b03_a_mismatch_is_told_once() -> Result<()> {
     let lab = Lab::new(&["r1", "gen"])?;
     let daemon = start(&lab, "DUT-v2", "auto")?;
     let frame = cases::frame("P03-v2-advert-interval", "interval-2");
-    for _ in 0..20 {
+    wait_until("r1 is MASTER", LIMIT, || {
         pause(250);
-        lab.inject("gen", &frame)?;
-    }
-    ensure!(lab.holds("r1", VIP), "not MASTER");
+        lab.inject("gen", &frame).is_ok() && lab.holds("r1", VIP)
+    })
+    .with_context(|| daemon.log_end())?;
     let told = daemon.count_log("192.0.2.101");
     ensure!(told <= 3, "{told} lines name the sender");
     if Kind::ours_under_test() {
@@ -174,11 +180,12 @@ fn foreign_cluster(path: &str) -> Result<()> {
     let lab = Lab::new(&["r1", "gen"])?;
     let daemon = start(&lab, "DUT-v2", path)?;
     let frame = cases::frame("P18-other-group-same-vrid", "theirs-higher-prio");
-    for _ in 0..7 {
+    wait_until("r1 is MASTER in spite of a foreign cluster", LIMIT, || {
         pause(1000);
-        lab.inject("gen", &frame)?;
-    }
-    ensure!(lab.holds("r1", VIP), "kept BACKUP by a foreign cluster");
+        lab.inject("gen", &frame).is_ok() && lab.holds("r1", VIP)
+    })
+    .with_context(|| daemon.log_end())?;
+    daemon.wait_log("192.0.2.66", LIMIT)?;
     let log = daemon.log();
     let about: Vec<&str> = log.lines().filter(|line| line.contains("192.0.2.66")).collect();
     ensure!(about.len() == 1, "{} lines: {about:?}", about.len());
@@ -197,46 +204,61 @@ fn b19_a_master_hears_each_priority() -> Result<()> {
 fn master_hears(path: &str) -> Result<()> {
     let lab = Lab::new(&["r1", "gen", "client"])?;
     let daemon = start(&lab, "DUT-v2", path)?;
-    let (limit, address) = (Duration::from_secs(8), VIP.parse()?);
     let watch = lab.watch("r1")?;
     for case in cases::packets("P19-master-hears") {
-        let wire = lab.capture("client")?;
-        let spoken = || wire.adverts_of("r1").len();
-        wait_until("r1 is MASTER", limit, || lab.holds("r1", VIP) && spoken() > 0)
-            .with_context(|| daemon.log_end())?;
-        // In the middle between two adverts, so that one sent at once stands out.
-        let last = wire.adverts_of("r1").pop().context("no advert")?;
-        let middle = last.at + Duration::from_millis(1400);
-        std::thread::sleep(middle.saturating_sub(vrrp_tests::now()));
-        let before = vrrp_tests::now();
-        lab.inject("gen", &case.bytes)?;
-        pause(550);
-        // From the frame's stamp on the wire to the kernel's word.
-        let arrived = wire.adverts().into_iter().find(|seen| seen.at >= before && is(&case, seen));
-        let arrived = arrived.with_context(|| format!("{} is not seen", case.name))?.at;
-        let gone = watch.gone_after(address, arrived).map(|at| at - arrived);
-        // The frame itself is seen too; it has no number of a host for two of the sources.
-        let heard = middle - Duration::from_millis(50);
-        let answers: Vec<u8> = wire
-            .adverts_of("r1")
-            .into_iter()
-            .filter(|seen| seen.at > heard && seen.at < heard + Duration::from_millis(450))
-            .map(|seen| seen.advert.priority)
-            .collect();
-        let announced = wire.announcements(address);
-        let announced = announced.iter().filter(|(at, _)| *at > heard).count();
-        let gives_way =
-            matches!(case.name.as_str(), "equal-higher-address" | "higher-150" | "owner-255");
-        let what = format!("{}: gone {gone:?}, sent {answers:?}, announced {announced}", case.name);
-        if gives_way {
-            ensure!(gone.is_some_and(|gone| gone < Duration::from_millis(50)), "{what}");
-            ensure!(answers.is_empty(), "{what}");
-        } else {
-            ensure!(gone.is_none() && answers == [100], "{what}");
-            ensure!(case.name == "zero" || announced > 0, "{what}");
+        // Again where this thread was held up: what stands out in the middle does not elsewhere.
+        let mut in_time = false;
+        for _ in 0..10 {
+            in_time = in_time || master_hears_one(&lab, &daemon, &watch, &case)?;
         }
+        ensure!(in_time, "{}: never in time", case.name);
     }
     Ok(())
+}
+
+/// Whether the frame came in time, between two adverts; if so, it was answered as it must be.
+fn master_hears_one(lab: &Lab, daemon: &Daemon, watch: &Watch, case: &Case) -> Result<bool> {
+    let address = VIP.parse()?;
+    let wire = lab.capture("client")?;
+    let spoken = || wire.adverts_of("r1").len();
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP) && spoken() > 0)
+        .with_context(|| daemon.log_end())?;
+    // In the middle between two adverts, so that one sent at once stands out.
+    let last = wire.adverts_of("r1").pop().context("no advert")?;
+    let middle = last.at + Duration::from_millis(1400);
+    std::thread::sleep(middle.saturating_sub(vrrp_tests::now()));
+    let before = vrrp_tests::now();
+    lab.inject("gen", &case.bytes)?;
+    pause(550);
+    // From the frame's stamp on the wire to the kernel's word.
+    let arrived = wire.adverts().into_iter().find(|seen| seen.at >= before && is(case, seen));
+    let arrived = arrived.with_context(|| format!("{} is not seen", case.name))?.at;
+    if arrived > middle + Duration::from_millis(100) {
+        return Ok(false);
+    }
+    let gone = watch.gone_after(address, arrived).map(|at| at - arrived);
+    // The frame itself is seen too; it has no number of a host for two of the sources.
+    let heard = middle - Duration::from_millis(50);
+    let answers: Vec<u8> = wire
+        .adverts_of("r1")
+        .into_iter()
+        .filter(|seen| seen.at > heard && seen.at < middle + Duration::from_millis(500))
+        .map(|seen| seen.advert.priority)
+        .collect();
+    let announced = || wire.announcements(address).iter().any(|(at, _)| *at > heard);
+    let gives_way =
+        matches!(case.name.as_str(), "equal-higher-address" | "higher-150" | "owner-255");
+    let what = format!("{}: gone {gone:?}, sent {answers:?}", case.name);
+    if gives_way {
+        ensure!(gone.is_some_and(|gone| gone < Duration::from_millis(500)), "{what}");
+        ensure!(answers.is_empty(), "{what}");
+    } else {
+        ensure!(gone.is_none() && answers == [100], "{what}");
+        if case.name != "zero" {
+            wait_until("it is announced", LIMIT, announced).with_context(|| what)?;
+        }
+    }
+    Ok(true)
 }
 
 /// Whether this advert is the frame that was injected.
@@ -259,7 +281,7 @@ fn learns(path: &str) -> Result<()> {
     let slow = frame("interval-300cs-prio-150");
     let lower = frame("interval-300cs-prio-50-lower");
     let mut daemon = start(&lab, "DUT-v3", path)?;
-    pause(500);
+    daemon.wait_log("Entering BACKUP", LIMIT)?;
     for _ in 0..10 {
         lab.inject("gen", &fast)?;
         pause(100);
@@ -272,20 +294,22 @@ fn learns(path: &str) -> Result<()> {
     pause(3200);
     let own: Vec<_> = wire.adverts_of("r1");
     let [.., before, last] = own.as_slice() else { bail!("{} adverts", own.len()) };
-    let apart = last.at.saturating_sub(before.at).as_millis();
-    ensure!((900..1150).contains(&apart), "{apart} ms apart");
+    let apart = last.at.saturating_sub(before.at);
+    ensure!(is_about(apart, Duration::from_secs(1)), "{apart:?} apart");
     ensure!(last.advert.interval_ms == 1000, "says {} ms", last.advert.interval_ms);
     daemon.stop()?;
     // A losing advert changes neither the wait nor the interval.
     let wire = lab.capture("client")?;
     let daemon = start(&lab, "DUT-v3", path)?;
+    daemon.wait_log("Entering BACKUP", LIMIT)?;
     let begin = vrrp_tests::now();
-    pause(1000);
+    // Well before it would speak: then it would wait from here, where it changed the wait.
+    pause(1500);
     lab.inject("gen", &lower)?;
-    wait_until("r1 speaks", Duration::from_secs(12), || !wire.adverts_of("r1").is_empty())
+    wait_until("r1 speaks", LIMIT, || !wire.adverts_of("r1").is_empty())
         .with_context(|| daemon.log_end())?;
-    let waited = wire.adverts_of("r1")[0].at.saturating_sub(begin).as_millis();
-    ensure!((3400..5000).contains(&waited), "{waited} ms after a losing advert");
+    let waited = wire.adverts_of("r1")[0].at.saturating_sub(begin);
+    ensure!(waited < Duration::from_millis(3609) + BUSY, "{waited:?} after a losing advert");
     Ok(())
 }
 
@@ -293,11 +317,11 @@ fn learns(path: &str) -> Result<()> {
 fn takes_after(lab: &Lab, wire: &vrrp_tests::Capture, milliseconds: u128) -> Result<()> {
     let heard = wire.adverts_of("gen").pop().context("the injected advert is not seen")?.at;
     let after = || wire.adverts_of("r1").into_iter().find(|seen| seen.at > heard);
-    wait_until("r1 speaks", Duration::from_secs(14), || after().is_some())?;
+    wait_until("r1 speaks", LIMIT, || after().is_some())?;
     let waited = after().context("silent")?.at.saturating_sub(heard).as_millis();
     ensure!(
-        waited + 5 >= milliseconds && waited < milliseconds + 200,
+        waited + 30 >= milliseconds && waited < milliseconds + BUSY.as_millis(),
         "spoke after {waited} ms, not {milliseconds}"
     );
-    wait_until("r1 has the address", Duration::from_secs(1), || lab.holds("r1", VIP)).map(drop)
+    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP)).map(drop)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::xvrrp;
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{BUSY, pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, now, wait_until};
 
 const VIP: &str = "192.0.2.250";
-const LIMIT: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A configuration with a script `chk`, tracked by the instance.
 fn watched(priority: u8, script: &[&str]) -> Conf {
@@ -56,7 +56,7 @@ fn added(exit: u8) -> Result<()> {
         ensure!(lab.holds("r1", VIP), "let go after a success");
         ensure!(r1.count_log("Entering MASTER") == 1, "it changed its state");
     } else {
-        r1.wait_log("Entering FAULT", Duration::from_secs(5))?;
+        r1.wait_log("Entering FAULT", LIMIT)?;
         wait_until("it lets go", LIMIT, || !lab.holds("r1", VIP))?;
     }
     Ok(())
@@ -92,7 +92,7 @@ fn minus_twenty() -> Result<()> {
         says(wire, "r1", 80)?;
         let fell = wire.adverts_of("r1").pop().context("silent")?.at - gone;
         ensure!(fell > Duration::from_millis(1900), "80 after {fell:?}: before three failures");
-        ensure!(fell < Duration::from_millis(4600), "80 after {fell:?}");
+        ensure!(fell < Duration::from_millis(4600) + BUSY, "80 after {fell:?}");
         wait_until("r2 takes over", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r2"])?;
         std::fs::write(file, "up")?;
         wait_until("r1 takes it back", LIMIT, || lab.holders(&["r1", "r2"], VIP) == ["r1"])?;
@@ -173,6 +173,11 @@ fn b52_before_the_first_result() -> Result<()> {
     ])
 }
 
+/// Starts r1 and does not wait for its first state, which it has no earlier than the script's result.
+fn unheard(lab: &Lab, conf: &Conf) -> Result<Daemon> {
+    Daemon::start(lab, Kind::under_test(), "r1", &conf.text(), &[])
+}
+
 fn slow_script(lab: &Lab) -> Result<String> {
     let slow = lab.write("slow.sh", "#!/bin/sh\nsleep 6\nexit 0\n")?;
     Ok(format!("script \"{}\"", slow.display()))
@@ -181,8 +186,8 @@ fn slow_script(lab: &Lab) -> Result<String> {
 fn waits_for_the_first_result() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let script = slow_script(&lab)?;
-    let r1 = lab.run("r1", &watched(100, &[&script, "interval 10", "timeout 9"]).text())?;
-    pause(5500);
+    let r1 = unheard(&lab, &watched(100, &[&script, "interval 10", "timeout 9"]))?;
+    pause(4500);
     ensure!(!lab.holds("r1", VIP), "MASTER before the first result: {}", r1.log_end());
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
     let log = r1.log();
@@ -196,11 +201,14 @@ fn init_fail() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let lines = ["script \"/bin/true\"", "interval 2", "rise 3", "init_fail"];
     let r1 = lab.run("r1", &watched(100, &lines).text())?;
-    pause(3500);
     if Kind::ours_under_test() {
-        let status = r1.status()?;
-        let instance = status.instance("VI_1")?;
-        ensure!(instance.state() == "FAULT", "not failed at first: {}", instance.json());
+        // Three successes take four seconds.
+        wait_until("it has failed at first", LIMIT, || {
+            r1.status().is_ok_and(|s| s.instance("VI_1").is_ok_and(|one| one.state() == "FAULT"))
+        })
+        .with_context(|| r1.log_end())?;
+    } else {
+        pause(3500);
     }
     ensure!(!lab.holds("r1", VIP), "MASTER before three successes");
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
@@ -211,8 +219,8 @@ fn link_up_meanwhile() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let script = slow_script(&lab)?;
     lab.carrier("r1", false)?;
-    let r1 = lab.run("r1", &watched(100, &[&script, "interval 10", "timeout 9"]).text())?;
-    pause(2000);
+    let r1 = unheard(&lab, &watched(100, &[&script, "interval 10", "timeout 9"]))?;
+    pause(1500);
     lab.carrier("r1", true)?;
     pause(3000);
     ensure!(!lab.holds("r1", VIP), "MASTER before the first result: {}", r1.log_end());
@@ -354,7 +362,7 @@ fn c14_script_quoting() -> Result<()> {
             calls(&told).into_iter().filter(|one| one.1 == call).map(|one| one.0).collect();
         let [first, .., last] = at[..] else { bail!("{call} ran once") };
         let each = (last - first) / (at.len() - 1) as f64;
-        ensure!((each - interval).abs() < 0.24, "{call} each {each:.3} s, not {interval}");
+        ensure!((each - interval).abs() < 0.45, "{call} each {each:.3} s, not {interval}");
     }
 
     // A shell that knows /dev/tcp: when somebody listens there, the check succeeds.
@@ -369,10 +377,12 @@ fn c14_script_quoting() -> Result<()> {
         let (health, last) = status.script("bare_args")?;
         Ok((health.to_owned(), last.to_owned()))
     };
-    ensure!(script()?.0 == "good", "{:?}", script()?);
+    wait_until("it is good", LIMIT, || script().is_ok_and(|(health, _)| health == "good"))?;
     lab.write("slow", "")?;
     wait_until("it times out", LIMIT, || script().is_ok_and(|(health, _)| health == "bad"))?;
     ensure!(script()?.1.contains("500ms"), "{:?}", script()?);
-    ensure!(r1.status()?.instance("VI_1")?.state() == "FAULT", "not in FAULT");
+    wait_until("it is in FAULT", LIMIT, || {
+        r1.status().is_ok_and(|s| s.instance("VI_1").is_ok_and(|one| one.state() == "FAULT"))
+    })?;
     Ok(())
 }

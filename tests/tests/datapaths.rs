@@ -10,7 +10,7 @@ use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 /// The data paths: by the words of `--datapath`, and as status calls them.
 const PATHS: [(&str, &str); 3] = [("xdp", "native"), ("generic", "generic"), ("socket", "socket")];
 /// Three daemons start side by side, and two of them have their kernel programs verified.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A configuration, and the packet files that are played to it.
 struct Replay {
@@ -120,7 +120,7 @@ fn play(lab: &Lab, daemon: &Daemon, replay: &Replay, case: &Case) -> Result<BTre
     };
     lab.inject("gen", &case.bytes)?;
     let limit = match right {
-        Verdict::Accepted | Verdict::Refused(_) => 3000,
+        Verdict::Accepted | Verdict::Refused(_) => 30_000,
         Verdict::WithoutEffect | Verdict::Ignored => 200,
     };
     let _ = wait_until("a counter moves", Duration::from_millis(limit), || {
@@ -152,7 +152,7 @@ fn told(daemon: &Daemon, reasons: &[&str]) -> Result<()> {
         let (reason, source, detail) = instance.last_refused().context("no last refused advert")?;
         Ok((reason.to_owned(), source.to_owned(), detail.to_owned()))
     };
-    wait_until("the last refused advert is told", Duration::from_secs(2), || {
+    wait_until("the last refused advert is told", LIMIT, || {
         last().is_ok_and(|(reason, ..)| reasons.contains(&reason.as_str()))
     })
     .with_context(|| format!("{:?}", last()))?;

@@ -14,7 +14,7 @@ use vrrp_tests::{Daemon, Lab, now, wait_until};
 const LANS: u8 = 8;
 const VRIDS: u8 = 8;
 const INTERVAL: &str = "0.3";
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn conf(vrids: u8, priority: u8) -> String {
     roll::conf(LANS, vrids, priority, INTERVAL)

@@ -9,7 +9,7 @@ use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 const EFFECTS: &str = "xvrrp-effects";
 const PROTOCOL: &str = "xvrrp-protocol";
 const FIFO: u32 = 1;

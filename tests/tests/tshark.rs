@@ -13,7 +13,7 @@ use vrrp_tests::netns::run;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Kind, Lab, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(25);
+const LIMIT: Duration = Duration::from_secs(30);
 /// The router whose VRRPv3 checksum covers the message alone, as in VRRPv2.
 const AS_V2: u8 = 55;
 /// The routers' VRIDs, and what tshark reads in their adverts: where from and to, the version, the

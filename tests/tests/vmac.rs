@@ -13,13 +13,13 @@ use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, now, ping, wait_until};
 
 const VIP: &str = "192.0.2.250";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 /// Of VRID 51 and of VRID 10, over IPv4.
 const MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 51];
 const MAC_OF_10: [u8; 6] = [0, 0, 0x5e, 0, 1, 10];
 
 fn conf(priority: u8, lines: &[&str]) -> String {
-    let instance = Instance::new(priority).every("0.2");
+    let instance = Instance::new(priority).every("0.4");
     lines.iter().fold(instance, |instance, line| instance.line(line)).alone(3)
 }
 
@@ -316,11 +316,12 @@ fn the_interface_below_goes_and_comes() -> Result<()> {
     lab.ns("r1").ip("link set eth0 up")?;
     wait_until("r1 is MASTER again", LIMIT, || r1.count_log("Entering MASTER") == 2)
         .with_context(|| r1.log_end())?;
-    pause(200);
     serves().with_context(|| r1.log_end())?;
     ensure!(device(&lab, "r1").as_deref() == Some("vrrp.51"), "on {:?}", device(&lab, "r1"));
     let settings = (setting(&lab, "arp_ignore"), setting(&lab, "arp_announce"));
-    ensure!(neighbour(&lab, VIP)? == text(MAC), "{} {settings:?}", neighbour(&lab, VIP)?);
+    let knows = || neighbour(&lab, VIP).is_ok_and(|at| at == text(MAC));
+    wait_until("the client knows", LIMIT, knows)
+        .with_context(|| format!("{:?} {settings:?}", neighbour(&lab, VIP)))?;
     Ok(())
 }
 

@@ -195,7 +195,7 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         let start = Instant::now();
         write_out(Some(worker), LAST);
-        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
         let gone: usize = lines.iter().filter_map(|line| lost(line)).sum();
         let seen = lines.iter().filter(|line| line.contains("xxx")).count();
@@ -214,7 +214,7 @@ mod tests {
             .spawn(|| panic!("of this"))
             .unwrap()
             .join();
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(60));
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(output.status.code(), Some(i32::from(INTERNAL)), "{said}");
         assert!(said.contains("ERROR thread other panicked at"), "{said}");
         assert!(said.contains("of this"), "{said}");
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 
     /// Takes no line for a while, as a full disk does.

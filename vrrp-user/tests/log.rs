@@ -13,25 +13,31 @@ fn fails() -> Command {
     command
 }
 
+/// The logger's own end would wait for more than a second; each time, while a busy machine is slow now and
+/// then.
 #[test]
 fn the_end_does_not_wait_for_a_reader() {
-    let (_reader, mut full) = pipe().unwrap();
-    let size = fcntl(&full, FcntlArg::F_GETPIPE_SZ).unwrap();
-    full.write_all(&vec![b'x'; usize::try_from(size).unwrap()]).unwrap();
-    let start = Instant::now();
-    let mut child = fails().stderr(full).spawn().unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > Duration::from_secs(5) {
-            child.kill().unwrap();
-            panic!("it waits for its reader");
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    let unread = || {
+        let (_reader, mut full) = pipe().unwrap();
+        let size = fcntl(&full, FcntlArg::F_GETPIPE_SZ).unwrap();
+        full.write_all(&vec![b'x'; usize::try_from(size).unwrap()]).unwrap();
+        let start = Instant::now();
+        let mut child = fails().stderr(full).spawn().unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > Duration::from_secs(30) {
+                child.kill().unwrap();
+                panic!("it waits for its reader");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.code(), Some(6));
+        start.elapsed()
     };
-    assert_eq!(status.code(), Some(6));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let in_time = (0..20).any(|_| unread() < Duration::from_secs(1));
+    assert!(in_time, "a second at least");
 }
 
 #[test]

@@ -6,12 +6,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::lab::Lab;
 use crate::netns;
-use crate::wait::pause;
+use crate::wait::{pause, wait_until};
 
 /// What FRR needs of a keepalived.conf with one instance.
 struct Wanted {
@@ -44,7 +45,9 @@ pub(super) fn prepare(lab: &Lab, host: &str, conf: &Path, out: &File) -> Result<
         Ok(command)
     };
     let zebra = daemon("zebra")?.spawn().context("start zebra")?;
-    pause(1000);
+    let socket = dir.join("zserv.api");
+    wait_until("zebra listens", Duration::from_secs(30), || socket.exists())?;
+    pause(500);
     Ok((zebra, daemon("vrrpd")?))
 }
 

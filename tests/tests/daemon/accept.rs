@@ -1,19 +1,24 @@
 //! Addresses that answer nobody.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::together;
-use vrrp_tests::{Daemon, Kind, Lab, cases, ping, wait_until};
+use vrrp_tests::{Daemon, Kind, Lab, cases, ping, roll, wait_until};
 
 use super::{LIMIT, VIP, brisk};
 
 fn answers(lab: &Lab, address: &str) -> Result<bool> {
     let address: IpAddr = address.parse()?;
     ping::answers(lab.ns("client"), None, address, 0)
+}
+
+/// Waits until it answers, as the first question may find a busy host.
+fn wait_answer(lab: &Lab, address: &str) -> Result<()> {
+    let what = format!("{address} answers");
+    wait_until(&what, LIMIT, || answers(lab, address).unwrap_or(false)).map(drop)
 }
 
 fn master(lab: &Lab, conf: &str, address: &str) -> Result<Daemon> {
@@ -44,7 +49,7 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
     for address in ["192.0.2.16", "192.0.2.17", "192.0.2.18"] {
         ensure!(lab.holds("r1", address) && !answers(&lab, address)?, "{address} answers");
     }
-    ensure!(answers(&lab, "192.0.2.11")?, "the host itself does not answer");
+    wait_answer(&lab, "192.0.2.11")?;
     let log = r1.log();
     let why = log.lines().find(|line| line.contains("192.0.2.16, 192.0.2.17, 192.0.2.18"));
     ensure!(
@@ -53,9 +58,11 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
     );
     r1.stop()?;
     ensure!(!r1.run_dir().join("nftables").exists(), "the table is left");
-    ensure!(r1.count_log("table removed") == 0, "left to the guardian: {}", r1.log_end());
+    let late = r1.log().contains("could be taken off in time");
+    let removed = r1.count_log("table removed");
+    ensure!(late || removed == 0, "left to the guardian: {}", r1.log_end());
     lab.ns("r1").ip("addr add 192.0.2.16/32 dev eth0")?;
-    ensure!(answers(&lab, "192.0.2.16")?, "still dropped after the end");
+    wait_answer(&lab, "192.0.2.16").context("still dropped after the end")?;
     Ok(())
 }
 
@@ -63,6 +70,7 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
 fn over_ipv6_neighbours_find_it() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     lab.ns("client").ip("addr add 2001:db8::12/64 dev eth0 nodad")?;
+    roll::wait_link_local(&lab, &["client"])?;
     let addresses = ["fe80::5e00:250", "2001:db8::250"];
     let held = addresses.map(|address| format!("{address}/64"));
     let held = held.each_ref().map(String::as_str);
@@ -78,9 +86,11 @@ fn over_ipv6_neighbours_find_it() -> Result<()> {
     for address in addresses {
         client.ip("neigh flush dev eth0")?;
         ensure!(!ping::answers(client, None, address.parse()?, scope)?, "{address} answers");
-        let neighbours = client.ip("-6 neigh show dev eth0")?;
-        let line = neighbours.lines().find(|line| line.starts_with(&format!("{address} ")));
-        ensure!(line.is_some_and(|line| line.contains("lladdr")), "{address}: {neighbours}");
+        wait_until(&format!("{address} is found"), LIMIT, || {
+            let neighbours = client.ip("-6 neigh show dev eth0").unwrap_or_default();
+            let line = neighbours.lines().find(|line| line.starts_with(&format!("{address} ")));
+            line.is_some_and(|line| line.contains("lladdr"))
+        })?;
     }
     Ok(())
 }
@@ -90,23 +100,24 @@ fn reloads_change_it() -> Result<()> {
     let accepting = brisk(100).alone(3);
     let refusing = brisk(100).line("no_accept").alone(3);
     let r1 = master(&lab, &accepting, VIP)?;
-    ensure!(answers(&lab, VIP)?, "no answer before");
+    wait_answer(&lab, VIP)?;
     r1.reload(&refusing)?;
     wait_until("it answers no more", LIMIT, || answers(&lab, VIP).is_ok_and(|answers| !answers))?;
     r1.reload(&accepting)?;
-    wait_until("it answers again", LIMIT, || answers(&lab, VIP).unwrap_or(false))?;
+    wait_answer(&lab, VIP)?;
     ensure!(r1.count_log("will not answer") == 1 && r1.count_log("Entering MASTER") == 1);
     // Its owner takes what is sent to it, whatever is written (RFC 9568 §6.1).
     let owner = Conf::new(3).with(Instance::new(255).every("0.4").line("no_accept")).text();
     r1.reload(&owner)?;
-    std::thread::sleep(Duration::from_millis(300));
-    ensure!(answers(&lab, VIP)?, "the owner does not answer");
+    wait_answer(&lab, VIP).context("the owner does not answer")?;
     Ok(())
 }
 
 fn a_crash_changes_nothing_and_leaves_nothing() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
-    let mut r1 = master(&lab, &brisk(100).line("no_accept").alone(3), VIP)?;
+    // Slow, so that a start on a busy machine is in time.
+    let slow = Instance::new(100).line("no_accept");
+    let mut r1 = master(&lab, &slow.alone(3), VIP)?;
     ensure!(!answers(&lab, VIP)?, "it answers");
     vrrp_tests::daemon::signal(r1.worker()?, nix::sys::signal::Signal::SIGKILL);
     r1.wait_log("was MASTER before it was started anew", LIMIT)?;
@@ -119,7 +130,7 @@ fn a_crash_changes_nothing_and_leaves_nothing() -> Result<()> {
     let said = lab.ns("r1").sh(&line)?;
     ensure!(said.contains("nftables table removed"), "{said}");
     lab.ns("r1").ip("addr add 192.0.2.250/24 dev eth0")?;
-    ensure!(answers(&lab, VIP)?, "still dropped after the release");
+    wait_answer(&lab, VIP).context("still dropped after the release")?;
     ensure!(lab.ns("r1").sh(&line)?.contains("nothing was left"));
     Ok(())
 }
@@ -136,9 +147,11 @@ fn the_host_s_own_answers() -> Result<()> {
         let r1 = lab.run("r1", &conf)?;
         r1.wait_log("192.0.2.11 answers in spite of no_accept", LIMIT)?;
         r1.wait_log("Entering BACKUP", LIMIT)?;
-        ensure!(answers(&lab, "192.0.2.11")?, "{more}: the host does not answer: {}", r1.log_end());
+        let own =
+            || wait_answer(&lab, "192.0.2.11").with_context(|| format!("{more}: {}", r1.log_end()));
+        own()?;
         wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
-        ensure!(answers(&lab, "192.0.2.11")?, "{more}: as MASTER: {}", r1.log_end());
+        own()?;
         ensure!(!answers(&lab, VIP)?, "{more}: {VIP} answers");
     }
     Ok(())

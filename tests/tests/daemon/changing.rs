@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use vrrp_tests::status::Status;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, wait_until};
 
@@ -90,15 +91,20 @@ fn under_the_backup() -> Result<()> {
     change_primary(&lab)?;
     pause(2000);
     ensure!(r1.count_log("Entering MASTER") == 0, "{}", r1.log_end());
-    let source = r1.status()?.instance("VI_1")?.source().to_owned();
-    ensure!(source == PRIMARY.to_string(), "status says {source}");
+    let is_told = |status: &Status| {
+        status.instance("VI_1").is_ok_and(|one| one.source() == PRIMARY.to_string())
+    };
+    wait_until("status says the new one", LIMIT, || r1.status().is_ok_and(|s| is_told(&s)))
+        .with_context(|| r1.log_end())?;
     let r2_alone = Ipv4Addr::new(192, 0, 2, 12);
     ensure!(wire.adverts().iter().all(|seen| seen.advert.source == r2_alone), "r1 spoke");
     r2.stop()?;
     wait_state(&r1, "VI_1", "MASTER")?;
     speaks_anew(&wire, &r1)?;
-    let said = wire.announcements(ADDRESS).last().context("not announced")?.1;
-    ensure!(said == MAC, "announced at {said:02x?}");
+    wait_until("it is announced there", LIMIT, || {
+        wire.announcements(ADDRESS).last().is_some_and(|(_, mac)| *mac == MAC)
+    })
+    .with_context(|| format!("{:02x?}", wire.announcements(ADDRESS).last()))?;
     Ok(())
 }
 

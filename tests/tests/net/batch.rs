@@ -1,17 +1,19 @@
 //! Many frames by one call, and what becomes of each.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
 use vrrp_common::wire::{Advert, ChecksumForm, GROUP_V4};
 use vrrp_common::{Priority, Version, Vrid};
-use vrrp_tests::Capture;
+use vrrp_tests::{Capture, wait_until};
 use xvrrp::transmit::{AdvertFrame, Around, Batch, Sender};
 
 use crate::Cable;
 
 const NOWHERE: u32 = 4_000_000;
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn frame(vrid: u8) -> Result<AdvertFrame> {
     let addresses = [IpAddr::from([192, 0, 2, 250])];
@@ -56,6 +58,7 @@ fn all_leave_in_their_order_and_can_be_patched_while_they_wait() -> Result<()> {
     assert_eq!(fates(&mut batch), (0..ROUNDS).map(|round| (round, 0)).collect::<Vec<_>>());
     assert!(batch.is_empty());
     assert_eq!(fates(&mut batch), [], "nothing is sent twice");
+    wait_until("all arrive", LIMIT, || wire.adverts().len() >= ROUNDS as usize)?;
     let priorities: Vec<u32> =
         wire.adverts().iter().map(|seen| u32::from(seen.advert.priority)).collect();
     assert_eq!(priorities, (0..ROUNDS).map(|round| round % 251).collect::<Vec<_>>());
@@ -80,6 +83,7 @@ fn one_that_fails_is_told_and_stops_no_other() -> Result<()> {
     let (gone, long) = (libc::ENXIO, libc::EMSGSIZE);
     let expected = [(0, gone), (1, 0), (2, gone), (3, gone), (4, 0), (5, long), (6, 0), (7, gone)];
     assert_eq!(fates(&mut batch), expected);
+    wait_until("all arrive", LIMIT, || wire.adverts().len() >= 3)?;
     assert_eq!(wire.adverts().len(), 3);
 
     cable.here.ip("link set eth0 down")?;

@@ -1,7 +1,6 @@
 //! Whose an address is: taken off once nobody holds it any more, wherever its interface went.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use vrrp_common::abi;
@@ -10,7 +9,7 @@ use vrrp_tests::Capture;
 use xvrrp::net::executor::Executor;
 use xvrrp::net::leftover::OwnAddress;
 
-use crate::announcements::{SECOND, add, announce, remove, spawn};
+use crate::announcements::{PATIENCE, add, announce, arrived, remove, spawn};
 use crate::{Cable, vip};
 
 /// The interfaces that hold 192.0.2.LAST here.
@@ -22,7 +21,7 @@ fn holders(cable: &Cable, last: u8) -> Result<Vec<String>> {
 
 /// Has effects carried out.
 fn done(executor: &Executor) {
-    assert!(executor.flush(SECOND));
+    assert!(executor.flush(PATIENCE));
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn an_address_goes_with_its_interface_under_a_new_name() -> Result<()> {
 
     executor.send(announce(1, &[vip(250)], 3));
     done(&executor);
-    assert_eq!(wire.announcements(Ipv4Addr::new(192, 0, 2, 250)).len(), 3);
+    arrived(&wire, 250, 3)?;
 
     executor.send(remove(1, &[vip(250)]));
     done(&executor);

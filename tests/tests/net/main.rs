@@ -40,6 +40,8 @@ impl Cable {
             host.ip(&format!("addr add {ip} dev eth0"))?;
             host.ip("link set eth0 up")?;
         }
+        cable.here.wait_up("eth0")?;
+        cable.there.wait_up("eth0")?;
         Ok(cable)
     }
 

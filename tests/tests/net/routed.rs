@@ -16,6 +16,8 @@ use xvrrp::transmit::{AdvertFrame, Around, Presence, Routed};
 
 use crate::Cable;
 
+const LIMIT: Duration = Duration::from_secs(30);
+
 fn advert(source: &str, destination: &str, addresses: &[&str]) -> Result<AdvertFrame> {
     let addresses = addresses.iter().map(|ip| ip.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
     let advert = Advert {
@@ -32,20 +34,21 @@ fn advert(source: &str, destination: &str, addresses: &[&str]) -> Result<AdvertF
     Ok(AdvertFrame::new(Around { ttl: 77, ..Around::plain([0; 6]) }, &advert)?)
 }
 
-/// Waits for a frame with this packet.
-fn arrives(socket: &OwnedFd, packet: &[u8]) -> Result<Vec<u8>> {
-    let mut frame = Vec::new();
-    wait_until("the packet arrives", Duration::from_secs(5), || {
+/// Waits for frames with these packets, in whatever order they come.
+fn arrive(socket: &OwnedFd, packets: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    let mut frames: Vec<Option<Vec<u8>>> = vec![None; packets.len()];
+    wait_until("the packets arrive", LIMIT, || {
         let mut buffer = [0; 2048];
         while let Ok(len) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            if buffer[..len].get(14..).is_some_and(|behind| behind.starts_with(packet)) {
-                frame = buffer[..len].to_vec();
-                return true;
+            let Some(behind) = buffer[..len].get(14..) else { continue };
+            let which = packets.iter().position(|packet| behind.starts_with(packet));
+            if let Some(which) = which {
+                frames[which] = Some(buffer[..len].to_vec());
             }
         }
-        false
+        frames.iter().all(Option::is_some)
     })?;
-    Ok(frame)
+    Ok(frames.into_iter().flatten().collect())
 }
 
 #[test]
@@ -74,8 +77,8 @@ fn single_hosts_get_the_packet_as_it_is() -> Result<()> {
             routed.send(index, frame.packet())?;
             Ok(routed)
         })?;
-        let seen = arrives(&socket, frame.packet())?;
-        ensure!(seen[..6] == mac, "sent to {:x?}, not {mac:x?}", &seen[..6]);
+        let seen = arrive(&socket, &[frame.packet()])?;
+        ensure!(seen[0][..6] == mac, "sent to {:x?}, not {mac:x?}", &seen[0][..6]);
     }
     Ok(())
 }
@@ -125,12 +128,11 @@ fn who_is_there_is_not_told_unreachable() -> Result<()> {
             let index = if_nametoindex("eth0")?;
             packets.iter().try_for_each(|frame| Ok(Routed::new().send(index, frame.packet())?))
         })?;
-        packets.iter().try_for_each(|frame| arrives(&socket, frame.packet()).map(drop))
+        let packets: Vec<&[u8]> = packets.iter().map(AdvertFrame::packet).collect();
+        arrive(&socket, &packets).map(drop)
     };
     send()?;
-    wait_until("both are told", Duration::from_secs(2), || {
-        unreachable(&cable).is_ok_and(|count| count == 2)
-    })?;
+    wait_until("both are told", LIMIT, || unreachable(&cable).is_ok_and(|count| count == 2))?;
     let there = cable.there.enter(|| {
         [Family::V4, Family::V6]
             .map(|family| Presence::open(family, wire::PROTOCOL))

@@ -11,6 +11,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use vrrp_common::abi::{Event, Meaning, RouterKey, SLOTS_PER_TIMER};
 use vrrp_common::{Family, Instant};
 use vrrp_tests::generator::Beat;
+use vrrp_tests::wait::urgent;
 use xvrrp::fastpath::{FastPath, Ring, Watcher};
 
 use crate::{INTERVAL, PATIENCE, router, stay_on};
@@ -28,6 +29,8 @@ struct Many {
 
 impl Many {
     fn new(slots: u32) -> Result<Self> {
+        // As with a single one.
+        urgent();
         let mut fast = FastPath::load(slots)?;
         ensure!(fast.has_timers(), "{:?}", fast.no_timers());
         let ring = fast.ring().context("the ring was taken")?;

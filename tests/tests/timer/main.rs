@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 use vrrp_common::abi::{Event, Expiry, Meaning, Router, RouterKey};
 use vrrp_common::{Family, Instant, wire};
 use vrrp_tests::netns::Netns;
-use vrrp_tests::{cases, packet};
+use vrrp_tests::wait::urgent;
+use vrrp_tests::{cases, packet, wait_until};
 use xvrrp::config::model::Datapath;
 use xvrrp::fastpath::{Attached, FastPath, Ring, Watcher};
 
@@ -26,7 +27,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Long beside the pauses of a busy machine.
 const DOWN: Duration = Duration::from_millis(50);
 /// Longer than any timer here is late on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Bench {
     fast: FastPath,
@@ -64,6 +65,8 @@ impl Bench {
     }
 
     fn of(mut fast: FastPath, ifindex: u32) -> Result<Self> {
+        // A timer here runs out while this thread waits for its turn on a busy machine.
+        urgent();
         let ring = fast.ring().context("the ring was taken")?;
         let watcher = fast.watcher().context("the watcher was taken")?;
         let addresses = [Ipv4Addr::new(192, 0, 2, 250).into()];
@@ -128,6 +131,16 @@ impl Bench {
         Ok(seen.at)
     }
 
+    /// The same while the timer runs; where this thread was held up for longer than that, it may be over.
+    fn nothing_comes_in_time(&mut self, time: Duration) -> Result<()> {
+        let last = self.watcher.seen(SLOT).at;
+        thread::sleep(time);
+        let records = self.records();
+        let is_over = clock().since(last) >= self.down;
+        ensure!(records.is_empty() || is_over, "{records:?}");
+        Ok(())
+    }
+
     fn nothing_comes(&mut self, time: Duration) -> Result<()> {
         thread::sleep(time);
         let records = self.records();
@@ -172,7 +185,7 @@ fn nothing_is_reported_while_adverts_come() -> Result<()> {
     let begin = Clock::now();
     while begin.elapsed() < 5 * down {
         bench.repeat(SLOT)?;
-        bench.nothing_comes(Duration::from_millis(10))?;
+        bench.nothing_comes_in_time(Duration::from_millis(10))?;
     }
     let last = bench.watcher.seen(SLOT).at;
     let (at, _) = bench.expiry(SLOT)?;
@@ -183,12 +196,21 @@ fn nothing_is_reported_while_adverts_come() -> Result<()> {
 #[test]
 fn nothing_is_reported_after_the_watch() -> Result<()> {
     let mut bench = Bench::new(1)?;
-    for _ in 0..8 {
+    let mut tried = 0;
+    while tried < 8 {
         bench.watch(SLOT, DOWN)?;
-        bench.repeat(SLOT)?;
+        let last = bench.repeat(SLOT)?;
         bench.watcher.stop(SLOT);
+        let in_time = clock().since(last) < DOWN;
         ensure!(!bench.watcher.seen(SLOT).armed);
-        bench.nothing_comes(3 * DOWN)?;
+        if in_time {
+            bench.nothing_comes(3 * DOWN)?;
+            tried += 1;
+        } else {
+            // It was over before the watch was.
+            thread::sleep(3 * DOWN);
+            bench.records();
+        }
     }
     Ok(())
 }
@@ -374,6 +396,8 @@ fn a_master_on_a_wire_that_falls_silent() -> Result<()> {
     for end in ["near", "far"] {
         netns.ip(&format!("link set {end} up"))?;
     }
+    netns.wait_up("near")?;
+    netns.wait_up("far")?;
     let near = netns.enter(|| Ok(if_nametoindex("near")?))?;
     for want in [Datapath::Xdp, Datapath::Generic] {
         let mut bench = Bench::new(near)?;
@@ -389,7 +413,7 @@ fn a_master_on_a_wire_that_falls_silent() -> Result<()> {
         for _ in 0..5 {
             for _ in 0..20 {
                 packet::send(&far, &bench.good)?;
-                bench.nothing_comes(INTERVAL)?;
+                bench.nothing_comes_in_time(INTERVAL)?;
             }
             let seen = bench.watcher.seen(SLOT);
             ensure!(seen.armed && seen.at > heard, "{seen:?}");
@@ -402,6 +426,10 @@ fn a_master_on_a_wire_that_falls_silent() -> Result<()> {
         ensure!(bench.fast.arrivals(SLOT).count() == 100);
         tell("expiry on a wire", late);
         bench.fast.detach(near);
+        // A process that another test is just starting has a copy of each descriptor for a moment.
+        wait_until("the program is gone", PATIENCE, || {
+            netns.ip("-d link show dev near").is_ok_and(|shown| !shown.contains("xdp"))
+        })?;
     }
     Ok(())
 }

@@ -36,11 +36,20 @@ fn another_reason_is_reported_at_once_and_the_same_later() -> Result<()> {
     bench.configure("DUT-v2")?;
     let ttl = cases::frame("P01-v2-header", "ttl-254");
     let interval = cases::frame("P03-v2-advert-interval", "interval-2");
-    bench.fast.reset(SLOT)?;
-    for frame in [&ttl, &interval, &ttl, &interval] {
-        bench.run(frame, 1)?;
+    // Again where this thread was held up for so long that each may be told twice.
+    let mut told = 0;
+    for _ in 0..100 {
+        bench.fast.reset(SLOT)?;
+        let begin = Clock::now();
+        for frame in [&ttl, &interval, &ttl, &interval] {
+            bench.run(frame, 1)?;
+        }
+        told = bench.ring.drain(10, |_| ());
+        if begin.elapsed() < Duration::from_nanos(REFUSED_EVERY_NANOS) {
+            break;
+        }
     }
-    ensure!(bench.ring.drain(10, |_| ()) == 2);
+    ensure!(told == 2, "told {told} times");
     std::thread::sleep(Duration::from_nanos(REFUSED_EVERY_NANOS + 20_000_000));
     bench.run(&ttl, 1)?;
     ensure!(bench.ring.drain(10, |_| ()) == 1);
