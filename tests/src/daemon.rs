@@ -152,6 +152,11 @@ impl Daemon {
         &self.run_dir
     }
 
+    /// The file with its configuration.
+    pub fn conf(&self) -> &Path {
+        &self.conf
+    }
+
     /// The file with its log.
     pub fn log_file(&self) -> &Path {
         &self.log

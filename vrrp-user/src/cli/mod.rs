@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Loaded;
 use crate::config::model::Datapath;
+use crate::daemon::accepted::Accepted;
 use crate::daemon::sought::{self, Here};
 use crate::daemon::{self, Options, RunError};
 use crate::guardian::channel::Keeper;
@@ -139,7 +140,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run_daemon(run: Run) -> ExitCode {
-    let keeper = match run.guarded.then(Keeper::meet).transpose() {
+    let mut keeper = match run.guarded.then(Keeper::meet).transpose() {
         Ok(keeper) => keeper,
         Err(error) => {
             eprintln!("xvrrp: no guardian: {error}");
@@ -147,9 +148,14 @@ fn run_daemon(run: Run) -> ExitCode {
         }
     };
     let _log = log::init();
-    let result = file(&run.file).map_err(RunError::NoConfig).and_then(|config| {
+    let accepted = keeper.as_mut().and_then(Accepted::take);
+    let config = match &accepted {
+        Some(accepted) => Ok(accepted.path().to_owned()),
+        None => file(&run.file).map_err(RunError::NoConfig),
+    };
+    let result = config.and_then(|config| {
         let datapath = run.datapath.map(Datapath::from);
-        daemon::run(Options { config, datapath, run_dir: run.run_dir }, keeper)
+        daemon::run(Options { config, datapath, run_dir: run.run_dir, accepted }, keeper)
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 //!
 //! A file goes through four rooms: bytes to text (`decode`), text to words and braces (`lexer`), those
 //! to statements and blocks (`parser`), and those to a [`Config`] (`lower`). Each says what it finds wrong
-//! and goes on. Nothing here opens a file but [`load`], and nothing asks the host for anything. What has
+//! and goes on. Nothing here opens a file but `read`, and nothing asks the host for anything. What has
 //! to (does the script exist, may it be run?) comes in through [`ScriptChecker`].
 
 mod ast;
@@ -108,10 +108,12 @@ pub struct ScriptFault {
 ///
 /// Only for what keeps it from being read; faults inside are in [`Loaded::diags`].
 pub fn load(path: &Path) -> Result<Loaded, ReadError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(parse_str(path, bytes)),
-        Err(source) => Err(ReadError { path: path.to_owned(), source }),
-    }
+    read(path).map(|bytes| parse_str(path, bytes))
+}
+
+/// Reads a file, and leaves what it says to [`parse_str`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    std::fs::read(path).map_err(|source| ReadError { path: path.to_owned(), source })
 }
 
 /// Reads a text, or bytes that may be one. `path` is for messages.

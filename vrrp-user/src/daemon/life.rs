@@ -12,12 +12,14 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Settings, Slot, VirtualAddress};
 
+use super::accepted::Accepted;
 use super::plan::{self, Place};
 use super::running::Running;
 use super::served::{self, Served};
 use crate::config::model::{Config, Instance, Scheduling};
 use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::{Keeper, Kept};
+use crate::guardian::{LEDGER, LOCK};
 use crate::ledger::release::{self, release};
 use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
@@ -25,9 +27,6 @@ use crate::net::leftover::OwnAddress;
 use crate::net::traces::Traces;
 use crate::run_dir::{self, RunDir, RunDirError};
 use crate::sys::clock;
-
-/// The name under which the run directory's lock is kept.
-const LOCK: &str = "lock";
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -87,8 +86,7 @@ impl Life {
     /// Opens the ledger, and settles what is in it: routers that can go on as Active do, everything else
     /// is released. `config`: what is to run now; nothing, where it can't be started.
     pub(super) fn open_ledger(&mut self, run_dir: &RunDir, config: Option<&Config>) {
-        let name = crate::guardian::LEDGER;
-        let kept = self.keeper.as_mut().and_then(|keeper| keeper.take(name));
+        let kept = self.keeper.as_mut().and_then(|keeper| keeper.take(LEDGER));
         self.replaces = kept.is_some();
         let opened = match kept {
             Some(fd) => Ledger::adopt(fd.into()),
@@ -104,7 +102,7 @@ impl Life {
         self.settle(&mut ledger, config);
         ledger.table().start(std::process::id(), clock::now());
         if let Some(keeper) = &self.keeper {
-            keeper.keep(&[(name, std::os::fd::AsFd::as_fd(&ledger))]);
+            keeper.keep(&[(LEDGER, std::os::fd::AsFd::as_fd(&ledger))]);
         }
         self.ledger = Some(ledger);
     }
@@ -204,6 +202,13 @@ impl Life {
             self.keeper.as_mut().map(|keeper| keeper.take_all(served::PREFIX)).unwrap_or_default();
         self.kept.extend(kept.keys().cloned());
         kept
+    }
+
+    /// Has the guardian keep the configuration that is in force.
+    pub(super) fn keep_config(&self, accepted: &Accepted) {
+        if let Some(keeper) = &self.keeper {
+            accepted.keep(keeper);
+        }
     }
 
     /// Has the guardian keep the kernel program, and what is served, as they are now.

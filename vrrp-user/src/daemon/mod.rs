@@ -5,6 +5,7 @@
 //! commands, the control socket and the log. Address work has its thread in [`crate::net::executor`].
 
 mod accept;
+pub(crate) mod accepted;
 mod apply;
 mod budget;
 mod elsewhere;
@@ -36,6 +37,7 @@ mod words;
 use std::fs::File;
 use std::path::PathBuf;
 
+use self::accepted::Accepted;
 use crate::config::ReadError;
 use crate::config::model::Datapath;
 use crate::guardian::channel::Keeper;
@@ -44,7 +46,7 @@ use crate::run_dir::RunDirError;
 use crate::sys::child::raise_descriptors;
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
@@ -52,6 +54,8 @@ pub struct Options {
     pub datapath: Option<Datapath>,
     /// The run directory.
     pub run_dir: PathBuf,
+    /// What an earlier worker had read: a start in its place reads that.
+    pub(crate) accepted: Option<Accepted>,
 }
 
 /// Why the daemon ended, or did not start.

@@ -4,23 +4,23 @@ use std::io::ErrorKind;
 
 use tracing::{error, info, warn};
 
+use super::accepted::Accepted;
 use super::leftovers;
 use super::life::Life;
 use super::service::Service;
 use super::{Options, RunError};
+use crate::config::Loaded;
 use crate::config::diag::Severity;
 use crate::config::model::Config;
-use crate::config::{self, Loaded};
 
-/// Reads the file for a start; whatever is wrong with it is logged.
-pub(super) fn read_config(options: &Options, life: &mut Life) -> Result<Config, RunError> {
-    let loaded = config::load(&options.config).map_err(|error| {
-        if error.source.kind() == ErrorKind::NotFound {
-            RunError::NoConfig(error.to_string())
-        } else {
-            RunError::Unreadable(error)
-        }
-    })?;
+/// Reads the file for a start, or what the worker before this one had read; whatever is wrong with it is
+/// logged.
+pub(super) fn read_config(options: &mut Options, life: &mut Life) -> Result<Config, RunError> {
+    let (accepted, is_kept) = match options.accepted.take() {
+        Some(accepted) => (accepted, true),
+        None => (read(options)?, false),
+    };
+    let loaded = accepted.load();
     log_diagnostics(&loaded);
     let config = loaded.startable().map_err(|refusal| {
         if let Some(config) = &loaded.config {
@@ -31,7 +31,22 @@ pub(super) fn read_config(options: &Options, life: &mut Life) -> Result<Config, 
     for refused in &config.refused {
         error!("({}) is not run: {}", refused.name, refused.reason);
     }
+    if is_kept {
+        accepted.compare();
+    } else {
+        life.keep_config(&accepted);
+    }
     Ok(config.clone())
+}
+
+fn read(options: &Options) -> Result<Accepted, RunError> {
+    Accepted::read(&options.config).map_err(|error| {
+        if error.source.kind() == ErrorKind::NotFound {
+            RunError::NoConfig(error.to_string())
+        } else {
+            RunError::Unreadable(error)
+        }
+    })
 }
 
 fn log_diagnostics(loaded: &Loaded) {
@@ -53,16 +68,19 @@ impl Service {
     }
 
     fn read_again(&mut self) {
-        let loaded = match config::load(&self.options.config) {
-            Ok(loaded) => loaded,
+        let accepted = match Accepted::read(&self.options.config) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 error!("Reload refused, the running configuration stays: {error}");
                 return;
             }
         };
+        let loaded = accepted.load();
         log_diagnostics(&loaded);
         match loaded.reloadable() {
             Ok(config) => {
+                // Before it is in force: who dies on the way is replaced by one that goes the rest.
+                self.life.keep_config(&accepted);
                 let config = self.filled(self.keep_names(config.clone()));
                 self.apply(config, false);
                 info!("Reload done");

@@ -132,10 +132,10 @@ pub(super) enum End {
 }
 
 /// Starts, runs and stops.
-pub(super) async fn run(options: Options, keeper: Option<Keeper>) -> Result<(), RunError> {
+pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<(), RunError> {
     let signals = Signals::take().map_err(RunError::from_io("signals"))?;
     let mut life = Life::new(keeper);
-    let config = read_config(&options, &mut life)?;
+    let config = read_config(&mut options, &mut life)?;
     let run_dir = life.take_run_dir(&options.run_dir)?;
     // Before all else: until they are gone, two hosts may answer for addresses of an earlier life.
     life.open_ledger(&run_dir, Some(&config));

@@ -6,8 +6,9 @@
 //! at which the ledger says that the worker should have been back.
 //!
 //! A first worker that ends by itself before it was at work is believed, whatever it ended with, and so is
-//! each later one that the operator must help; the guardian ends with that code. One that was killed,
-//! failed or hangs is replaced at once, and the new one goes on as Active, while the peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
+//! each later one that was asked to end; the guardian ends with that code. One that was killed, failed or
+//! hangs is replaced at once, and the new one goes on as Active, with the configuration that it had, while
+//! the peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
 //! addresses off. A worker that crashes again and again is let go and tried anew after a while, which
 //! then listens first.
 
@@ -24,6 +25,9 @@ mod worker;
 
 /// The name under which a worker has its ledger kept.
 pub(crate) const LEDGER: &str = "ledger";
+
+/// The name under which a worker has the run directory's lock kept.
+pub(crate) const LOCK: &str = "lock";
 
 /// The argument by which the worker knows that it is one.
 pub(crate) const MARK: &str = "--guarded";

@@ -148,9 +148,9 @@ pub(super) enum Ended {
     Signal(Signal),
 }
 
-/// Codes by which the operator has to do something before another start can be better: it was asked to
-/// end, the configuration can't be used, rights are missing, there is no configuration.
-const FINAL: [u8; 4] = [0, 2, 4, 6];
+/// Codes that are believed of a worker in the place of another, too: it was asked to end, or rights are
+/// missing. The configuration is the one that the other had.
+const FINAL: [u8; 2] = [0, 4];
 
 impl Ended {
     /// Whether it is to be replaced, and not believed. `ran`: this worker or one before it was at work. A
@@ -180,7 +180,7 @@ mod tests {
     fn a_code_is_believed_at_the_first_start_and_later_where_it_is_final() {
         for code in [0, 1, 2, 4, 6, 70, 101] {
             assert!(!Ended::Code(code).is_crash(false), "{code}");
-            assert_eq!(Ended::Code(code).is_crash(true), ![0, 2, 4, 6].contains(&code), "{code}");
+            assert_eq!(Ended::Code(code).is_crash(true), ![0, 4].contains(&code), "{code}");
         }
         for ran in [false, true] {
             assert!(Ended::Signal(Signal::SIGKILL).is_crash(ran));

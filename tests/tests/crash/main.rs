@@ -1,5 +1,7 @@
 //! The worker dies, hangs, or all of it is killed: what clients and peers see of it.
 
+mod configuration;
+
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -325,26 +327,6 @@ fn a_start_cleans_up_for_an_instance_that_is_gone() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_configuration_that_can_not_be_used_is_not_tried_again() -> Result<()> {
-    if !Kind::ours_under_test() {
-        return Ok(());
-    }
-    let Pair { mut r1, _r2, wire: _, lab } = pair("1")?;
-    // Broken while it runs, it is found when the worker must be replaced.
-    lab.write("r1.conf", "vrrp_instance VI_1 {\n")?;
-    signal(r1.worker()?, Signal::SIGKILL);
-    let status = r1.wait(LIMIT)?;
-    ensure!(status.code() == Some(2), "exit {status}: {}", r1.log_end());
-    ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
-    let begin = Instant::now();
-    let mut again = lab.run("r1", "vrrp_instance VI_1 {\n")?;
-    let status = again.wait(LIMIT)?;
-    ensure!(status.code() == Some(2), "exit {status}: {}", again.log_end());
-    ensure!(begin.elapsed() < Duration::from_secs(5), "after {:?}", begin.elapsed());
-    Ok(())
-}
-
 /// Its interface goes while its worker is replaced: nobody goes on, and the address goes too.
 #[test]
 fn a_worker_that_can_not_go_on_gives_the_address_up() -> Result<()> {
@@ -367,65 +349,6 @@ fn a_worker_that_can_not_go_on_gives_the_address_up() -> Result<()> {
     lab.ns("r1").ip("link set eth0 up")?;
     wait_until("r1 is MASTER again", LIMIT, || lab.holds("r1", VIP))
         .with_context(|| r1.log_end())?;
-    Ok(())
-}
-
-/// The file changed before the crash and was not read: the next worker makes up for it.
-#[test]
-fn a_worker_that_goes_on_has_the_addresses_of_the_file() -> Result<()> {
-    if !Kind::ours_under_test() {
-        return Ok(());
-    }
-    let lab = Lab::new(&["r1"])?;
-    let conf = |some: &[&str], more: &[&str]| {
-        let first = Instance::new(200).holding(some);
-        let second = Instance::new(200).named("VI_2", 52).holding(more);
-        Conf::new(3).with(first).with(second).text()
-    };
-    let all = ["192.0.2.250/24", "192.0.2.251/24", "192.0.2.252/24"];
-    let r1 = lab.run("r1", &conf(&all, &["192.0.2.253/24"]))?;
-    let held = |address: &str| lab.holds("r1", address);
-    wait_until("r1 is MASTER", LIMIT, || held(VIP) && held("192.0.2.252") && held("192.0.2.253"))
-        .with_context(|| r1.log_end())?;
-    // Some adverts of each have left.
-    pause(1100);
-    let (addresses, begin) = (lab.watch("r1")?, now());
-    lab.write("r1.conf", &conf(&all[..1], &["192.0.2.253/24", "192.0.2.252/24"]))?;
-    let old = r1.worker()?;
-    signal(old, Signal::SIGKILL);
-    next_worker(&r1, old)?;
-    wait_until("the one in no list is off", LIMIT, || !held("192.0.2.251"))
-        .with_context(|| r1.log_end())?;
-    pause(300);
-    ensure!(addresses.gone_after(ADDRESS, begin).is_none(), "it was off: {}", r1.log_end());
-    ensure!(held("192.0.2.252"), "the one that changed hands is off: {}", r1.log_end());
-    Ok(())
-}
-
-/// Another data path in the file: nothing of the old program is left to eat adverts.
-#[test]
-fn a_worker_that_goes_on_by_sockets_leaves_no_program() -> Result<()> {
-    if !Kind::ours_under_test() {
-        return Ok(());
-    }
-    let lab = Lab::new(&["r1"])?;
-    let conf = |line| Conf::new(3).global(line).with(Instance::new(200)).text();
-    let r1 = lab.run("r1", &conf(""))?;
-    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
-    ensure!(program(&lab).is_some(), "no XDP program: {}", r1.log_end());
-    lab.write("r1.conf", &conf("vrrp_datapath socket"))?;
-    let old = r1.worker()?;
-    signal(old, Signal::SIGKILL);
-    let next = next_worker(&r1, old)?;
-    r1.wait_log("adverts come through a socket", LIMIT)?;
-    ensure!(program(&lab).is_none(), "the program stays: {}", r1.log_end());
-    // The guardian has nothing of it either: the next one loads its own.
-    lab.write("r1.conf", &conf(""))?;
-    signal(next, Signal::SIGKILL);
-    next_worker(&r1, next)?;
-    wait_until("there is a program again", LIMIT, || program(&lab).is_some())
-        .with_context(|| r1.log_end())?;
-    ensure!(r1.count_log("is loaded anew") == 0, "taken for one to adopt: {}", r1.log_end());
     Ok(())
 }
 
