@@ -1,5 +1,6 @@
 //! The control socket: one line asks, one line answers.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -12,8 +13,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::ledger::{self, Table};
 use crate::run_dir;
 use crate::status::Status;
+use crate::sys::clock;
 
 /// A client that neither speaks nor reads is dropped after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +39,24 @@ pub enum AskError {
     NotRunning {
         /// The directory.
         path: PathBuf,
+        /// Why its socket can't be reached.
+        error: io::Error,
+    },
+    /// Its worker has crashed, and there is none before a while is over.
+    #[error("xvrrp (pid {pid}) has no worker at present: it crashed; the next start is in {} s", next.as_secs_f64().ceil())]
+    NoWorker {
+        /// The daemon's main process.
+        pid: String,
+        /// Until the next start.
+        next: Duration,
+    },
+    /// There is a daemon, and its worker has no socket.
+    #[error(
+        "xvrrp (pid {pid}) can't be asked at present, its worker is about to start or to end: {error}"
+    )]
+    NotYet {
+        /// The daemon's main process.
+        pid: String,
         /// Why its socket can't be reached.
         error: io::Error,
     },
@@ -120,11 +141,23 @@ pub fn ask_status(dir: &Path) -> Result<(Status, String), AskError> {
         if error.kind() == io::ErrorKind::PermissionDenied {
             AskError::NotPermitted { path: path.clone() }
         } else {
-            AskError::NotRunning { path: dir.to_owned(), error }
+            not_there(dir, error)
         }
     })?;
     let text = exchange(&mut stream).map_err(AskError::Silent)?;
     Ok((serde_json::from_str(&text)?, text))
+}
+
+/// Why nobody has the socket of a run directory.
+fn not_there(dir: &Path, error: io::Error) -> AskError {
+    let Some(pid) = run_dir::holder(dir) else {
+        return AskError::NotRunning { path: dir.to_owned(), error };
+    };
+    let ledger = File::open(ledger::path(dir));
+    match ledger.ok().and_then(|ledger| Table::next_start(&ledger)) {
+        Some(next) => AskError::NoWorker { pid, next: next.since(clock::now()) },
+        None => AskError::NotYet { pid, error },
+    }
 }
 
 fn exchange(stream: &mut BlockingStream) -> io::Result<String> {

@@ -99,7 +99,7 @@ impl RunDir {
             move |error| RunDirError::Io { path, error }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
-        let name = path.join("xvrrp.pid");
+        let name = lock_file(path);
         let mut lock = take_lock(&name, held).map_err(|refusal| match refusal {
             Refusal::Held(pid) => RunDirError::InUse { path: path.to_owned(), pid },
             Refusal::Io(error) => io(&name)(error),
@@ -136,9 +136,42 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // Nothing depends on their absence: the next start removes them too.
-        let _ = fs::remove_file(self.socket());
-        let _ = fs::remove_file(self.path.join("xvrrp.pid"));
+        remove(&self.path);
+    }
+}
+
+fn lock_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("xvrrp.pid")
+}
+
+/// Removes the files of a run directory; the lock last.
+fn remove(run_dir: &Path) {
+    // Nothing depends on their absence: the next start removes them too.
+    let _ = fs::remove_file(socket(run_dir));
+    let _ = fs::remove_file(lock_file(run_dir));
+}
+
+/// Removes what a process that is gone has left in its run directory, and perhaps its `ledger`. `lock`: the
+/// one that it held; where that is no longer the directory's, another process may be there.
+pub(crate) fn clear(run_dir: &Path, lock: BorrowedFd<'_>, ledger: Option<&Path>) {
+    let held = lock.try_clone_to_owned().map(File::from);
+    if !held.is_ok_and(|held| is_there(&held, &lock_file(run_dir)).unwrap_or(false)) {
+        return;
+    }
+    if let Some(ledger) = ledger {
+        // Where it stays, every router in it is marked.
+        let _ = fs::remove_file(ledger);
+    }
+    remove(run_dir);
+}
+
+/// The process that has a run directory, as its file says; `None`: nobody has it.
+pub(crate) fn holder(run_dir: &Path) -> Option<String> {
+    let name = lock_file(run_dir);
+    let file = File::open(&name).ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((_, Errno::EWOULDBLOCK)) => Some(fs::read_to_string(&name).ok()?.trim().to_owned()),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -228,6 +261,32 @@ mod tests {
         assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
         drop(held);
         RunDir::take(&path).unwrap();
+    }
+
+    #[test]
+    fn the_holder_is_told_and_its_files_are_removed_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        assert_eq!(holder(&path), None);
+        let held = RunDir::take(&path).unwrap();
+        assert_eq!(holder(&path), Some(std::process::id().to_string()));
+        let kept = held.lock().try_clone_to_owned().unwrap();
+        let ledger = path.join("ledger");
+        let left = || {
+            fs::write(socket(&path), "").unwrap();
+            fs::write(&ledger, "").unwrap();
+        };
+        left();
+        clear(&path, kept.as_fd(), None);
+        assert_eq!((socket(&path).exists(), ledger.exists()), (false, true));
+        assert_eq!((holder(&path), path.join("xvrrp.pid").exists()), (None, false));
+        // Another one is there by now.
+        let other = RunDir::take(&path).unwrap();
+        left();
+        clear(&path, kept.as_fd(), Some(&ledger));
+        assert!(socket(&path).exists() && ledger.exists() && holder(&path).is_some());
+        clear(&path, other.lock(), Some(&ledger));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     }
 
     #[test]

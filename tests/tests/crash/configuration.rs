@@ -60,10 +60,11 @@ fn goes_on(spoil: impl Fn(&Daemon) -> Result<()>, line: &str) -> Result<()> {
     spoil(&r1)?;
     let mut old = r1.worker()?;
     // The second one has what the first one had.
-    for _ in 0..2 {
+    for turn in 1..=2 {
         signal(old, Signal::SIGKILL);
         old = next_worker(&r1, old)?;
-        pause(1500);
+        wait_until("both go on", LIMIT, || r1.count_log("went on, without a wait") == 2 * turn)
+            .with_context(|| r1.log_end())?;
     }
     ensure!(r1.exited()?.is_none(), "it ended: {}", r1.log_end());
     for address in [ADDRESS, OTHER.parse()?] {

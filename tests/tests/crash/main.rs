@@ -1,5 +1,6 @@
 //! The worker dies, hangs, or all of it is killed: what clients and peers see of it.
 
+mod between;
 mod configuration;
 
 use std::net::Ipv4Addr;

@@ -9,14 +9,15 @@
 //! each later one that was asked to end; the guardian ends with that code. One that was killed, failed or
 //! hangs is replaced at once, and the new one goes on as Active, with the configuration that it had, while
 //! the peers still wait. Where that can't be made in time, the routers are released from here: priority 0,
-//! addresses off. A worker that crashes again and again is let go and tried anew after a while, which
-//! then listens first.
+//! addresses off. So are those of an earlier life, while a first worker starts. A worker that crashes
+//! again and again is let go and tried anew after a while, which then listens first.
 
 use std::process::ExitCode;
 
 pub(crate) mod channel;
 mod crash;
 mod crashes;
+mod left;
 mod notify;
 mod run;
 mod say;

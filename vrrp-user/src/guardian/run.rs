@@ -1,9 +1,7 @@
 //! The guardian's loop.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -15,14 +13,13 @@ use vrrp_common::Instant;
 use super::channel::{self, Kept, Said};
 use super::crash::{self, Patience, Word};
 use super::crashes::{Again, Crashes, SILENT};
+use super::left::Left;
 use super::notify::{self, Watchdog};
 use super::starved::{self, Doubt, Seen};
-use super::worker::{Ended, Worker};
+use super::worker::{Ended, Why, Worker};
 use super::{LEDGER, say};
-use crate::ledger::release::{release, undo};
-use crate::ledger::{Entry, Phase, State, Table, judge};
-use crate::net::firewall;
-use crate::run_dir;
+use crate::ledger::{Entry, Phase, State, judge};
+use crate::log::INTERNAL;
 use crate::sys::child::{keep_ends, raise_descriptors, real_time};
 use crate::sys::clock::now;
 use crate::sys::memory::forget_start;
@@ -63,8 +60,9 @@ pub(super) struct Guardian {
     dying: Vec<Dying>,
     /// What outlives a worker.
     kept: Kept,
-    table: Option<Table>,
-    run_dir: Option<PathBuf>,
+    left: Left,
+    /// What was done when the worker died while all was ending, for the log.
+    given_up: Option<Vec<String>>,
     crashes: Crashes,
     patience: Patience,
     doubt: Doubt,
@@ -104,8 +102,8 @@ impl Guardian {
             ran: false,
             dying: Vec::new(),
             kept: Kept::new(),
-            table: None,
-            run_dir: None,
+            left: Left::default(),
+            given_up: None,
             crashes: Crashes::default(),
             patience: Patience::default(),
             doubt: Doubt::default(),
@@ -129,7 +127,11 @@ impl Guardian {
             self.wait(next);
             self.take_signals();
             if self.stop.is_some() && self.worker.is_none() {
-                // Whatever was held has been released.
+                // Whatever was held has been released, and nobody comes back for the rest.
+                let left = self.end();
+                if !left.is_empty() {
+                    say::warn(&format!("ended without a worker: {}", left.join("; ")));
+                }
                 return 0;
             }
             self.listen();
@@ -189,27 +191,14 @@ impl Guardian {
                     // From here on there is little to do for long. If it fails, nothing is lost.
                     let _ = forget_start();
                 }
-                Ok(Some(Said::Directory(path))) => self.run_dir = Some(path),
+                Ok(Some(Said::Directory(path))) => self.left.run_dir = Some(path),
                 Ok(Some(Said::Reloading)) => notify::reloading(),
                 Ok(Some(Said::Reloaded)) => notify::ready(),
                 Ok(Some(Said::Level(level))) => {
                     // As at the start.
                     let _ = real_time(above(level));
                 }
-                Ok(Some(Said::Keep(some, missing))) => {
-                    if !missing.is_empty() {
-                        say::warn(&format!(
-                            "{}: it goes when the worker does",
-                            channel::no_room(&missing)
-                        ));
-                    }
-                    for (name, fd) in some {
-                        if name == LEDGER {
-                            self.table = fd.try_clone().and_then(read_ledger).ok().flatten();
-                        }
-                        self.kept.insert(name, fd);
-                    }
-                }
+                Ok(Some(Said::Keep(some, missing))) => self.keep(some, &missing),
                 Ok(Some(Said::Drop(names))) => {
                     for name in names {
                         self.kept.remove(&name);
@@ -229,6 +218,22 @@ impl Guardian {
         }
     }
 
+    fn keep(&mut self, some: Vec<(String, OwnedFd)>, missing: &[String]) {
+        if !missing.is_empty() {
+            say::warn(&format!("{}: it goes when the worker does", channel::no_room(missing)));
+        }
+        for (name, fd) in some {
+            if name == LEDGER {
+                self.left.read(&fd);
+                // What an earlier life left is waited for as after a crash, however long a start takes.
+                if self.worker.as_ref().is_some_and(|worker| !worker.again) {
+                    self.waiting = self.left.active();
+                }
+            }
+            self.kept.insert(name, fd);
+        }
+    }
+
     /// Takes the ends of workers. With a code the whole ends.
     fn reap(&mut self) -> Option<u8> {
         self.dying.retain_mut(|one| match one.worker.ended() {
@@ -245,26 +250,26 @@ impl Guardian {
             return self.reap();
         }
         let worker = self.worker.take()?;
-        let left = self.give_up();
-        match ended {
-            Ended::Code(code) if !ended.is_crash(self.ran) => {
-                if !left.is_empty() {
-                    tell(&worker, ended, &left);
-                }
-                Some(code)
-            }
+        let left = self.end();
+        let (code, is_news) = match ended {
+            Ended::Code(code) if !ended.is_crash(self.ran) => (code, !left.is_empty()),
             // By the signal that was passed on, before it was caught.
-            Ended::Signal(Signal::SIGTERM | Signal::SIGINT) => {
-                if !left.is_empty() {
-                    tell(&worker, ended, &left);
-                }
-                Some(0)
-            }
-            Ended::Code(_) | Ended::Signal(_) => {
-                tell(&worker, ended, &left);
-                Some(70)
-            }
+            Ended::Signal(Signal::SIGTERM | Signal::SIGINT) => (0, !left.is_empty()),
+            Ended::Code(_) | Ended::Signal(_) => (INTERNAL, true),
+        };
+        if is_news {
+            let why = worker.why().map(|why| why.to_string());
+            let said: Vec<String> = why.into_iter().chain(left).collect();
+            tell(&worker, ended, &said.join("; "));
         }
+        Some(code)
+    }
+
+    /// The whole ends: gives up what is left, and says what.
+    fn end(&mut self) -> Vec<String> {
+        let said = self.given_up.take().unwrap_or_else(|| self.left.give_up());
+        self.left.clear(&self.kept);
+        said
     }
 
     /// The worker is dead: decides what becomes of its routers, and starts the next one.
@@ -273,7 +278,7 @@ impl Guardian {
         let now = now();
         if self.stop.is_some() {
             // It is reaped where it is, and the end follows.
-            self.give_up();
+            self.given_up = Some(self.left.give_up());
             self.worker = Some(worker);
             return;
         }
@@ -284,20 +289,21 @@ impl Guardian {
                 done
             }
             Again::After(wait) => {
-                let released = self.release_all();
+                let released = self.left.release_all();
                 self.waiting.clear();
                 self.again = Some(now + wait);
-                if let Some(table) = &self.table {
+                if let Some(table) = &self.left.table {
                     table.set_silent(SILENT);
                 }
-                format!(
-                    "it crashes again and again, so all is released and the next start is in {} s{released}",
+                let what = format!(
+                    "it crashes again and again, so all is released and the next start is in {} s",
                     wait.as_secs()
-                )
+                );
+                std::iter::once(what).chain(released).collect::<Vec<_>>().join("; ")
             }
         };
-        if worker.hung {
-            done = format!("it had not been heard of for too long; {done}");
+        if let Some(why) = worker.why() {
+            done = format!("{why}; {done}");
         }
         self.start_due(now);
         self.dying.push(Dying { worker, done, until: now + LAST_WORDS });
@@ -305,49 +311,18 @@ impl Guardian {
 
     /// Leaves alone what the next worker can continue and releases the rest.
     fn settle(&mut self, now: Instant) -> String {
-        let Some(table) = &self.table else {
+        let Some(table) = &self.left.table else {
             return "a new one is started".to_owned();
         };
         table.set_silent(Duration::ZERO);
         let fates = crash::judge(table.entries(), now, self.start);
-        let released = release(&self.by(), table, &fates.released, now, now);
+        let released = self.left.release(&fates.released, now);
         self.waiting = fates.waiting;
         let mut done = format!("a new one goes on for {} instance(s)", self.waiting.len());
         for one in released {
             done.push_str(&format!("; {one}"));
         }
         done
-    }
-
-    /// Releases everything that is left in the ledger, and says what.
-    fn release_all(&mut self) -> String {
-        let Some(table) = &self.table else { return String::new() };
-        let entries: Vec<Entry> = table.entries().collect();
-        let now = now();
-        let released = release(&self.by(), table, &entries, now, now).into_iter();
-        released
-            .filter(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty())
-            .map(|one| format!("; {one}"))
-            .collect()
-    }
-
-    /// What the worker calls what is its own on the host.
-    fn by(&self) -> String {
-        self.run_dir.as_deref().map(run_dir::name).unwrap_or_default()
-    }
-
-    /// Releases everything, and undoes what no worker comes back for.
-    fn give_up(&mut self) -> String {
-        let mut left = self.release_all();
-        if let Some(Err(error)) = self.table.as_ref().map(|table| undo(&self.by(), table)) {
-            left.push_str(&format!("; interfaces of ours stay: {error}"));
-        }
-        match self.run_dir.as_deref().map(firewall::clear) {
-            None | Some(Ok(false)) => {}
-            Some(Ok(true)) => left.push_str("; its nftables table removed"),
-            Some(Err(error)) => left.push_str(&format!("; its nftables table stays: {error}")),
-        }
-        left
     }
 
     /// Does what is due, and says when something is next.
@@ -361,28 +336,31 @@ impl Guardian {
         [self.again, confirmed, word, stop, dying, watchdog].into_iter().flatten().min()
     }
 
-    /// Starts a worker, where one is due.
+    /// Starts a worker, where one is due, and tells `xvrrp status` where there is none.
     fn start_due(&mut self, now: Instant) {
-        if self.worker.is_some() || self.again.is_none_or(|again| again > now) {
-            return;
+        if self.worker.is_none() && self.again.is_some_and(|again| again <= now) {
+            match Worker::start(&self.kept, now) {
+                Ok(mut worker) => {
+                    worker.again = true;
+                    self.again = None;
+                    self.worker = Some(worker);
+                }
+                Err(error) => {
+                    self.again = Some(now + NO_PROCESS);
+                    let why = format!("no worker can be started, trying again: {error}");
+                    let said = std::iter::once(why).chain(self.left.release_all());
+                    say::error(&said.collect::<Vec<_>>().join("; "));
+                }
+            }
         }
-        match Worker::start(&self.kept, now) {
-            Ok(mut worker) => {
-                worker.again = true;
-                self.again = None;
-                self.worker = Some(worker);
-            }
-            Err(error) => {
-                let released = self.release_all();
-                self.again = Some(now + NO_PROCESS);
-                say::error(&format!("no worker can be started, trying again: {error}{released}"));
-            }
+        if let Some(table) = &self.left.table {
+            table.set_next_start(self.again);
         }
     }
 
     /// Releases routers for which the new worker did not speak in time, and says when to look again.
     fn tend_waiting(&mut self, now: Instant) -> Option<Instant> {
-        let table = self.table.as_ref()?;
+        let table = self.left.table.as_ref()?;
         let mut late = Vec::new();
         self.waiting.retain(|before| match table.entry(before.slot) {
             Some(entry) if entry.state == State::Active && entry.sent == before.sent => {
@@ -395,7 +373,7 @@ impl Guardian {
             // It has spoken, or has been released by whoever came after.
             Some(_) | None => false,
         });
-        for one in release(&self.by(), table, &late, now, now) {
+        for one in self.left.release(&late, now) {
             say::warn(&format!("the new worker was not there in time: {one}"));
         }
         self.waiting.iter().map(judge::peers_wait).min()
@@ -407,18 +385,18 @@ impl Guardian {
         if let Some(worker) = self.worker.as_mut()
             && worker.again
             && !worker.running
-            && !worker.hung
+            && !worker.ended_here
         {
             // The first may take its time; whoever started it sees that.
             let limit = worker.started + START;
             if now < limit {
                 return Some(limit);
             }
-            worker.end();
+            worker.end(Why::Slow);
             return Some(now);
         }
-        let (worker, table) = (self.worker.as_mut()?, self.table.as_ref()?);
-        if !at_work || worker.hung {
+        let (worker, table) = (self.worker.as_mut()?, self.left.table.as_ref()?);
+        if !at_work || worker.ended_here {
             return None;
         }
         let grace = crash::grace(table.entries());
@@ -431,18 +409,18 @@ impl Guardian {
             }
             Word::Broken => {
                 let first = crash::peers_take_over(table.entries());
-                match self.doubt.look(worker.pid(), now) {
+                let why = match self.doubt.look(worker.pid(), now) {
                     Seen::TooEarly => return Some(now + starved::LOOK),
                     // A new one would be too. Once the peers take over, they have it by right.
                     Seen::Starved if first.is_none_or(|first| now < first) => {
                         return Some(now + starved::LOOK);
                     }
-                    Seen::Starved | Seen::Hung => {}
-                }
-                worker.end();
+                    Seen::Starved => Why::Starved,
+                    Seen::Hung => Why::Silent,
+                };
+                worker.end(why);
                 // Should even that not end it, its routers are released in time.
-                let active = table.entries().filter(|entry| entry.state == State::Active);
-                self.waiting = active.collect();
+                self.waiting = self.left.active();
                 Some(now)
             }
         }
@@ -454,23 +432,23 @@ impl Guardian {
         if now < stop {
             return Some(stop);
         }
-        if !worker.hung {
-            worker.end();
+        if !worker.ended_here {
+            worker.end(Why::Stays);
         }
         None
     }
 
     /// Ends those that crashed and don't come to an end: another one does their work by now.
     fn tend_dying(&mut self, now: Instant) -> Option<Instant> {
-        for one in self.dying.iter_mut().filter(|one| one.until <= now && !one.worker.hung) {
-            one.worker.end();
+        for one in self.dying.iter_mut().filter(|one| one.until <= now && !one.worker.ended_here) {
+            one.worker.kill();
         }
         self.dying.iter().filter(|one| one.until > now).map(|one| one.until).min()
     }
 
     /// Whether the worker does its work, by its own word: neither starting nor ending.
     fn is_at_work(&self) -> bool {
-        let Some((worker, table)) = self.worker.as_ref().zip(self.table.as_ref()) else {
+        let Some((worker, table)) = self.worker.as_ref().zip(self.left.table.as_ref()) else {
             return false;
         };
         worker.running && table.worker() == worker.pid() && table.phase() == Phase::Running
@@ -482,14 +460,7 @@ fn above(level: u8) -> i32 {
     PRIORITY.max(level.saturating_add(1)).into()
 }
 
-fn read_ledger(fd: std::os::fd::OwnedFd) -> io::Result<Option<Table>> {
-    Table::attach(File::from(fd))
-}
-
 fn tell(worker: &Worker, ended: Ended, done: &str) {
-    say::error(&format!(
-        "the worker (process {}) {ended}: {}",
-        worker.pid(),
-        done.trim_start_matches("; ")
-    ));
+    let colon = if done.is_empty() { "" } else { ": " };
+    say::error(&format!("the worker (process {}) {ended}{colon}{done}", worker.pid()));
 }

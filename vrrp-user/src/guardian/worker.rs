@@ -12,6 +12,7 @@ use vrrp_common::Instant;
 
 use super::MARK;
 use super::channel::{self, Kept, Said};
+use super::starved;
 use crate::sys::child::{self, pidfd, send_signal};
 
 /// A worker.
@@ -27,8 +28,10 @@ pub(super) struct Worker {
     pub(super) silent: bool,
     /// It is at work.
     pub(super) running: bool,
-    /// It was ended from here, since it hung.
-    pub(super) hung: bool,
+    /// It was ended from here.
+    pub(super) ended_here: bool,
+    /// Why, where it lived.
+    why: Option<Why>,
     /// There was another one before it.
     pub(super) again: bool,
     /// How it ended, once that is known.
@@ -69,7 +72,8 @@ impl Worker {
             listens: false,
             silent: false,
             running: false,
-            hung: false,
+            ended_here: false,
+            why: None,
             again: false,
             ended: None,
         })
@@ -101,9 +105,21 @@ impl Worker {
     }
 
     /// Ends it, since it does not do its work.
-    pub(super) fn end(&mut self) {
-        self.hung = true;
+    pub(super) fn end(&mut self, why: Why) {
+        // Killed by somebody else, it may not have had the time to die.
+        self.why = (!starved::is_dying(self.pid())).then_some(why);
+        self.kill();
+    }
+
+    /// Ends it, now that its work is another one's.
+    pub(super) fn kill(&mut self) {
+        self.ended_here = true;
         self.signal(Signal::SIGKILL);
+    }
+
+    /// Why it was ended from here, where that is what it died of.
+    pub(super) fn why(&self) -> Option<Why> {
+        self.why
     }
 
     /// How it ended; `None`: it has not.
@@ -136,6 +152,30 @@ impl Drop for Worker {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         // One that has not ended, since we end before it, is the kernel's business.
         let _ = child::like_everybody(|| waitid(Id::PIDFd(self.pidfd()), flags));
+    }
+}
+
+/// Why a worker is ended from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It does not keep its word.
+    Silent,
+    /// Nor does it, and not by its own fault; its peers have taken over.
+    Starved,
+    /// It takes too long to begin.
+    Slow,
+    /// It takes too long to end.
+    Stays,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "it had not been heard of for too long",
+            Self::Starved => "it got no CPU until its peers' wait was over",
+            Self::Slow => "it took too long to start",
+            Self::Stays => "it did not end when asked to",
+        })
     }
 }
 

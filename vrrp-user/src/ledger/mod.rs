@@ -11,6 +11,7 @@
 //! | service thread ([`Ledger`]) | bodies, intervals, the phase |
 //! | protocol thread ([`Pulse`]) | state, priority, last advert and its sequence number, "I shall be back before" |
 //! | guardian, `xvrrp release`, a start ([`release`]) | "released", when the writer is gone |
+//! | guardian | when the next worker is started |
 //!
 //! Everything is written before the act that it describes: an advert that was sent, an address that was
 //! put on, is in the ledger.

@@ -12,6 +12,7 @@
 //! | 11 | how long a start is to stay silent (ns), after a crash loop |
 //! | 12 | until when the silence of the first start lasts, `vrrp_startup_delay` |
 //! | 13 | the greatest sequence number of authentication headers, of all routers |
+//! | 14 | when the next worker is started, where there is none; 0: there is one |
 //!
 //! | word of a slot | |
 //! | --- | --- |
@@ -59,6 +60,7 @@ const WORD_USED: usize = 10;
 const WORD_SILENT: usize = 11;
 const WORD_HELD: usize = 12;
 const WORD_SIGNED: usize = 13;
+const WORD_NEXT: usize = 14;
 
 const SLOT_PLACE: usize = 0;
 const SLOT_INTERVAL: usize = 1;
@@ -216,6 +218,20 @@ impl Table {
 
     pub(crate) fn set_signed(&self, sequence: u32) {
         self.words()[WORD_SIGNED].fetch_max(sequence.into(), Ordering::AcqRel);
+    }
+
+    /// When the next worker is started, where there is none, by a ledger of any network namespace.
+    pub(crate) fn next_start(file: &File) -> Option<Instant> {
+        let mut head = [[0; size_of::<u64>()]; WORD_NEXT + 1];
+        file.read_exact_at(head.as_flattened_mut(), 0).ok()?;
+        let [boot, more] = boot_id().ok()?;
+        let same = [MAGIC, VERSION, boot, more].map(u64::to_ne_bytes) == head[..WORD_NAMESPACE];
+        let next = u64::from_ne_bytes(head[WORD_NEXT]);
+        (same && next != 0).then(|| Instant::from_nanos(next))
+    }
+
+    pub(crate) fn set_next_start(&self, next: Option<Instant>) {
+        self.store(WORD_NEXT, next.map_or(0, Instant::as_nanos));
     }
 
     pub(super) fn set_heartbeat(&self, now: Instant, back: Option<Instant>) {

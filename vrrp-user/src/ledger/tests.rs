@@ -36,6 +36,21 @@ fn body(name: &str, addresses: &[&str]) -> Body {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[test]
+fn the_next_start_is_told_to_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let next = || Table::next_start(&File::open(path(dir.path())).unwrap());
+    assert_eq!(next(), None);
+    ledger.table().set_next_start(Some(at(7)));
+    assert_eq!(next(), Some(at(7)));
+    ledger.table().set_next_start(None);
+    assert_eq!(next(), None);
+    // What is no ledger says nothing.
+    std::fs::write(path(dir.path()), [7; 4096]).unwrap();
+    assert_eq!(next(), None);
+}
+
+#[test]
 fn another_process_finds_what_one_wrote() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(dir.path()).unwrap();

@@ -1,0 +1,119 @@
+//! What is seen while there is no worker, or none that does its work: between two, and at the end.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::conf::Instance;
+use vrrp_tests::daemon::{signal, xvrrp};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
+
+use super::{ADDRESS, LIMIT, Pair, VIP, pair};
+
+/// All was killed, and the start that follows at once does not get to work while the peers wait.
+#[test]
+fn a_start_that_takes_too_long_gives_the_address_up() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let Pair { mut r1, _r2, wire, lab } = pair("1")?;
+    let (addresses, killed) = (lab.watch("r1")?, now());
+    r1.kill()?;
+    let conf = Instance::new(200).line("nopreempt").alone(3);
+    let again = Daemon::start(&lab, Kind::Xvrrp, "r1", &conf, &[])?;
+    wait_until("it has seen what was left", LIMIT, || has_ledger(again.pid()))
+        .with_context(|| again.log_end())?;
+    let slow = again.worker()?;
+    signal(slow, Signal::SIGSTOP);
+    wait_until("r2 has it", LIMIT, || lab.holds("r2", VIP)).with_context(|| again.log_end())?;
+    let gone = addresses.gone_after(ADDRESS, killed);
+    let gone = gone.with_context(|| format!("two have it: {}", again.log_end()))?;
+    let first = wire.adverts_of("r2").first().context("r2 is silent")?.at;
+    ensure!(gone < first, "it went {:?} after r2 had it", gone - first);
+    signal(slow, Signal::SIGCONT);
+    again.wait_log("Entering BACKUP", LIMIT)?;
+    pause(500);
+    ensure!(lab.holders(&["r1", "r2"], VIP) == ["r2"], "not r2 alone: {}", again.log_end());
+    let told = ["was not there in time: (VI_1)", "From an earlier life: (VI_1)"];
+    let told: usize = told.iter().map(|line| again.count_log(line)).sum();
+    ensure!(told == 1, "told {told} times: {}", again.log_end());
+    Ok(())
+}
+
+/// Whether a process holds a ledger.
+fn has_ledger(pid: u32) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file.ends_with("ledger"))
+}
+
+#[test]
+fn an_end_without_a_worker_at_work_leaves_nothing() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[("it is stopped", ends_stopped), ("there is none", ends_without)])
+}
+
+fn master(lab: &Lab) -> Result<Daemon> {
+    let r1 = lab.run("r1", &Instance::new(200).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    Ok(r1)
+}
+
+fn ends_stopped() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let mut r1 = master(&lab)?;
+    let worker = r1.worker()?;
+    signal(worker, Signal::SIGSTOP);
+    let status = r1.stop()?;
+    ensure!(status.code() == Some(70), "exit {status}: {}", r1.log_end());
+    let log = r1.log();
+    let told = log.lines().find(|line| line.contains(&format!("(process {worker}) was ended by")));
+    let told = told.with_context(|| format!("not told: {log}"))?;
+    ensure!(told.contains("(VI_1) priority 0 sent, 192.0.2.250/24 on eth0 taken off"), "{told}");
+    let why = told.contains("it had not been heard of") || told.contains("it did not end when");
+    ensure!(why, "not why: {told}");
+    nothing_is_left(&lab, &r1)
+}
+
+fn ends_without() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let mut r1 = master(&lab)?;
+    // Long enough for what follows, on a busy machine too.
+    let wait = "the next start is in 4 s";
+    while r1.count_log(wait) == 0 {
+        let old = r1.worker()?;
+        signal(old, Signal::SIGKILL);
+        wait_until("the kill is seen", LIMIT, || {
+            r1.count_log(wait) > 0 || r1.worker().is_ok_and(|worker| worker != old)
+        })
+        .with_context(|| r1.log_end())?;
+    }
+    says_when(&r1)?;
+    let status = r1.stop()?;
+    ensure!(status.success(), "exit {status}: {}", r1.log_end());
+    let loops = r1.count_log("crashes again and again");
+    ensure!(loops == 3, "{loops} and not 3, or too late: {}", r1.log_end());
+    nothing_is_left(&lab, &r1)
+}
+
+/// What `xvrrp status` says meanwhile.
+fn says_when(r1: &Daemon) -> Result<()> {
+    let dir = r1.run_dir().display().to_string();
+    let output = xvrrp(&["status", "--run-dir", &dir])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let right = format!("xvrrp (pid {}) has no worker at present: it crashed; the next", r1.pid());
+    let seconds = said.trim().rsplit(' ').nth(1).and_then(|word| word.parse::<u32>().ok());
+    ensure!(said.contains(&right) && seconds.is_some_and(|s| (1..=4).contains(&s)), "{said}");
+    ensure!(output.status.code() == Some(1), "exit {}", output.status);
+    Ok(())
+}
+
+fn nothing_is_left(lab: &Lab, r1: &Daemon) -> Result<()> {
+    ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
+    let files: Vec<_> =
+        fs::read_dir(r1.run_dir())?.flatten().map(|entry| entry.file_name()).collect();
+    ensure!(files.is_empty(), "{files:?} is left: {}", r1.log_end());
+    Ok(())
+}
