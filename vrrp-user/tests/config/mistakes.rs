@@ -343,6 +343,7 @@ fn members_of_a_sync_group_are_not_run_alone() {
         refused(&loaded, "B");
         run(&loaded, "C");
     }
+    assert_eq!(text(&["vrrp_sync_group G { }\n".to_owned(), one("A", 1)].concat()).diags, []);
 }
 
 #[test]

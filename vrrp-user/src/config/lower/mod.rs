@@ -227,7 +227,8 @@ fn lvs(statement: &Statement) -> Diag {
 /// The members of sync groups. Moving alone what was to move together is worse than not moving.
 fn sync_members(ctx: &mut Ctx, groups: &[Item<'_>]) -> BTreeMap<String, Refusal> {
     let mut members = BTreeMap::new();
-    for group in groups {
+    // keepalived removes one without members, as templates make them.
+    for group in groups.iter().filter(|group| !group.statements().is_empty()) {
         let name = group.args.first().map_or("", |word| word.text.as_str());
         let message = format!("sync groups are not served yet: `{}`", shown(name));
         let span = group.head();
