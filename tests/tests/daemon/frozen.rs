@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use vrrp_proto::VirtualAddress;
+use vrrp_tests::conf::Instance;
+use vrrp_tests::generator::sum_header;
 use vrrp_tests::wait::pause;
-use vrrp_tests::{Kind, Lab, wait_until};
+use vrrp_tests::{Kind, Lab, cases, packet, wait_until};
 use xvrrp::net::addr::Addresses;
 
-use super::{LIMIT, VIP, brisk, master};
+use super::{ADDRESS, LIMIT, VIP, brisk, master, wait_state};
 
 /// More changes than the netlink socket has room for.
 const CHANGES: u32 = 4000;
@@ -67,5 +69,44 @@ fn what_changes_unseen_is_found() -> Result<()> {
     }
     let status = r1.status()?;
     ensure!(status.instance("VI_1")?.state() == "MASTER", "{}", r1.log_end());
+    Ok(())
+}
+
+/// `skip_check_adv_addr`: an advert that waited in the socket is judged by who came before it, though that one
+/// waited in the ring.
+#[test]
+fn who_came_last_meanwhile() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1", "gen"])?;
+    let r1 = lab.run("r1", &Instance::new(100).line("skip_check_adv_addr").alone(2))?;
+    wait_state(&r1, "VI_1", "BACKUP")?;
+    let socket = lab.ns("gen").enter(|| packet::open_to_send("eth0"))?;
+    let send = |last, address| {
+        let mut frame = cases::advert_of_gen(51, 200, address);
+        frame[29] = last;
+        sum_header(&mut frame);
+        packet::send(&socket, &frame)
+    };
+    let counts = || -> Result<(u64, u64)> {
+        let status = r1.status()?;
+        let one = status.instance("VI_1")?;
+        Ok((one.counter("accepted"), one.refused("foreign_cluster")))
+    };
+    let come = |right| {
+        let are = || counts().is_ok_and(|counts| counts == right);
+        wait_until("all is judged", LIMIT, are).with_context(|| format!("{:?}", counts()))
+    };
+    let foreign = Ipv4Addr::new(198, 51, 100, 1);
+    send(21, ADDRESS)?;
+    come((1, 0))?;
+    send(21, foreign)?;
+    come((2, 0))?;
+    r1.freeze();
+    send(22, ADDRESS)?;
+    send(21, foreign)?;
+    r1.thaw();
+    come((3, 1))?;
     Ok(())
 }
