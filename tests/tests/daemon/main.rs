@@ -15,6 +15,7 @@ mod moving;
 mod owners;
 mod priority;
 mod renaming;
+mod rights;
 mod sought;
 mod twice;
 

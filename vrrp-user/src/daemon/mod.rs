@@ -71,7 +71,9 @@ pub enum RunError {
     #[error("the configuration can't be read: {0}")]
     Unreadable(ReadError),
     /// The operator: not enough rights.
-    #[error("{what}: {error}; xvrrp needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
+    #[error(
+        "{what}: {error}; xvrrp needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"
+    )]
     Permission {
         /// What was refused.
         what: &'static str,

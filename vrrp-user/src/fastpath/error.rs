@@ -6,7 +6,10 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use thiserror::Error;
+use tracing::debug;
 use vrrp_common::abi;
+
+use super::rights;
 
 /// Why the kernel program could not be loaded.
 #[derive(Debug, Error)]
@@ -26,9 +29,15 @@ pub enum LoadError {
     /// The build: the program in it lacks something that every version has.
     #[error("the kernel program has no {0}")]
     Lacks(&'static str),
-    /// The caller: CAP_BPF and CAP_NET_ADMIN, or root, are needed.
-    #[error("no permission to load a kernel program: CAP_BPF and CAP_NET_ADMIN are needed")]
-    NotPermitted,
+    /// The caller: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root, are needed.
+    #[error(
+        "no permission to load a kernel program: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are needed{}",
+        missing(lacks)
+    )]
+    NotPermitted {
+        /// Those that this process has not.
+        lacks: Vec<&'static str>,
+    },
     /// The kernel: it lacks something that the program needs.
     #[error("the kernel refuses the program: {0}")]
     Kernel(String),
@@ -97,22 +106,61 @@ pub(super) fn verified<T>(
 }
 
 fn classify<E: std::error::Error + 'static>(error: &E, text: fn(&E) -> String) -> LoadError {
-    match errno(error) {
-        Some(libc::EPERM) => LoadError::NotPermitted,
-        _ => LoadError::Kernel(chain(error, text(error))),
+    let verifier = find(error, |error| {
+        if let ProgramError::LoadError { io_error, verifier_log } = error.downcast_ref()? {
+            Some((io_error, verifier_log.to_string()))
+        } else {
+            None
+        }
+    });
+    if let Some((_, log)) = &verifier {
+        debug!("the verifier says: {log}");
     }
+    let lacks = rights::lacking();
+    match errno(error) {
+        Some(libc::EPERM) => LoadError::NotPermitted { lacks },
+        // The verifier's no to whoever may not do pointer arithmetic, among others.
+        Some(libc::EACCES) if lacks.contains(&rights::PERFMON) => LoadError::NotPermitted { lacks },
+        _ => LoadError::Kernel(match verifier {
+            Some((io_error, log)) => refusal(io_error, &log),
+            None => chain(error, text(error)),
+        }),
+    }
+}
+
+/// The verifier's no in one line: of its words the last that are no figures.
+fn refusal(io_error: &io::Error, log: &str) -> String {
+    /// How the lines begin that have figures in them, which end it all.
+    const FIGURES: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    /// Longer lines are cut.
+    const MOST: usize = 200;
+    let telling =
+        |line: &&str| !line.is_empty() && !FIGURES.iter().any(|begin| line.starts_with(begin));
+    match log.lines().map(str::trim).rfind(telling) {
+        Some(line) => format!("{io_error}: {}", line.chars().take(MOST).collect::<String>()),
+        None => io_error.to_string(),
+    }
+}
+
+fn missing(lacks: &[&str]) -> String {
+    if lacks.is_empty() {
+        // What the process has may be good in its user namespace alone, or the kernel locked down.
+        return " in the host's own user namespace".to_owned();
+    }
+    format!("; this process lacks {}", lacks.join(" and "))
 }
 
 /// The system's number for an error, wherever in the chain it is.
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.raw_os_error();
-        }
-        next = error.source();
-    }
-    None
+    find(error, |error| error.downcast_ref::<io::Error>())?.raw_os_error()
+}
+
+/// The first in a chain of errors of which `get` finds something.
+fn find<'a, T>(
+    error: &'a (dyn std::error::Error + 'static),
+    get: impl Fn(&'a (dyn std::error::Error + 'static)) -> Option<T>,
+) -> Option<T> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(get)
 }
 
 /// An error with its causes, each said once.
@@ -165,10 +213,30 @@ mod tests {
 
     #[test]
     fn who_is_at_fault() {
-        assert!(matches!(LoadError::from(created(libc::EPERM)), LoadError::NotPermitted));
+        let refused = LoadError::from(created(libc::EPERM));
+        assert!(matches!(refused, LoadError::NotPermitted { .. }));
+        assert!(refused.to_string().contains("CAP_PERFMON"), "{refused}");
         let LoadError::Kernel(text) = LoadError::from(created(libc::ENOMEM)) else {
             panic!("not the kernel");
         };
         assert!(text.contains("ROUTERS") && text.contains("memory"), "{text}");
+    }
+
+    #[test]
+    fn the_verifier_s_no_is_one_line() {
+        let no = io::Error::from_raw_os_error(libc::EACCES);
+        let log = "0: R1=ctx()\n5: (0f) r2 += r1\nR2 has no business here\nprocessed 6 insns\n";
+        let told = "Permission denied (os error 13): R2 has no business here";
+        assert_eq!(refusal(&no, log), told);
+        assert_eq!(refusal(&no, "\n"), "Permission denied (os error 13)");
+        let long = refusal(&no, &"x".repeat(5000));
+        assert!(long.len() < 300, "{}", long.len());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let told = |lacks| LoadError::NotPermitted { lacks }.to_string();
+        assert!(told(vec![rights::PERFMON]).ends_with("; this process lacks CAP_PERFMON"));
+        assert!(told(vec![]).ends_with("needed in the host's own user namespace"));
     }
 }

@@ -9,6 +9,7 @@ mod counters;
 mod error;
 mod link;
 mod object;
+mod rights;
 mod ring;
 mod routers;
 mod sys;
@@ -136,7 +137,7 @@ impl FastPath {
                     | LoadError::Abi { .. }
                     | LoadError::Malformed(_)
                     | LoadError::Lacks(_)
-                    | LoadError::NotPermitted => error,
+                    | LoadError::NotPermitted { .. } => error,
                 })
             }
             result => result,
