@@ -1,15 +1,16 @@
 //! The run directory: one daemon each, and the control socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use tracing::warn;
 
 /// The run directory where none is named.
 pub const DEFAULT: &str = "/run/xvrrp";
@@ -29,10 +30,10 @@ pub enum RunDirError {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// Its process.
+        /// Its process, as far as it is known.
         pid: String,
     },
-    /// The system's.
+    /// The system's: the directory can't be used.
     #[error("{}: {error}", path.display())]
     Io {
         /// The file.
@@ -40,6 +41,17 @@ pub enum RunDirError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl RunDirError {
+    /// What helps who starts a daemon, behind the error itself.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            // Says so itself.
+            Self::InUse { .. } => "",
+            Self::Io { .. } => "; give a directory that can be written to by --run-dir",
+        }
+    }
 }
 
 /// A run directory that this process holds. The lock goes with the process, however it ends.
@@ -100,14 +112,14 @@ impl RunDir {
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
         let name = lock_file(path);
-        let mut lock = take_lock(&name, held).map_err(|refusal| match refusal {
+        let lock = take_lock(&name, held).map_err(|refusal| match refusal {
             Refusal::Held(pid) => RunDirError::InUse { path: path.to_owned(), pid },
             Refusal::Io(error) => io(&name)(error),
         })?;
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{main}"))
-            .map_err(io(&name))?;
+        if let Err(error) = write_pid(&lock, main) {
+            // It only tells people who it is: what keeps others out is the lock.
+            warn!("{} does not name this process: {error}", name.display());
+        }
         // Left by an earlier life: a socket can't be bound where a file is.
         match fs::remove_file(socket(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -170,14 +182,36 @@ pub(crate) fn holder(run_dir: &Path) -> Option<String> {
     let name = lock_file(run_dir);
     let file = File::open(&name).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => Some(fs::read_to_string(&name).ok()?.trim().to_owned()),
+        Err((_, Errno::EWOULDBLOCK)) => Some(named(&name)),
         Ok(_) | Err(_) => None,
     }
 }
 
+/// The process that the file names, in words: it may have had no room for a number.
+fn named(file: &Path) -> String {
+    let pid = fs::read_to_string(file).unwrap_or_default();
+    match pid.trim() {
+        "" => "unknown".to_owned(),
+        pid => pid.to_owned(),
+    }
+}
+
+/// Has the file name a process, unless it does already.
+fn write_pid(file: &File, pid: u32) -> io::Result<()> {
+    let line = format!("{pid}\n");
+    let mut there = [0; 16];
+    let len = file.read_at(&mut there, 0)?;
+    if there[..len] == *line.as_bytes() {
+        return Ok(());
+    }
+    // In this order, so that no one else's number stays where there is no room for ours.
+    file.set_len(0)?;
+    file.write_all_at(line.as_bytes(), 0)
+}
+
 /// Why a lock can't be had.
 enum Refusal {
-    /// By the process of that id, as the file has it.
+    /// By a process, as far as the file names it.
     Held(String),
     Io(io::Error),
 }
@@ -209,8 +243,7 @@ fn take_lock(name: &Path, held: Option<File>) -> Result<Flock<File>, Refusal> {
         }
         if Instant::now() >= give_up {
             // Who it is helps, but is not needed.
-            let pid = fs::read_to_string(name).unwrap_or_default();
-            return Err(Refusal::Held(pid.trim().to_owned()));
+            return Err(Refusal::Held(named(name)));
         }
         thread::sleep(PAUSE);
     }
@@ -287,6 +320,21 @@ mod tests {
         assert!(socket(&path).exists() && ledger.exists() && holder(&path).is_some());
         clear(&path, other.lock(), Some(&ledger));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_number_is_written_once_and_over_another_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("xvrrp.pid");
+        fs::write(&path, "1234567\nmore\n").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        write_pid(&file, 42).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "42\n");
+        // It could not be written again by this.
+        let file = File::open(&path).unwrap();
+        write_pid(&file, 42).unwrap();
+        write_pid(&file, 43).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "42\n");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::{Kind, Lab, cases, netns};
 
 /// Runs the daemon to its end, through these words.
-fn run(lab: &Lab, through: &[&str], conf: &Path, run_dir: &Path) -> Result<Output> {
+pub(super) fn run(lab: &Lab, through: &[&str], conf: &Path, run_dir: &Path) -> Result<Output> {
     let binary = lab.dir().join("xvrrp").display().to_string();
     // Other users may not be able to enter the folder that it was built in.
     if !Path::new(&binary).exists() {
@@ -22,7 +22,7 @@ fn run(lab: &Lab, through: &[&str], conf: &Path, run_dir: &Path) -> Result<Outpu
     Ok(command.output()?)
 }
 
-fn ends(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+pub(super) fn ends(output: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(code), "{} and not {code}: {said}", output.status);
     for word in words {

@@ -16,6 +16,7 @@ mod owners;
 mod priority;
 mod renaming;
 mod rights;
+mod run_dirs;
 mod sought;
 mod twice;
 

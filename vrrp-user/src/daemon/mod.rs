@@ -81,7 +81,7 @@ pub enum RunError {
         error: std::io::Error,
     },
     /// The run directory.
-    #[error(transparent)]
+    #[error("{0}{remedy}", remedy = .0.remedy())]
     RunDir(#[from] RunDirError),
     /// The system.
     #[error("{what}: {error}")]
