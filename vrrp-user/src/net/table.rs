@@ -182,7 +182,8 @@ impl Interface {
     /// none. `false`: it was there, just so.
     fn put(&mut self, address: &HostAddress) -> bool {
         let same = |a: &HostAddress| (a.ip, a.prefix) == (address.ip, address.prefix);
-        if let Some(known) = self.addresses.iter_mut().find(|a| same(a)) {
+        if let Some(at) = self.addresses.iter().position(same) {
+            let known = &mut self.addresses[at];
             if known == address {
                 return false;
             }
@@ -190,8 +191,8 @@ impl Interface {
                 known.clone_from(address);
                 return true;
             }
+            self.addresses.remove(at);
         }
-        self.take(address);
         let at = self
             .addresses
             .iter()
