@@ -1,7 +1,5 @@
 //! Every router's deadline, the soonest at hand.
 
-use std::collections::BTreeMap;
-
 use vrrp_common::Instant;
 
 use crate::input::Slot;
@@ -12,15 +10,21 @@ use crate::input::Slot;
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     heap: Vec<(Instant, Slot)>,
-    /// Where in the heap a router stands; `None` while it has no deadline.
-    places: BTreeMap<Slot, Option<usize>>,
+    /// Where in the heap a router stands, by its slot's number; `None` while it has no deadline. Slots are
+    /// numbered from 0 without wide gaps, so that a list is no larger than a map, and each move of a heap
+    /// entry, of which a deadline that is put off takes many, is a store.
+    places: Vec<Option<u32>>,
 }
 
 impl Deadlines {
     /// Sets a router's deadline, or that it has none.
     pub(crate) fn set(&mut self, slot: Slot, deadline: Option<Instant>) {
-        let place = *self.places.entry(slot).or_default();
-        match (place, deadline) {
+        let number = slot.0 as usize;
+        if number >= self.places.len() {
+            self.places.resize(number + 1, None);
+            self.heap.reserve(self.places.len() - self.heap.len());
+        }
+        match (self.place(slot), deadline) {
             (Some(place), Some(at)) if self.heap[place].0 == at => {}
             (Some(place), Some(at)) => {
                 self.heap[place].0 = at;
@@ -39,7 +43,6 @@ impl Deadlines {
     /// Forgets a router.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.set(slot, None);
-        self.places.remove(&slot);
     }
 
     /// The soonest deadline. Of those alike, the lowest slot's.
@@ -68,7 +71,7 @@ impl Deadlines {
 
     fn take(&mut self, slot: Slot, place: usize) {
         self.heap.swap_remove(place);
-        self.places.insert(slot, None);
+        self.places[slot.0 as usize] = None;
         if place < self.heap.len() {
             self.note(place);
             self.settle(place);
@@ -101,7 +104,14 @@ impl Deadlines {
     }
 
     fn note(&mut self, place: usize) {
-        self.places.insert(self.heap[place].1, Some(place));
+        let Slot(number) = self.heap[place].1;
+        // No more routers than there are numbers.
+        self.places[number as usize] = Some(place as u32);
+    }
+
+    fn place(&self, slot: Slot) -> Option<usize> {
+        let place = *self.places.get(slot.0 as usize)?;
+        place.map(|place| place as usize)
     }
 }
 
@@ -116,7 +126,7 @@ fn after(mut place: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -148,7 +158,7 @@ mod tests {
             for slot in 0..40 {
                 heap.remove(Slot(slot));
             }
-            prop_assert!(heap.first().is_none() && heap.places.is_empty());
+            prop_assert!(heap.first().is_none() && heap.places.iter().all(Option::is_none));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::input::{Health, Input, Slot};
 use crate::output::{Effect, Event, Transmit, Watch};
 use crate::router::{Router, View};
 use crate::settings::TrackerId;
+use crate::tracking::Tracking;
 
 /// The lanes out of the engine.
 #[derive(Debug, Default)]
@@ -29,6 +30,7 @@ pub struct Engine {
     almost_due: Vec<(Instant, Slot)>,
     /// What every watched thing said last, for routers that come later.
     health: BTreeMap<TrackerId, Health>,
+    tracking: Tracking,
     lanes: Lanes,
 }
 
@@ -44,11 +46,16 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Add { slot, settings, hold } => {
+                self.tracking.add(slot, &settings.trackers);
                 let router = Router::new(now, slot, *settings, hold, &self.health);
                 self.routers.insert(slot, router);
                 self.with(slot, |router, lanes| router.review(now, lanes));
             }
             Input::Change { slot, settings } => {
+                if let Some(router) = self.routers.get(&slot) {
+                    self.tracking.remove(slot, router.trackers());
+                    self.tracking.add(slot, &settings.trackers);
+                }
                 let health = std::mem::take(&mut self.health);
                 self.with(slot, |router, lanes| router.change(now, *settings, &health, lanes));
                 self.health = health;
@@ -68,7 +75,7 @@ impl Engine {
             }
             Input::Track { id, health } => {
                 self.health.insert(id, health);
-                let slots: Vec<Slot> = self.routers.keys().copied().collect();
+                let slots: Vec<Slot> = self.tracking(id).collect();
                 for slot in slots {
                     self.with(slot, |router, lanes| {
                         router.on_track(now, id, health, lanes);
@@ -145,6 +152,11 @@ impl Engine {
             .max()
     }
 
+    /// Whom [`Input::Track`] of it concerns.
+    pub fn tracking(&self, id: TrackerId) -> impl Iterator<Item = Slot> {
+        self.tracking.of(id)
+    }
+
     /// When [`Engine::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| at)
@@ -198,6 +210,7 @@ impl Engine {
     fn end(&mut self, now: Instant, slot: Slot) {
         if let Some(mut router) = self.routers.remove(&slot) {
             self.deadlines.remove(slot);
+            self.tracking.remove(slot, router.trackers());
             router.end(now, &mut self.lanes);
             router.watch(&mut self.lanes);
         }

@@ -31,6 +31,7 @@ mod election;
 mod engine;
 mod router;
 mod timers;
+mod tracking;
 
 pub mod input;
 pub mod output;

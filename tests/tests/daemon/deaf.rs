@@ -11,7 +11,7 @@ use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, netns, packet, wait_until};
 use super::{GAP, LIMIT, VIP, brisk, master};
 
 const SECOND: &str = "198.18.0.250";
-/// The descriptor by which other daemons know of the second router.
+/// The descriptor by which other daemons know of one more router.
 const SERVED: usize = 1;
 
 /// Without descriptors an interface is deaf. Its router stays in FAULT, which is said, while others go
@@ -22,7 +22,7 @@ fn a_deaf_interface_is_a_fault_and_heals() -> Result<()> {
         return Ok(());
     }
     together(&[
-        ("none for waiting on the socket", || deaf(1)),
+        ("none for the second socket", deaf),
         ("none for the kernel program", the_socket_serves),
         ("no memory for a long filter", a_short_filter_serves),
     ])
@@ -74,8 +74,8 @@ fn a_short_filter_serves() -> Result<()> {
 fn the_socket_serves() -> Result<()> {
     let lab = Lab::with_two_lans(&["r1", "client"])?;
     let r1 = master(&lab)?;
-    leave(&r1, 2 + SERVED)?;
-    r1.reload(&both())?;
+    leave(&r1, 1 + SERVED)?;
+    r1.reload(&both().text())?;
     wait_until("the second is there", LIMIT, || lab.holds("r1", SECOND))
         .with_context(|| r1.log_end())?;
     // Whoever asks takes a descriptor, too.
@@ -86,12 +86,14 @@ fn the_socket_serves() -> Result<()> {
     Ok(())
 }
 
-fn deaf(spare: usize) -> Result<()> {
+/// One is left for the first of two sockets, and free again between two attempts.
+fn deaf() -> Result<()> {
     let lab = Lab::with_two_lans(&["r1", "client"])?;
     let (first, second) = (lab.capture("client")?, Capture::start(lab.ns("client"), "eth1")?);
     let r1 = master(&lab)?;
-    leave(&r1, spare + SERVED)?;
-    r1.reload(&both())?;
+    leave(&r1, 1 + 2 * SERVED)?;
+    let third = brisk(100).named("VI_3", 52).on("eth1").holding(&["fe80::52/64"]);
+    r1.reload(&both().with(third).text())?;
     r1.wait_log("eth1: adverts can't be received, trying again: Too many open files", LIMIT)?;
     r1.wait_log("(VI_2) Entering FAULT STATE: adverts can't be received", LIMIT)?;
     // Longer than a lone router listens, and than two attempts take.
@@ -127,9 +129,9 @@ fn deaf(spare: usize) -> Result<()> {
     Ok(())
 }
 
-fn both() -> String {
+fn both() -> Conf {
     let second = brisk(100).named("VI_2", 52).on("eth1");
-    Conf::new(3).with(brisk(100)).with(second.holding(&["198.18.0.250/24"])).text()
+    Conf::new(3).with(brisk(100)).with(second.holding(&["198.18.0.250/24"]))
 }
 
 /// Leaves a daemon so many descriptors more than it has.

@@ -13,8 +13,9 @@ use xvrrp::net::addr::Addresses;
 
 use super::{ADDRESS, LIMIT, VIP, brisk, master, wait_state};
 
-/// More changes than the netlink socket has room for.
+/// Addresses that come and go, so often that the netlink socket has no room for all of that.
 const CHANGES: u32 = 4000;
+const ROUNDS: u32 = 5;
 
 fn others() -> Vec<VirtualAddress> {
     let base = Ipv4Addr::new(10, 0, 0, 0).to_bits();
@@ -57,8 +58,10 @@ fn what_changes_unseen_is_found() -> Result<()> {
     lab.ns("r1").enter(|| {
         let mut addresses = Addresses::open()?;
         let resolve = |name: &str| if_nametoindex(name).ok();
-        addresses.add(&others(), resolve);
-        addresses.remove(&others(), resolve);
+        for _ in 0..ROUNDS {
+            addresses.add(&others(), resolve);
+            addresses.remove(&others(), resolve);
+        }
         Ok(())
     })?;
     lab.ns("r1").ip(&format!("addr del {VIP}/24 dev eth0"))?;

@@ -13,6 +13,11 @@ use crate::output::Event;
 use crate::settings::{Tracker, TrackerId};
 
 impl Router {
+    /// What it watches.
+    pub(crate) fn trackers(&self) -> &[Tracker] {
+        &self.settings.trackers
+    }
+
     pub(crate) fn on_track(
         &mut self,
         now: Instant,

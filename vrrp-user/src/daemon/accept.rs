@@ -10,6 +10,7 @@ use super::plan::Place;
 use super::service::Service;
 use crate::config::model::{Config, Instance};
 use crate::net::firewall::Refused;
+use crate::net::leftover;
 
 /// Says whether traffic to an instance's addresses is refused (RFC 9568 §6.1: their owner takes it
 /// always).
@@ -53,7 +54,7 @@ impl Service {
         for instance in config.instances.iter().filter(|instance| refuses(instance)) {
             // Who can't reach the host's own address can't put it right any more.
             // However it is written: what is dropped is dropped by the address alone.
-            let own = |address: &&VirtualAddress| self.own.iter().any(|own| own.ip == address.ip);
+            let own = |address: &&VirtualAddress| leftover::is_own(&self.own, address.ip);
             let (own, others): (Vec<_>, Vec<_>) = held(instance).partition(own);
             all.extend(others.iter().flat_map(|address| refused(instance, address)));
             // While they answer against the file's word, that they will not has yet to be said.

@@ -9,10 +9,10 @@ use tracing::{error, info, warn};
 use vrrp_common::{Priority, abi};
 use vrrp_proto::{Effect, Health, Input, Settings, Slot, TrackerId, VirtualAddress};
 
-use super::leftovers;
 use super::plan::{self, Place};
 use super::running::Running;
 use super::service::Service;
+use super::{elsewhere, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
 use crate::fastpath::FastPath;
@@ -80,6 +80,7 @@ impl Service {
         self.scripts.apply(script::tracked(&config), &policy);
         self.unwatch(&config);
         self.life.settled();
+        self.announces_elsewhere = elsewhere::is_wanted(&config);
         self.config = config;
         self.reconcile();
     }

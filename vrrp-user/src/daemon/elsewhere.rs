@@ -8,7 +8,7 @@ use vrrp_proto::{StateName, VirtualAddress};
 
 use super::running::Running;
 use super::service::Service;
-use crate::config::model::OwnLink;
+use crate::config::model::{Config, OwnLink};
 use crate::sys::clock;
 
 /// How often it is looked for what is due: the keyword is in whole seconds.
@@ -33,12 +33,12 @@ fn addresses(running: &Running, all: bool) -> Arc<[VirtualAddress]> {
     running.settings.held().filter(elsewhere).cloned().collect()
 }
 
-impl Service {
-    /// Whether any instance asks for it.
-    pub(super) fn announces_elsewhere(&self) -> bool {
-        self.config.instances.iter().any(|instance| instance.announce_elsewhere.is_some())
-    }
+/// Whether any instance of a configuration asks for it.
+pub(super) fn is_wanted(config: &Config) -> bool {
+    config.instances.iter().any(|instance| instance.announce_elsewhere.is_some())
+}
 
+impl Service {
     /// Announces what is due.
     pub(super) fn announce_elsewhere(&mut self) {
         let now = clock::now();

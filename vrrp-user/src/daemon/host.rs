@@ -25,16 +25,19 @@ pub(super) fn detected(host: &Snapshot, change: &Change) -> Option<Detected> {
         return None;
     };
     let (ip, prefix, duplicate) = (address.ip, address.prefix, address.is_duplicate());
-    let before = host.interfaces.get(ifindex)?.addresses.iter().find(|a| a.ip == ip);
+    let interface = host.interfaces.get(ifindex)?;
+    // Most are new, and an interface may have thousands.
+    let is_there = host.interfaces.holds(*ifindex, ip, prefix);
+    let before =
+        interface.addresses.iter().filter(|_| is_there).find(|a| (a.ip, a.prefix) == (ip, prefix));
     let asked = before.is_some_and(|before| !before.is_usable() && address.is_usable());
     (asked || duplicate).then_some(Detected { ifindex: *ifindex, ip, prefix, duplicate })
 }
 
 /// Says whether an address is on its interface.
 pub(super) fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
-    host.by_name(&address.device).is_some_and(|interface| {
-        interface.addresses.iter().any(|a| a.ip == address.ip && a.prefix == address.prefix)
-    })
+    let on = host.by_name(&address.device);
+    on.is_some_and(|on| host.interfaces.holds(on.ifindex, address.ip, address.prefix))
 }
 
 impl Service {

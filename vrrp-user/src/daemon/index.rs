@@ -8,7 +8,7 @@ use vrrp_proto::{Slot, VirtualAddress};
 
 use super::plan;
 use super::running::Running;
-use crate::net::leftover::OwnAddress;
+use crate::net::leftover::{OwnAddress, is_own};
 
 /// The running instances by what they depend on.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Index {
             self.devices.entry(address.device.clone()).or_default().insert(slot);
             self.addresses.entry((address.ip, address.prefix)).or_default().insert(slot);
             // The owner's virtual address is its own, and the source of its adverts.
-            if own.iter().all(|own| own.ip != address.ip) {
+            if !is_own(own, address.ip) {
                 self.virtual_ones.insert(address.ip);
             }
         }

@@ -37,6 +37,8 @@ pub(super) struct Life {
     ledger: Option<Ledger>,
     /// The slots that routers had in an earlier life, and that they keep.
     earlier: BTreeMap<Place, Slot>,
+    /// The same without whose they are.
+    reserved: BTreeSet<Slot>,
     /// Those among them that were Active and go on as such.
     resumed: BTreeSet<Slot>,
     /// The descriptors of the kernel program, and of what is served, that the guardian keeps.
@@ -115,6 +117,7 @@ impl Life {
         let there = |body: &Body| if_nametoindex(body.interface.as_str()) == Ok(body.ifindex);
         let place = |body: &Body| Place::of_body(body, instances, &places);
         let found = release::found(ledger.table(), now, place, there);
+        self.reserved = found.earlier.values().copied().collect();
         self.earlier = found.earlier;
         for (slot, body) in found.on {
             // Before this process counts as the one that lives.
@@ -159,7 +162,7 @@ impl Life {
 
     /// Whether a slot waits for the instance that had it.
     pub(super) fn is_reserved(&self, slot: Slot) -> bool {
-        self.earlier.values().any(|reserved| *reserved == slot)
+        self.reserved.contains(&slot)
     }
 
     /// How many slots wait.
@@ -169,7 +172,7 @@ impl Life {
 
     /// The first slot behind all that wait.
     pub(super) fn reserved_up_to(&self) -> u32 {
-        self.earlier.values().map(|slot| slot.0 + 1).max().unwrap_or(0)
+        self.reserved.last().map_or(0, |slot| slot.0 + 1)
     }
 
     /// The kernel program of an earlier worker, where one is wanted and it can be taken over. Otherwise
@@ -231,13 +234,9 @@ impl Life {
     /// The host as it is, with the mark on what an earlier life put there: a kernel may not keep it.
     pub(super) fn marked(&self, host: &Snapshot) -> Snapshot {
         let mut marked = host.clone();
-        for interface in marked.interfaces.values_mut() {
-            let name = &interface.name;
-            for address in &mut interface.addresses {
-                if self.put_on.contains(&(name.clone(), address.ip)) {
-                    address.proto = crate::net::addr::PROTOCOL;
-                }
-            }
+        if !self.put_on.is_empty() {
+            let ours = |name: &str, ip| self.put_on.contains(&(name.to_owned(), ip));
+            marked.interfaces.mark(crate::net::addr::PROTOCOL, ours);
         }
         marked
     }
@@ -283,8 +282,11 @@ impl Life {
     /// the Active one it was: as it is now, since the guardian may have released it meanwhile. Where it is
     /// too late for that, it is released.
     pub(super) fn begin(&mut self, slot: Slot, instance: &Instance) -> Option<(Entry, Body)> {
-        let resumes =
-            self.earlier.remove(&Place::of(instance)) == Some(slot) && self.resumed.remove(&slot);
+        let had = self.earlier.remove(&Place::of(instance));
+        if let Some(had) = had {
+            self.reserved.remove(&had);
+        }
+        let resumes = had == Some(slot) && self.resumed.remove(&slot);
         self.traced.remove(&slot);
         let ledger = self.ledger.as_ref()?;
         let now = clock::now();

@@ -72,14 +72,20 @@ impl Service {
 fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
     let unnamed: Vec<Unnamed> = unnamed(instances).collect();
     let mut taken: BTreeSet<String> = written(instances);
-    let mut free: BTreeSet<&str> = unnamed.iter().map(|one| one.name.as_str()).collect();
+    // By what they are alike in, so that one of a kind is found without looking at the others.
+    let mut free: BTreeMap<Stem<'_>, BTreeSet<&str>> = BTreeMap::new();
+    for one in &unnamed {
+        free.entry(stem(&one.name)).or_default().insert(&one.name);
+    }
     let mut news: BTreeMap<usize, String> = BTreeMap::new();
     for (at, one) in unnamed.iter().enumerate() {
         let had = before.get(&Place::of(&instances[one.instance]));
         let had = had.and_then(|names| names.of_link(one.place.as_ref()));
-        let had = had.filter(|had| is_alike(had, &one.name));
+        let had = had.filter(|had| stem(had) == stem(&one.name));
         if let Some(had) = had.filter(|had| taken.insert((*had).clone())) {
-            free.remove(had.as_str());
+            if let Some(alike) = free.get_mut(&stem(had)) {
+                alike.remove(had.as_str());
+            }
             news.insert(at, had.clone());
         }
     }
@@ -88,27 +94,20 @@ fn keep(instances: &mut [Arc<Instance>], before: &BTreeMap<Place, Names>) {
             continue;
         }
         // Whoever has its name by now has left one of the same kind.
-        let mut alike = free.iter().filter(|name| is_alike(name, &one.name));
-        let own = free.get(one.name.as_str());
-        if let Some(name) = own.or_else(|| alike.next()).copied() {
-            free.remove(name);
+        let Some(alike) = free.get_mut(&stem(&one.name)) else { continue };
+        if let Some(name) = alike.get(one.name.as_str()).or_else(|| alike.first()).copied() {
+            alike.remove(name);
             news.insert(at, name.to_owned());
         }
     }
-    let renamed: Vec<(&Unnamed, String)> = unnamed
-        .iter()
-        .enumerate()
-        .filter_map(|(at, one)| Some((one, news.remove(&at)?)))
-        .filter(|(one, name)| *name != one.name)
-        .collect();
-    for (at, instance) in instances.iter_mut().enumerate() {
-        let of = |(one, name): &(&Unnamed, String)| {
-            (one.instance == at).then(|| (one.name.clone(), name.clone()))
-        };
-        let changes: BTreeMap<String, String> = renamed.iter().filter_map(of).collect();
-        if !changes.is_empty() {
-            rename(Arc::make_mut(instance), &changes);
+    let mut changes: BTreeMap<usize, BTreeMap<String, String>> = BTreeMap::new();
+    for (at, one) in unnamed.into_iter().enumerate() {
+        if let Some(name) = news.remove(&at).filter(|name| *name != one.name) {
+            changes.entry(one.instance).or_default().insert(one.name, name);
         }
+    }
+    for (instance, changes) in &changes {
+        rename(Arc::make_mut(&mut instances[*instance]), changes);
     }
 }
 
@@ -129,13 +128,13 @@ fn written(instances: &[Arc<Instance>]) -> BTreeSet<String> {
     own.chain(instances.iter().map(|one| one.interface.clone())).collect()
 }
 
-/// Whether two names differ in their number alone: one beginning, one VRID.
-fn is_alike(one: &str, other: &str) -> bool {
-    let parts = |name: &str| {
-        let (stem, vrid) = name.rsplit_once('.').unwrap_or((name, ""));
-        (stem.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), vrid.to_owned())
-    };
-    parts(one) == parts(other)
+/// The beginning of a name and its VRID.
+type Stem<'a> = (&'a str, &'a str);
+
+/// What is the same in names that differ in their number alone.
+fn stem(name: &str) -> Stem<'_> {
+    let (stem, vrid) = name.rsplit_once('.').unwrap_or((name, ""));
+    (stem.trim_end_matches(|c: char| c.is_ascii_digit()), vrid)
 }
 
 fn rename(instance: &mut Instance, changes: &BTreeMap<String, String>) {

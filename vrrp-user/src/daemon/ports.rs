@@ -21,6 +21,8 @@ use crate::transmit::group::Membership;
 pub(crate) struct Ports {
     want: Datapath,
     open: BTreeMap<u32, Port>,
+    /// The indexes of those by name.
+    names: BTreeMap<String, u32>,
     orders: UnboundedSender<Order>,
     /// Why there is no kernel program, where there is none.
     without: String,
@@ -83,6 +85,7 @@ impl Ports {
         Self {
             want,
             open: BTreeMap::new(),
+            names: BTreeMap::new(),
             orders,
             without: String::new(),
             failed: BTreeSet::new(),
@@ -209,8 +212,8 @@ impl Ports {
     /// The data path of an interface and why it is not another; `None` while it is not there or not
     /// heard.
     pub(crate) fn attached(&self, name: &str) -> Option<&Attached> {
-        let heard = self.open.iter().filter(|(ifindex, _)| !self.failed.contains(ifindex));
-        heard.map(|(_, port)| port).find(|port| port.name == name).map(|port| &port.attached)
+        let ifindex = self.names.get(name).filter(|ifindex| !self.failed.contains(ifindex))?;
+        self.open.get(ifindex).map(|port| &port.attached)
     }
 
     /// Holds exactly these protocols from now on.
@@ -251,14 +254,16 @@ impl Ports {
             refilter(&self.orders, ifindex, Filter::Only(wanted.targets.clone()));
         }
         port.join(ifindex, &wanted.groups);
+        self.names.insert(name.to_owned(), ifindex);
         self.open.insert(ifindex, port);
     }
 
     fn close(&mut self, ifindex: u32, fast: &mut Option<FastPath>) {
-        if let Some(port) = self.open.remove(&ifindex)
-            && !self.failed.contains(&ifindex)
-        {
-            info!("{}: no longer listened to", port.name);
+        if let Some(port) = self.open.remove(&ifindex) {
+            self.names.remove(&port.name);
+            if !self.failed.contains(&ifindex) {
+                info!("{}: no longer listened to", port.name);
+            }
         }
         if let Some(fast) = fast {
             fast.detach(ifindex);

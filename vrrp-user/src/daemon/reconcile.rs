@@ -307,7 +307,7 @@ impl Service {
     }
 
     fn concerns(&self, interface: &str) -> bool {
-        self.index.uses(interface) || self.trackers.interfaces().any(|(_, name)| name == interface)
+        self.index.uses(interface) || self.trackers.knows_interface(interface)
     }
 }
 

@@ -70,8 +70,17 @@ impl Repeats {
 
     /// Forgets a subject: it starts afresh, so its causes are news again.
     pub(crate) fn forget(&mut self, subject: u32) {
-        self.told.retain(|(of, _), _| *of != subject);
+        forget(&mut self.told, subject, String::new());
         self.fresh.remove(&subject);
+    }
+}
+
+/// Takes a subject's entries out, and goes through no others. `least`: no entry's second part is less.
+pub(crate) fn forget<K: Ord + Clone, V>(map: &mut BTreeMap<(u32, K), V>, subject: u32, least: K) {
+    let its = map.range((subject, least)..).take_while(|((of, _), _)| *of == subject);
+    let its: Vec<_> = its.map(|(key, _)| key.clone()).collect();
+    for key in its {
+        map.remove(&key);
     }
 }
 
@@ -98,6 +107,19 @@ mod tests {
         assert_eq!(repeats.note(at(7260), 1, "ttl 64", 61), again);
         repeats.forget(1);
         assert_eq!(repeats.note(at(7261), 1, "ttl 64", 62), Say::First);
+    }
+
+    #[test]
+    fn who_is_forgotten_leaves_the_others() {
+        let mut map = BTreeMap::new();
+        for (subject, cause) in [(1, ""), (2, ""), (2, "a"), (2, "b"), (3, ""), (u32::MAX, "z")] {
+            map.insert((subject, cause), ());
+        }
+        forget(&mut map, 2, "");
+        forget(&mut map, 4, "");
+        assert_eq!(map.keys().map(|(of, _)| *of).collect::<Vec<_>>(), [1, 3, u32::MAX]);
+        forget(&mut map, u32::MAX, "");
+        assert_eq!(map.len(), 2);
     }
 
     #[test]

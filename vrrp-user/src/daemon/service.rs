@@ -22,7 +22,7 @@ use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
 use super::reading::read_config;
-use super::repeats::Repeats;
+use super::repeats::{self, Repeats};
 use super::running::Running;
 use super::secondaries::Secondaries;
 use super::served::Served;
@@ -91,6 +91,8 @@ pub(super) struct Service {
     /// An instance has ended: [`Service::reconcile`] is due once no more end with it.
     pub(super) stale: bool,
     pub(super) slots: Slots,
+    /// Any instance wants announcements repeated elsewhere. Kept, since each turn of the loop asks.
+    pub(super) announces_elsewhere: bool,
     /// Everything ends, in its own time.
     pub(super) stopping: bool,
 }
@@ -176,6 +178,7 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
         unmade: BTreeSet::new(),
         stale: false,
         slots: Slots::default(),
+        announces_elsewhere: false,
         stopping: false,
         config: config.clone(),
         seeking: Seeking::default(),
@@ -186,8 +189,7 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
     service.take_fast_path(want);
     let thread = service.start_protocol(orders_end, notices_start)?;
     control::serve(&run_dir.socket(), asked_start).map_err(RunError::from_io("control socket"))?;
-    service.apply(config, true);
-    service.fast.iter_mut().for_each(FastPath::drop_unused);
+    service.apply_first(config);
     let mut ears = Ears { notices, changes, timings, reports, asked, signals };
     service.wait_for_protocol(&mut ears.notices).await?;
     let end = service.turn(&mut ears).await;
@@ -279,6 +281,13 @@ impl Service {
             .map_err(RunError::from_io("protocol thread"))
     }
 
+    /// Makes a start's configuration the one in use, and leaves nothing that an earlier worker had beside
+    /// it.
+    fn apply_first(&mut self, config: Config) {
+        self.apply(config, true);
+        self.fast.iter_mut().for_each(FastPath::drop_unused);
+    }
+
     /// Waits until the protocol thread is at work, and tells the guardian, or until it has failed to be.
     async fn wait_for_protocol(
         &mut self,
@@ -337,7 +346,7 @@ impl Service {
                     }
                     self.host_changed(&changes);
                 }
-                _ = elsewhere.tick(), if self.announces_elsewhere() => self.announce_elsewhere(),
+                _ = elsewhere.tick(), if self.announces_elsewhere => self.announce_elsewhere(),
                 Some(timing) = ears.timings.recv() => self.timed(timing),
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
@@ -376,8 +385,8 @@ impl Service {
     pub(super) fn forget(&mut self, slot: Slot) {
         self.refusals.forget(slot.0);
         self.chatter.forget(slot.0);
-        self.seen.retain(|(of, _), _| *of != slot.0);
-        self.chatted.retain(|(of, _), _| *of != slot.0);
+        repeats::forget(&mut self.seen, slot.0, Reject::ALL[0]);
+        repeats::forget(&mut self.chatted, slot.0, String::new());
     }
 
     pub(super) fn tell(&self, input: Input) {

@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(look(&both, &before(on("eth1"))), on("eth1"));
         assert_eq!(look(&both, &none), on("eth0"));
         let mut down = both;
-        down.interfaces.get_mut(&2).expect("eth0").carrier = false;
+        down.interfaces.insert(Interface { carrier: false, ..down.interfaces[&2].clone() });
         assert_eq!(look(&down, &before(on("eth0"))), on("eth1"));
         let loopback = look(&host(&[(1, "lo", &[11]), (2, "eth0", &[12])]), &none);
         assert_eq!(loopback, Sought::Unfit("lo".to_owned()));
@@ -342,7 +342,7 @@ mod tests {
             here(&written, &host).says["A"].rsplit_once(": ").map(|(_, why)| why),
             Some("no interface in VRF red has 192.0.2.11")
         );
-        host.interfaces.get_mut(&3).expect("eth1").vrf = Some(4);
+        host.interfaces.insert(Interface { vrf: Some(4), ..host.interfaces[&3].clone() });
         assert_eq!((place(&host, "A"), place(&host, "B")), (on("eth1"), on("eth0")));
         host.interfaces.remove(&4);
         assert_eq!(place(&host, "A"), Sought::Nowhere);

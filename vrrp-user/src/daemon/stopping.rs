@@ -17,6 +17,11 @@ use crate::run_dir::RunDir;
 /// the daemon is gone within a second.
 const STOP: Duration = Duration::from_millis(300);
 
+/// What the kernel takes to take one IPv6 address off that is one of six thousand, and more.
+const ADDRESS: Duration = Duration::from_micros(400);
+/// The most that the address work gets, so that the guardian does not have to end it.
+const STOP_ALL_ADDRESSES: Duration = Duration::from_secs(2);
+
 /// Within this a peer takes over while we are still taken down.
 const SOON: Duration = Duration::from_millis(400);
 /// Time from start to end that the notify commands may use up.
@@ -40,7 +45,8 @@ impl Service {
         self.life.stopping();
         let began = std::time::Instant::now();
         info!("{name}: stopping");
-        let taken_over = self.taken_over_within();
+        // While it is still known who there is.
+        let (taken_over, taken_off) = (self.taken_over_within(), self.taken_off_within());
         let (done, stopped) = oneshot::channel();
         if self.orders.send(Order::Stop(done)).is_ok() {
             // Late or not, what follows is done.
@@ -49,13 +55,13 @@ impl Service {
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
-        let done = self.executor.flush(STOP);
+        let done = self.executor.flush(taken_off);
         if done {
             self.accept_traffic();
         } else {
             warn!("Not all addresses could be taken off in time");
         }
-        let left = STOP_IN_ALL.saturating_sub(began.elapsed());
+        let left = STOP_IN_ALL.saturating_sub(began.elapsed()).max(STOP);
         tokio::join!(self.scripts.shutdown(left), self.notifier.finish(left));
         if thread.is_finished() {
             // It does not panic: that would have ended the process.
@@ -71,6 +77,15 @@ impl Service {
         }
         info!("Stopped");
         Ok(())
+    }
+
+    /// How long the address work may take: the more addresses there are, the longer the kernel takes for
+    /// each. What is left behind then, the guardian takes off.
+    fn taken_off_within(&self) -> Duration {
+        let held: usize =
+            self.running.values().map(|running| running.settings.held().count()).sum();
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        ADDRESS.saturating_mul(held).saturating_add(STOP).min(STOP_ALL_ADDRESSES)
     }
 
     /// How long after a release peers put the addresses on: their Skew_Time, and as much again. Where that

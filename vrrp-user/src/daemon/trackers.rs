@@ -1,5 +1,7 @@
 //! The numbers of what is watched: scripts and interfaces, by name.
 
+use std::collections::BTreeMap;
+
 use vrrp_proto::TrackerId;
 
 use super::plan::Watched;
@@ -8,6 +10,8 @@ use super::plan::Watched;
 #[derive(Debug, Default)]
 pub(super) struct Trackers {
     names: Vec<(bool, String)>,
+    /// The numbers of scripts and of interfaces, by name.
+    numbers: [BTreeMap<String, u32>; 2],
 }
 
 impl Trackers {
@@ -16,12 +20,19 @@ impl Trackers {
             Watched::Script(name) => (true, name),
             Watched::Interface(name) => (false, name),
         };
-        let known = self.names.iter().position(|(s, n)| *s == script && n == name);
-        let at = known.unwrap_or_else(|| {
-            self.names.push((script, name.to_owned()));
-            self.names.len() - 1
-        });
-        TrackerId(at as u32)
+        let numbers = &mut self.numbers[usize::from(!script)];
+        if let Some(known) = numbers.get(name) {
+            return TrackerId(*known);
+        }
+        let number = self.names.len() as u32;
+        self.names.push((script, name.to_owned()));
+        numbers.insert(name.to_owned(), number);
+        TrackerId(number)
+    }
+
+    /// Whether it is or was asked how this interface is.
+    pub(super) fn knows_interface(&self, name: &str) -> bool {
+        self.numbers[1].contains_key(name)
     }
 
     pub(super) fn name(&self, id: TrackerId) -> String {
@@ -48,5 +59,27 @@ impl Trackers {
         let all = self.names.iter().enumerate();
         all.filter(|(_, (script, _))| !script)
             .map(|(at, (_, name))| (TrackerId(at as u32), name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_and_an_interface_of_one_name_are_two() {
+        let mut trackers = Trackers::default();
+        let script = trackers.id(Watched::Script("eth0"));
+        assert!(!trackers.knows_interface("eth0"));
+        let interface = trackers.id(Watched::Interface("eth0"));
+        let other = trackers.id(Watched::Interface("eth1"));
+        assert_eq!([script.0, interface.0, other.0], [0, 1, 2]);
+        assert_eq!(trackers.id(Watched::Script("eth0")), script);
+        assert_eq!(trackers.id(Watched::Interface("eth0")), interface);
+        assert_eq!(trackers.name(other), "interface eth1");
+        assert!(trackers.knows_interface("eth0") && !trackers.knows_interface("eth2"));
+        assert_eq!(trackers.scripts().collect::<Vec<_>>(), [(script, "eth0")]);
+        let interfaces = trackers.interfaces().collect::<Vec<_>>();
+        assert_eq!(interfaces, [(interface, "eth0"), (other, "eth1")]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure: time comes in as an argument, the frame is somebody else's business.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,11 @@ const MOST_REFUSALS: u32 = 100;
 pub(super) struct Announcer {
     garp_interval: Duration,
     gna_interval: Duration,
-    lanes: BTreeMap<(String, Family), Lane>,
+    /// The numbers of the lanes.
+    numbers: BTreeMap<(String, Family), usize>,
+    lanes: Vec<Lane>,
+    /// Those with something to say by when that is due: a host may have thousands that haven't.
+    due: BTreeSet<(Instant, usize)>,
 }
 
 /// One announcement whose time has come.
@@ -47,6 +51,8 @@ struct Left {
 
 #[derive(Debug)]
 struct Lane {
+    device: String,
+    family: Family,
     interval: Duration,
     /// How many announcements of each address are still to go. An address that is in a queue but not
     /// here was withdrawn.
@@ -57,20 +63,23 @@ struct Lane {
     again: VecDeque<Key>,
     /// Not before this.
     due: Instant,
+    /// Where it stands in the order of the lanes; nowhere while it is empty.
+    stands: Option<Instant>,
     refusals: u32,
 }
 
 impl Announcer {
     /// With the least time between two gratuitous ARPs and two neighbour advertisements on one link.
     pub(super) fn new(garp_interval: Duration, gna_interval: Duration) -> Self {
-        Self { garp_interval, gna_interval, lanes: BTreeMap::new() }
+        let (numbers, lanes, due) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Self { garp_interval, gna_interval, numbers, lanes, due }
     }
 
     /// Changes the least times between two announcements, for lanes that wait too.
     pub(super) fn set_pace(&mut self, garp_interval: Duration, gna_interval: Duration) {
         (self.garp_interval, self.gna_interval) = (garp_interval, gna_interval);
-        for ((_, family), lane) in &mut self.lanes {
-            lane.interval = match family {
+        for lane in &mut self.lanes {
+            lane.interval = match lane.family {
                 Family::V4 => garp_interval,
                 Family::V6 => gna_interval,
             };
@@ -100,77 +109,98 @@ impl Announcer {
             Family::V4 => self.garp_interval,
             Family::V6 => self.gna_interval,
         };
-        let lane = self
-            .lanes
-            .entry((address.device.clone(), family))
-            .or_insert_with(|| Lane::new(now, interval));
-        lane.push(now, (slot, address.ip), Left { count: repeat, mac });
+        let number = *self.numbers.entry((address.device.clone(), family)).or_insert_with(|| {
+            self.lanes.push(Lane::new(&address.device, family, now, interval));
+            self.lanes.len() - 1
+        });
+        self.lanes[number].push(now, (slot, address.ip), Left { count: repeat, mac });
+        self.place(number);
     }
 
     /// Withdraws what waits for this address of this router.
     pub(super) fn withdraw(&mut self, slot: Slot, address: &VirtualAddress) {
-        let lane = (address.device.clone(), family_of(address.ip));
-        if let Some(lane) = self.lanes.get_mut(&lane) {
+        if let Some((number, lane)) = self.lane(&address.device, address.ip) {
             lane.left.remove(&(slot, address.ip));
             lane.tidy();
+            self.place(number);
         }
     }
 
     /// When the next announcement is due; `None` where none waits.
     pub(super) fn next(&self) -> Option<Instant> {
-        let waiting = self.lanes.values().filter(|lane| !lane.left.is_empty());
-        waiting.map(|lane| lane.due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Takes an announcement that is due, from the lane that has waited longest.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Announcement> {
-        let ((device, _), lane) = self
-            .lanes
-            .iter_mut()
-            .filter(|(_, lane)| !lane.left.is_empty() && lane.due <= now)
-            .min_by_key(|(_, lane)| lane.due)?;
-        let ((slot, ip), mac) = lane.pop(now)?;
-        Some(Announcement { slot, device: device.clone(), ip, mac })
+        let (_, number) = *self.due.first().filter(|(due, _)| *due <= now)?;
+        let lane = &mut self.lanes[number];
+        let popped = lane.pop(now);
+        let device = lane.device.clone();
+        self.place(number);
+        let ((slot, ip), mac) = popped?;
+        Some(Announcement { slot, device, ip, mac })
     }
 
     /// Takes back an announcement that a full queue refused, to be tried again soon. `false`: this
     /// link's were refused so often that those that waited are given up.
     pub(super) fn retry(&mut self, now: Instant, refused: Announcement) -> bool {
-        let key = (refused.device, family_of(refused.ip));
-        let Some(lane) = self.lanes.get_mut(&key) else {
+        let Some((number, lane)) = self.lane(&refused.device, refused.ip) else {
             return true;
         };
         lane.refusals += 1;
         lane.due = now + BACK_OFF.max(lane.interval);
-        if lane.refusals >= MOST_REFUSALS {
+        let goes_on = lane.refusals < MOST_REFUSALS;
+        if goes_on {
+            let none = Left { count: 0, mac: refused.mac };
+            lane.left.entry((refused.slot, refused.ip)).or_insert(none).count += 1;
+            lane.fresh.push_front((refused.slot, refused.ip));
+        } else {
             lane.left.clear();
             lane.refusals = 0;
             lane.tidy();
-            return false;
         }
-        let none = Left { count: 0, mac: refused.mac };
-        lane.left.entry((refused.slot, refused.ip)).or_insert(none).count += 1;
-        lane.fresh.push_front((refused.slot, refused.ip));
-        true
+        self.place(number);
+        goes_on
     }
 
     /// Notes that an announcement left, so that earlier refusals no longer count.
     pub(super) fn sent(&mut self, announcement: &Announcement) {
-        let key = (announcement.device.clone(), family_of(announcement.ip));
-        if let Some(lane) = self.lanes.get_mut(&key) {
+        if let Some((_, lane)) = self.lane(&announcement.device, announcement.ip) {
             lane.refusals = 0;
         }
+    }
+
+    fn lane(&mut self, device: &str, ip: IpAddr) -> Option<(usize, &mut Lane)> {
+        let number = *self.numbers.get(&(device.to_owned(), family_of(ip)))?;
+        Some((number, &mut self.lanes[number]))
+    }
+
+    /// Has a lane stand where it belongs among the others.
+    fn place(&mut self, number: usize) {
+        let lane = &mut self.lanes[number];
+        let now = (!lane.left.is_empty()).then_some(lane.due);
+        if lane.stands == now {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut lane.stands, now) {
+            self.due.remove(&(before, number));
+        }
+        self.due.extend(now.map(|due| (due, number)));
     }
 }
 
 impl Lane {
-    fn new(now: Instant, interval: Duration) -> Self {
+    fn new(device: &str, family: Family, now: Instant, interval: Duration) -> Self {
         Self {
+            device: device.to_owned(),
+            family,
             interval,
             left: BTreeMap::new(),
             fresh: VecDeque::new(),
             again: VecDeque::new(),
             due: now,
+            stands: None,
             refusals: 0,
         }
     }
@@ -312,6 +342,24 @@ mod tests {
             announcer.push(now, Slot(1), &vip("a", 1), 5);
         }
         assert_eq!(lasts(&mut announcer, now).len(), 5);
+    }
+
+    #[test]
+    fn lanes_take_turns_by_when_they_are_due() {
+        let now = Instant::now();
+        let mut announcer = Announcer::new(GAP, Duration::ZERO);
+        for (after, device) in [(2, "b"), (0, "c"), (1, "a")] {
+            announcer.push(now + after * GAP / 4, Slot(1), &vip(device, 1), 2);
+        }
+        let turns = |announcer: &mut Announcer, now| {
+            due(announcer, now).into_iter().map(|(device, _)| device).collect::<Vec<_>>()
+        };
+        assert_eq!(announcer.next(), Some(now));
+        assert_eq!(turns(&mut announcer, now + GAP / 2), ["c", "a", "b"]);
+        assert_eq!(announcer.due.len(), 3);
+        announcer.withdraw(Slot(1), &vip("a", 1));
+        assert_eq!(turns(&mut announcer, now + 2 * GAP), ["b", "c"]);
+        assert!(announcer.due.is_empty() && announcer.next().is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: a claim says what was done, the host is somebody else's business.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use vrrp_proto::input::Slot;
@@ -16,7 +17,14 @@ use vrrp_proto::settings::VirtualAddress;
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     claims: BTreeMap<(IpAddr, u8), Vec<Claim>>,
+    /// How many there are to addresses on each interface, by its index, and of each router.
+    on: Counts<u32>,
+    of: Counts<Slot>,
 }
+
+/// How many there are of each.
+#[derive(Debug)]
+struct Counts<K>(BTreeMap<K, u32>);
 
 #[derive(Debug)]
 struct Claim {
@@ -32,11 +40,14 @@ impl Claims {
     pub(super) fn claim(&mut self, slot: Slot, address: &VirtualAddress, index: u32) {
         let claims = self.claims.entry((address.ip, address.prefix)).or_default();
         if let Some(known) = claims.iter_mut().find(|claim| claim.is(slot, &address.device)) {
+            self.on.drop(known.index);
             known.index = index;
             known.address.clone_from(address);
         } else {
+            self.of.add(slot);
             claims.push(Claim { slot, address: address.clone(), index });
         }
+        self.on.add(index);
     }
 
     /// Ends a router's claim, and returns the index of the interface that the address is to be taken
@@ -46,6 +57,8 @@ impl Claims {
         let claims = self.claims.get_mut(&key)?;
         let at = claims.iter().position(|claim| claim.is(slot, &address.device))?;
         let index = claims.swap_remove(at).index;
+        self.on.drop(index);
+        self.of.drop(slot);
         if claims.is_empty() {
             self.claims.remove(&key);
         }
@@ -84,12 +97,12 @@ impl Claims {
 
     /// Says whether any router has an address on the interface of that index.
     pub(super) fn on(&self, index: u32) -> bool {
-        self.claims.values().flatten().any(|claim| claim.index == index)
+        self.on.has(index)
     }
 
     /// Says whether a router has any address at all.
     pub(super) fn any(&self, slot: Slot) -> bool {
-        self.claims.values().flatten().any(|claim| claim.slot == slot)
+        self.of.has(slot)
     }
 
     /// Says whether nobody has any address.
@@ -110,6 +123,31 @@ impl Claims {
     pub(super) fn index(&self, slot: Slot, device: &str, ip: IpAddr) -> Option<u32> {
         let claims = self.claims.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, claims)| claims);
         claims.into_iter().find(|claim| claim.is(slot, device)).map(|claim| claim.index)
+    }
+}
+
+impl<K: Ord> Counts<K> {
+    fn add(&mut self, one: K) {
+        *self.0.entry(one).or_default() += 1;
+    }
+
+    fn drop(&mut self, one: K) {
+        if let Entry::Occupied(mut count) = self.0.entry(one) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn has(&self, one: K) -> bool {
+        self.0.contains_key(&one)
+    }
+}
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
     }
 }
 
@@ -155,6 +193,27 @@ mod tests {
         claims.claim(Slot(1), &vip("eth0", 32), ETH0);
         let held: Vec<_> = claims.held().map(|(a, index)| (a.prefix, index)).collect();
         assert_eq!(held, [(24, ETH0), (24, ETH1), (32, ETH0)]);
+    }
+
+    #[test]
+    fn an_interface_is_in_use_until_its_last_claim_ends() {
+        let mut claims = Claims::default();
+        let address = vip("eth0", 24);
+        claims.claim(Slot(1), &address, ETH0);
+        claims.claim(Slot(1), &address, ETH0);
+        claims.claim(Slot(2), &address, ETH0);
+        claims.claim(Slot(2), &vip("eth1", 24), ETH1);
+        assert!(claims.on(ETH0) && claims.on(ETH1) && claims.any(Slot(1)) && !claims.any(Slot(3)));
+        claims.release(Slot(1), &address);
+        assert!(claims.on(ETH0) && !claims.any(Slot(1)));
+        // To another index by the same name.
+        claims.claim(Slot(2), &address, ETH1);
+        assert!(!claims.on(ETH0) && claims.any(Slot(2)));
+        claims.release(Slot(2), &address);
+        assert!(claims.on(ETH1) && claims.any(Slot(2)));
+        claims.release(Slot(2), &vip("eth1", 24));
+        assert!(!claims.on(ETH1) && !claims.any(Slot(2)));
+        assert!(claims.on.0.is_empty() && claims.of.0.is_empty());
     }
 
     #[test]

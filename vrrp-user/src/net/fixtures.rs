@@ -38,6 +38,5 @@ pub(crate) fn interface(
 
 /// A host with these interfaces.
 pub(crate) fn host(interfaces: impl IntoIterator<Item = Interface>) -> Snapshot {
-    let with_index = |interface: Interface| (interface.ifindex, interface);
-    Snapshot { interfaces: interfaces.into_iter().map(with_index).collect() }
+    Snapshot { interfaces: interfaces.into_iter().collect() }
 }

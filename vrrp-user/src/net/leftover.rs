@@ -1,10 +1,11 @@
 //! What to do, at start, with configured addresses that the host already has.
 
 use std::cell::LazyCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use vrrp_common::Family;
 use vrrp_common::wire::family_of;
 use vrrp_proto::settings::VirtualAddress;
 
@@ -17,10 +18,11 @@ const SCOPE_LINK: u8 = 253;
 /// An address that is the host's own and is never removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnAddress {
-    /// Its interface's name.
-    pub device: String,
+    // First, so that in their order those with one address are side by side.
     /// The address.
     pub ip: IpAddr,
+    /// Its interface's name.
+    pub device: String,
     /// Its prefix length.
     pub prefix: u8,
 }
@@ -122,6 +124,12 @@ pub fn own(found: &[Found]) -> BTreeSet<OwnAddress> {
         .collect()
 }
 
+/// Says whether an address is the host's own on some interface, with some prefix length.
+pub fn is_own(own: &BTreeSet<OwnAddress>, ip: IpAddr) -> bool {
+    let least = OwnAddress { ip, device: String::new(), prefix: 0 };
+    own.range(least..).next().is_some_and(|first| first.ip == ip)
+}
+
 /// Finds the configured addresses that the host has, and decides about each.
 ///
 /// An address with the mark is ours on whatever interface it is; without it, only on the interface it
@@ -137,30 +145,34 @@ pub fn judge(
 ) -> Vec<Found> {
     let sources = LazyCell::new(sources);
     let virtuals: BTreeSet<IpAddr> = wanted.iter().map(|w| w.address.ip).collect();
+    // Both are thousands where one that led for many has died.
+    let mut by_ip: BTreeMap<IpAddr, Vec<&Wanted<'_>>> = BTreeMap::new();
+    for one in wanted {
+        by_ip.entry(one.address.ip).or_default().push(one);
+    }
     let mut found = Vec::new();
     for interface in host.interfaces.values() {
+        let kinds = LazyCell::new(|| kinds(interface, &virtuals));
         for address in &interface.addresses {
             let marked = address.proto == PROTOCOL;
-            let on_it = |w: &&Wanted<'_>| w.address.device == interface.name;
-            let here = |w: &&Wanted<'_>| on_it(w) || w.base == Some(&interface.name);
-            let matching: Vec<_> = wanted
-                .iter()
-                .filter(|w| w.address.ip == address.ip && (marked || here(w)))
-                .collect();
+            let on_it = |w: &Wanted<'_>| w.address.device == interface.name;
+            let here = |w: &Wanted<'_>| on_it(w) || w.base == Some(&interface.name);
+            let all = by_ip.get(&address.ip).into_iter().flatten().copied();
+            let matching: Vec<_> = all.filter(|w| marked || here(w)).collect();
             if matching.is_empty() {
                 continue;
             }
             let origin = if marked {
                 Origin::OursBefore
-            } else if stands_alone(interface, address, &virtuals) || sources.contains(&address.ip) {
+            } else if stands_alone(address, &kinds) || sources.contains(&address.ip) {
                 Origin::HostOwn
             } else {
                 Origin::Leftover
             };
             // Kept only as what it will be: on its interface and with its prefix.
             let as_it_is =
-                |w: &&Wanted<'_>| w.at_once && on_it(w) && w.address.prefix == address.prefix;
-            let adopted = matching.iter().any(as_it_is);
+                |w: &Wanted<'_>| w.at_once && on_it(w) && w.address.prefix == address.prefix;
+            let adopted = matching.iter().any(|w| as_it_is(w));
             found.push(Found {
                 device: interface.name.clone(),
                 address: address.clone(),
@@ -173,17 +185,28 @@ pub fn judge(
     found
 }
 
-/// Says whether the host would be left without an address of that family on the interface. A link-local
-/// address of IPv6 stands for itself: adverts come from one.
-fn stands_alone(interface: &Interface, address: &HostAddress, virtuals: &BTreeSet<IpAddr>) -> bool {
-    let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let other = |a: &HostAddress| {
-        family_of(a.ip) == family_of(address.ip)
-            && if link_local(address.ip) { link_local(a.ip) } else { a.scope < SCOPE_LINK }
-            && !virtuals.contains(&a.ip)
-    };
+/// What an address is good for: its family, and whether it is of one link alone.
+type Purpose = (Family, bool);
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+/// What the addresses of an interface that are no virtual ones are good for.
+fn kinds(interface: &Interface, virtuals: &BTreeSet<IpAddr>) -> BTreeSet<Purpose> {
+    let others = interface.addresses.iter().filter(|a| !virtuals.contains(&a.ip));
+    let kinds = others.flat_map(|a| {
+        let far = (a.scope < SCOPE_LINK).then_some((family_of(a.ip), false));
+        far.into_iter().chain(is_link_local(a.ip).then_some((Family::V6, true)))
+    });
+    kinds.collect()
+}
+
+/// Says whether the host would be left without an address of that family on the interface, whose other
+/// addresses are of those `kinds`. A link-local address of IPv6 stands for itself: adverts come from one.
+fn stands_alone(address: &HostAddress, kinds: &BTreeSet<Purpose>) -> bool {
     // A secondary address has its network's first one beside it.
-    !address.secondary && !interface.addresses.iter().any(other)
+    !address.secondary && !kinds.contains(&(family_of(address.ip), is_link_local(address.ip)))
 }
 
 #[cfg(test)]
@@ -293,6 +316,16 @@ mod tests {
             BTreeSet::new,
         );
         assert_eq!(found[0].origin, origin);
+    }
+
+    #[test]
+    fn an_address_is_own_on_whichever_interface() {
+        let all = [vip("192.0.2.3", 24, "eth9"), vip("192.0.2.5", 32, "")];
+        let own = all.iter().map(OwnAddress::of).collect();
+        let is_own = |ip: &str| is_own(&own, ip.parse().unwrap());
+        assert!(is_own("192.0.2.3") && is_own("192.0.2.5"));
+        assert!(!is_own("192.0.2.2") && !is_own("192.0.2.4") && !is_own("192.0.2.6"));
+        assert!(!is_own("2001:db8::1"));
     }
 
     #[test]

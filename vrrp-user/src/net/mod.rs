@@ -17,6 +17,7 @@ pub mod executor;
 pub mod firewall;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod interfaces;
 pub(crate) mod lease;
 pub mod leftover;
 mod link;

@@ -1,6 +1,6 @@
 //! The host's interfaces and addresses as values, kept up to date by the kernel's messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -10,6 +10,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::interfaces::Interfaces;
 use super::monitor::Change;
 use crate::transmit::Mac;
 
@@ -179,10 +180,10 @@ impl Interface {
     }
 
     /// Puts an address where the kernel has it: secondary ones last, others behind the last that is
-    /// none. `false`: it was there, just so.
-    fn put(&mut self, address: &HostAddress) -> bool {
+    /// none. `is_new`: it is not there with any other word about it. `false`: it was there, just so.
+    pub(super) fn put(&mut self, address: &HostAddress, is_new: bool) -> bool {
         let same = |a: &HostAddress| (a.ip, a.prefix) == (address.ip, address.prefix);
-        if let Some(at) = self.addresses.iter().position(same) {
+        if !is_new && let Some(at) = self.addresses.iter().position(same) {
             let known = &mut self.addresses[at];
             if known == address {
                 return false;
@@ -202,11 +203,9 @@ impl Interface {
         true
     }
 
-    /// Takes an address off. `false`: it was not there.
-    fn take(&mut self, address: &HostAddress) -> bool {
-        let before = self.addresses.len();
+    /// Takes an address off.
+    pub(super) fn take(&mut self, address: &HostAddress) {
         self.addresses.retain(|a| (a.ip, a.prefix) != (address.ip, address.prefix));
-        self.addresses.len() < before
     }
 }
 
@@ -222,13 +221,13 @@ const fn is_link_local(ip: IpAddr) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// By index.
-    pub interfaces: BTreeMap<u32, Interface>,
+    pub interfaces: Interfaces,
 }
 
 impl Snapshot {
     /// The interface of that name.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
-        self.interfaces.values().find(|i| i.name == name)
+        self.interfaces.named(name)
     }
 
     /// Whether the host has the address, on whichever interface.
@@ -238,27 +237,23 @@ impl Snapshot {
 
     /// The interfaces that have the address.
     pub fn having(&self, ip: IpAddr) -> impl Iterator<Item = &Interface> {
-        self.interfaces.values().filter(move |i| i.addresses.iter().any(|a| a.ip == ip))
+        self.interfaces.having(ip)
     }
 
     /// Takes in a change that the monitor told, so that a copy stays as the monitor's own.
     pub fn follow(&mut self, change: &Change) {
         match change {
             Change::Link(interface) => {
-                self.interfaces.insert(interface.ifindex, interface.clone());
+                self.interfaces.insert(interface.clone());
             }
             Change::Gone { ifindex, .. } => {
                 self.interfaces.remove(ifindex);
             }
             Change::AddressAdded { ifindex, address, .. } => {
-                if let Some(interface) = self.interfaces.get_mut(ifindex) {
-                    interface.put(address);
-                }
+                self.interfaces.put(*ifindex, address);
             }
             Change::AddressRemoved { ifindex, address, .. } => {
-                if let Some(interface) = self.interfaces.get_mut(ifindex) {
-                    interface.take(address);
-                }
+                self.interfaces.take(*ifindex, address);
             }
             Change::Resync(now) => self.clone_from(now),
             Change::Behind => {}
@@ -267,17 +262,17 @@ impl Snapshot {
 
     /// Adds what an earlier reading found and this one did not, but for interfaces whose name another one
     /// has by now.
-    pub(super) fn fill(&mut self, earlier: Self) {
-        for (ifindex, before) in earlier.interfaces {
-            if let Some(now) = self.interfaces.get_mut(&ifindex) {
-                for address in before.addresses {
-                    let same = |a: &HostAddress| (a.ip, a.prefix) == (address.ip, address.prefix);
-                    if !now.addresses.iter().any(same) {
-                        now.put(&address);
+    pub(super) fn fill(&mut self, earlier: &Self) {
+        for before in earlier.interfaces.values() {
+            let ifindex = before.ifindex;
+            if self.interfaces.contains_key(&ifindex) {
+                for address in &before.addresses {
+                    if !self.interfaces.holds(ifindex, address.ip, address.prefix) {
+                        self.interfaces.put(ifindex, address);
                     }
                 }
             } else if self.by_name(&before.name).is_none() {
-                self.interfaces.insert(ifindex, before);
+                self.interfaces.insert(before.clone());
             }
         }
     }
@@ -312,7 +307,7 @@ impl Snapshot {
             }
         }
         changes.push(Change::Link(now.clone()));
-        self.interfaces.insert(now.ifindex, now);
+        self.interfaces.insert(now);
     }
 
     fn gone(&mut self, message: &LinkMessage, changes: &mut Vec<Change>) {
@@ -325,36 +320,19 @@ impl Snapshot {
     }
 
     fn address(&mut self, message: &AddressMessage, changes: &mut Vec<Change>) {
-        let Some((interface, address)) = self.located(message) else {
-            return;
-        };
-        if !interface.put(&address) {
-            return;
+        let Some(address) = read_address(message) else { return };
+        if let Some(interface) = self.interfaces.put(message.header.index, &address) {
+            let (ifindex, name) = (interface.ifindex, interface.name.clone());
+            changes.push(Change::AddressAdded { ifindex, name, address });
         }
-        changes.push(Change::AddressAdded {
-            ifindex: interface.ifindex,
-            name: interface.name.clone(),
-            address,
-        });
     }
 
     fn address_gone(&mut self, message: &AddressMessage, changes: &mut Vec<Change>) {
-        let Some((interface, address)) = self.located(message) else {
-            return;
-        };
-        if !interface.take(&address) {
-            return;
+        let Some(address) = read_address(message) else { return };
+        if let Some(interface) = self.interfaces.take(message.header.index, &address) {
+            let (ifindex, name) = (interface.ifindex, interface.name.clone());
+            changes.push(Change::AddressRemoved { ifindex, name, address });
         }
-        changes.push(Change::AddressRemoved {
-            ifindex: interface.ifindex,
-            name: interface.name.clone(),
-            address,
-        });
-    }
-
-    fn located(&mut self, message: &AddressMessage) -> Option<(&mut Interface, HostAddress)> {
-        let interface = self.interfaces.get_mut(&message.header.index)?;
-        Some((interface, read_address(message)?))
     }
 }
 

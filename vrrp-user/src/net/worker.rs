@@ -17,7 +17,7 @@ use super::announce::{Announcement, Announcer};
 use super::claims::Claims;
 use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
 use super::lease::Lease;
-use super::leftover::OwnAddress;
+use super::leftover::{self, OwnAddress};
 use super::link::Link;
 use super::own_link::Hearing;
 use crate::sys::interface::Interfaces;
@@ -219,7 +219,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             Effect::Redirect { slot, addresses, mac } => {
                 let now = Instant::now();
                 // However long the prefix is written: nobody else has the host's own address.
-                let own = |ip| self.own.iter().any(|own| own.ip == ip);
+                let own = |ip| leftover::is_own(&self.own, ip);
                 for address in addresses.iter().filter(|address| !own(address.ip)) {
                     if let Some(address) = self.hearing.gone_to(address, *mac) {
                         self.announcer.push_for(now, *slot, &address, 1, Some(*mac));

@@ -122,6 +122,11 @@ impl SlowPath {
         Ok(self.lost)
     }
 
+    /// Learns of a time at which it was empty: nothing in it is older.
+    pub fn was_empty_at(&mut self, at: Instant) {
+        self.empty_at = self.empty_at.max(at.as_nanos());
+    }
+
     /// Takes at most `budget` frames, has `table` judge and count them, and hands the records to
     /// `sink` in the order of their arrival. Returns how many frames there were; fewer than the budget:
     /// the socket is empty.

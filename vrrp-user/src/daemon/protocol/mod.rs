@@ -6,6 +6,7 @@
 mod line;
 mod outbox;
 mod senders;
+mod sockets;
 mod sources;
 mod thread;
 mod watching;

@@ -1,15 +1,12 @@
 //! Where adverts come from, and how far each source was read.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::task::Poll;
 
 use tokio::io::unix::AsyncFd;
-use vrrp_common::{Family, Instant, abi};
+use vrrp_common::{Instant, abi};
 
 use crate::fastpath::Ring;
-use crate::slowpath::SlowPath;
 use crate::sys::readiness::watch;
 
 /// Records taken from one source before the others get their turn.
@@ -54,20 +51,4 @@ pub(super) async fn readable_ring(ring: Option<&Readable<Ring>>) -> io::Result<(
         }
         None => std::future::pending().await,
     }
-}
-
-/// Waits until one of the sockets has something.
-pub(super) async fn readable_any(
-    sockets: &BTreeMap<(u32, Family), Readable<SlowPath>>,
-) -> io::Result<()> {
-    std::future::poll_fn(|context| {
-        for socket in sockets.values() {
-            if let Poll::Ready(guard) = socket.ready.poll_read_ready(context) {
-                guard?.clear_ready();
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }

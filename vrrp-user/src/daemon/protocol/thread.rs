@@ -17,7 +17,8 @@ use vrrp_proto::{Advert, Engine, Event, Input, Slot};
 use super::line::Line;
 use super::outbox::Outbox;
 use super::senders::Sender;
-use super::sources::{BUDGET, Heard, Readable, note_rest, readable_any, readable_ring};
+use super::sockets::Sockets;
+use super::sources::{BUDGET, Heard, Readable, note_rest, readable_ring};
 use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts, Stall};
 use crate::daemon::budget::Budget;
@@ -41,7 +42,7 @@ pub(super) struct Protocol {
     notices: UnboundedSender<Notice>,
     ring: Option<Readable<Ring>>,
     watching: Watching,
-    slow: BTreeMap<(u32, Family), Readable<SlowPath>>,
+    slow: Sockets<SlowPath>,
     table: Table,
     outbox: Outbox,
     executor: Arc<Executor>,
@@ -63,7 +64,7 @@ impl Protocol {
             orders: parts.orders,
             notices: parts.notices,
             ring: parts.ring.map(Readable::new).transpose()?,
-            slow: BTreeMap::new(),
+            slow: Sockets::new()?,
             table: watching.table(),
             watching,
             outbox: Outbox::new(parts.sender),
@@ -92,7 +93,7 @@ impl Protocol {
                 // 1. what the kernel heard
                 ready = readable_ring(self.ring.as_ref()) => { ready?; None }
                 // 2. what came up the slow path
-                ready = readable_any(&self.slow) => { ready?; None }
+                ready = self.slow.readable() => { ready?; None }
                 // 3. the deadline
                 ready = self.timer.expired() => { ready?; None }
                 // 4. the service thread
@@ -193,12 +194,15 @@ impl Protocol {
         for record in &records {
             self.note_sender(record);
         }
-        for slow in self.slow.values_mut() {
+        self.slow.each_ready(clock::now(), |slow, empty| {
+            if let Some(at) = empty {
+                slow.was_empty_at(at);
+            }
             // An interface that went away fails here until the service thread takes it out.
             let before = records.len();
-            let taken = slow.source.drain(BUDGET, &mut self.table, |record| records.push(record));
+            let taken = slow.drain(BUDGET, &mut self.table, |record| records.push(record));
             note_rest(&mut upto, taken.unwrap_or(0), &records[before..]);
-        }
+        });
         // Two sources, one order: by arrival.
         records.sort_by_key(|record| record.at);
         for record in records.drain(..) {
@@ -302,23 +306,19 @@ impl Protocol {
             }
             Order::Listen(slow) => {
                 let (ifindex, family) = (slow.ifindex(), slow.family());
-                match Readable::new(*slow) {
-                    Ok(watched) => {
-                        self.slow.insert((ifindex, family), watched);
-                    }
-                    Err(error) => self.deaf(ifindex, &error),
+                if let Err(error) = self.slow.insert(ifindex, family, *slow) {
+                    self.deaf(ifindex, &error);
                 }
             }
             Order::Filter(ifindex, filter) => {
-                let sockets = self.slow.iter_mut().filter(|((of, _), _)| *of == ifindex);
-                let coarse = sockets.map(|(_, slow)| slow.source.set_filter(&filter));
+                let coarse = self.slow.on(ifindex).map(|slow| slow.set_filter(&filter));
                 match coarse.collect::<io::Result<Vec<bool>>>() {
                     Ok(coarse) if coarse.contains(&true) => self.tell(Notice::Coarse(ifindex)),
                     Ok(_) => {}
                     Err(error) => self.deaf(ifindex, &error),
                 }
             }
-            Order::Unlisten(ifindex) => self.slow.retain(|(of, _), _| *of != ifindex),
+            Order::Unlisten(ifindex) => self.slow.remove(ifindex),
             Order::Inspect(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.inspect());
@@ -333,7 +333,7 @@ impl Protocol {
 
     /// Gives up an interface whose sockets can't be used.
     fn deaf(&mut self, ifindex: u32, error: &io::Error) {
-        self.slow.retain(|(of, _), _| *of != ifindex);
+        self.slow.remove(ifindex);
         self.tell(Notice::Deaf(ifindex, error.to_string()));
     }
 
@@ -417,8 +417,8 @@ impl Protocol {
         // A socket whose interface went away has nothing more to say.
         self.watching.refresh_all(&mut self.engine);
         let mut lost = BTreeMap::new();
-        for ((ifindex, _), slow) in &mut self.slow {
-            *lost.entry(*ifindex).or_default() += slow.source.lost().unwrap_or(0);
+        for (ifindex, slow) in self.slow.all() {
+            *lost.entry(ifindex).or_default() += slow.lost().unwrap_or(0);
         }
         Inspection {
             now: clock::now(),

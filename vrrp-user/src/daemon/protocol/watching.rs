@@ -15,6 +15,8 @@ use crate::slowpath::Table;
 pub(super) struct Watching {
     watcher: Option<Watcher>,
     watched: BTreeMap<Slot, Watched>,
+    /// Whose deadline has come, while that is looked into; kept for its memory.
+    due: Vec<Slot>,
 }
 
 struct Watched {
@@ -26,7 +28,7 @@ struct Watched {
 impl Watching {
     /// Nothing is watched without a watcher, and the engine hears every advert.
     pub(super) fn new(watcher: Option<Watcher>) -> Self {
-        Self { watcher, watched: BTreeMap::new() }
+        Self { watcher, watched: BTreeMap::new(), due: Vec::new() }
     }
 
     /// A table for the slow path that knows who is watched.
@@ -67,15 +69,31 @@ impl Watching {
             | Input::Link { slot, .. }
             | Input::AddressLost { slot, .. }
             | Input::Outcome { slot, .. } => self.refresh(*slot, engine),
-            Input::Track { .. } | Input::Shutdown => self.refresh_all(engine),
+            Input::Track { id, .. } => {
+                for slot in engine.tracking(*id).collect::<Vec<_>>() {
+                    self.refresh(slot, engine);
+                }
+            }
+            Input::Shutdown => self.refresh_all(engine),
             Input::Add { .. } | Input::Resume { .. } | Input::Heard { .. } => {}
         }
     }
 
-    /// The same for all, if the deadline of one that is watched has come: then the deadlines of the
-    /// others move too, and many routers wake the thread as seldom as one.
+    /// The same for those whose deadline has come, and for all where any of those was heard since: then
+    /// the deadlines of the others move too, and many routers wake the thread as seldom as one. Where
+    /// none was, each takes over in its turn, and to go through all for each would take longer than that.
     pub(super) fn refresh_due(&mut self, now: Instant, engine: &mut Engine) {
-        if engine.due(now).any(|slot| self.watched.contains_key(&slot)) {
+        let Some(watcher) = &self.watcher else { return };
+        self.due.extend(engine.due(now));
+        let mut any_heard = false;
+        for slot in self.due.drain(..) {
+            if let Some(watched) = self.watched.get_mut(&slot) {
+                let before = watched.known;
+                watched.tell(watcher, slot, engine);
+                any_heard |= watched.known > before;
+            }
+        }
+        if any_heard {
             self.refresh_all(engine);
         }
     }

@@ -17,6 +17,8 @@ use crate::transmit::Mac;
 #[derive(Debug, Default)]
 pub(in crate::net) struct Hearing {
     links: BTreeMap<u32, Link>,
+    /// The indexes by name.
+    names: BTreeMap<String, u32>,
     /// Deaf by now, and to be set down when there is nothing else to do.
     resting: BTreeSet<u32>,
 }
@@ -56,13 +58,20 @@ impl Hearing {
     /// Takes in one that is new, or has changed, and brings it in line with what is `held`.
     pub(in crate::net) fn add(&mut self, is: Macvlan, held: bool) -> Requests {
         let index = is.index;
+        // It may go by another name by now.
+        self.remove(index);
+        self.names.insert(is.name.clone(), index);
         self.links.insert(index, Link { is, hears: None });
         if held { self.open([index]) } else { self.close_one(index).into_iter().collect() }
     }
 
     /// Forgets one that is gone.
     pub(in crate::net) fn remove(&mut self, index: u32) {
-        self.links.remove(&index);
+        if let Some(gone) = self.links.remove(&index)
+            && self.names.get(&gone.is.name) == Some(&index)
+        {
+            self.names.remove(&gone.is.name);
+        }
         self.resting.remove(&index);
     }
 
@@ -150,9 +159,8 @@ impl Hearing {
         address: &VirtualAddress,
         mac: Mac,
     ) -> Option<VirtualAddress> {
-        let Some(link) = self.links.values().find(|link| link.is.name == address.device) else {
-            return Some(address.clone());
-        };
+        let link = self.names.get(&address.device).and_then(|index| self.links.get(index));
+        let Some(link) = link else { return Some(address.clone()) };
         // Where adverts don't come from it, theirs say nothing of where the address is.
         if mac == link.is.mac || !link.is.adverts {
             return None;
@@ -221,6 +229,27 @@ mod tests {
         assert_eq!(gone("vrrp.7", virtual_mac), None, "it stays where it was");
         assert_eq!(gone("vrrp.7", theirs), Some(address("eth0")), "they have no virtual one");
         assert_eq!(gone("vrrp.8", theirs), None, "they have it as well, as far as is known");
+    }
+
+    #[test]
+    fn one_is_found_by_the_name_that_it_has_now() {
+        let mut hearing = Hearing::default();
+        let base = |hearing: &Hearing, name: &str| {
+            let address = VirtualAddress::new([192, 0, 2, 250].into(), 24, name);
+            let gone = hearing.gone_to(&address, [2, 0, 0, 0, 0, 12]);
+            gone.map(|to| to.device).filter(|device| device != name)
+        };
+        hearing.add(macvlan(7, false), false);
+        hearing.add(Macvlan { base: "eth1".to_owned(), ..macvlan(7, false) }, false);
+        assert_eq!(base(&hearing, "vrrp.7").as_deref(), Some("eth1"));
+        hearing.add(Macvlan { name: "other".to_owned(), ..macvlan(7, false) }, false);
+        assert!(base(&hearing, "vrrp.7").is_none() && base(&hearing, "other").is_some());
+        // Made anew under the same name, before the old one is known to be gone.
+        hearing.add(Macvlan { name: "other".to_owned(), ..macvlan(8, false) }, false);
+        hearing.remove(7);
+        assert!(base(&hearing, "other").is_some());
+        hearing.remove(8);
+        assert!(base(&hearing, "other").is_none() && hearing.names.is_empty());
     }
 
     #[test]

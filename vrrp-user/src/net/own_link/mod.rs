@@ -222,7 +222,7 @@ impl OwnLinks {
                 let old = self.remember(made);
                 self.news.gone.extend(old.map(|old| old.index).filter(|old| *old != index));
                 // The one before it may not be seen to be gone yet.
-                host.interfaces.retain(|of, link| *of == index || link.name != wanted.name);
+                host.interfaces.remove_namesakes(&wanted.name, index);
                 let mut now = read_link(&message);
                 if let Some(before) = host.interfaces.get(&index) {
                     now.addresses.clone_from(&before.addresses);

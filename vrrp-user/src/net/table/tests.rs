@@ -270,7 +270,7 @@ fn a_reading_is_filled_from_the_one_before() {
         NewAddress(address(2, 2, true)),
         NewAddress(address(2, 4, false)),
     ]);
-    now.fill(before);
+    now.fill(&before);
     // Made anew, one name has another index; all else is as the later reading has it.
     let names: Vec<_> = now.interfaces.values().map(|i| (i.ifindex, i.name.as_str())).collect();
     assert_eq!(names, [(2, "eth0"), (4, "eth2"), (7, "eth1")]);
