@@ -6,6 +6,7 @@ use crate::stage::Bench;
 use crate::table::Table;
 
 mod addresses;
+mod bare;
 mod crash;
 mod detect;
 mod flood;

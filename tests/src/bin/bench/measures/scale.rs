@@ -10,6 +10,7 @@ use vrrp_tests::process::Usage;
 use vrrp_tests::roll::{self, Roll, Router, routers};
 use vrrp_tests::{Daemon, Lab, now, wait_until};
 
+use super::bare;
 use crate::stage::{Bench, HIGH, Interval, LOW, Load, between, kind, ms};
 use crate::stats::longest_step;
 use crate::table::{Figure, Limit, Table, figure};
@@ -59,6 +60,7 @@ impl<'a> Run<'a> {
     }
 
     fn play(mut self) -> Result<Vec<(Figure, f64)>> {
+        self.kernel_alone()?;
         let leader = self.start()?;
         let steady = self.steady(&leader);
         let follower = self.lab.start(kind(self.who), "r2", &self.conf(LOW))?;
@@ -67,6 +69,15 @@ impl<'a> Run<'a> {
         self.reload(&leader, "each priority changed", steady, HIGH + 1)?;
         self.fail_over(leader, &follower)?;
         Ok(self.figures)
+    }
+
+    /// What of a start and of an end is the kernel's in any case.
+    fn kernel_alone(&mut self) -> Result<()> {
+        let routers: Vec<Router> = self.routers.iter().copied().collect();
+        let (on, off) = bare::addresses(self.lab.ns("r1"), &routers)?;
+        self.note("the kernel alone, all addresses put on, CPU", "ms", Limit::NONE, ms(on));
+        self.note("the kernel alone, all addresses taken off, CPU", "ms", Limit::NONE, ms(off));
+        Ok(())
     }
 
     /// Until all lead, and their second announcements are over.
