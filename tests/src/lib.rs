@@ -23,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod roll;
 pub mod status;
+pub mod tshark;
 mod turns;
 pub mod wait;
 pub mod watch;

@@ -45,12 +45,14 @@ pub(crate) const FOR_DEMO: [Needed; 4] = [
     service("nginx", "nginx-light", "nginx"),
 ];
 
-/// For `cargo xtask test --kernel debian`, beside `ip` and `ethtool`, which go along.
-pub(crate) const FOR_SECOND_KERNEL: [Needed; 8] = [
+/// For `cargo xtask test --kernel debian`, some of which go along.
+pub(crate) const FOR_SECOND_KERNEL: [Needed; 10] = [
     tool("qemu-system-x86_64", "qemu-system-x86"),
     tool("/bin/busybox", "busybox-static"),
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
+    tool("tcpdump", "tcpdump"),
+    tool("tshark", "tshark"),
     tool("strip", "binutils"),
     tool("ldd", "libc-bin"),
     tool("dpkg-deb", "dpkg"),

@@ -11,6 +11,7 @@ mod loads;
 mod loss;
 mod own_links;
 mod paths;
+mod tagged;
 mod vlan;
 
 use std::time::Duration;

@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::RECORDED;
 use super::machine::VERDICT;
 use crate::run::{output, program, quoted, which};
 
 /// What the laboratory, the daemon and the script below call of busybox.
-const APPLETS: [&str; 12] = [
+const APPLETS: [&str; 13] = [
     "cat", "chmod", "echo", "grep", "insmod", "ln", "ls", "mkdir", "mount", "poweroff", "sh",
-    "sleep",
+    "sleep", "stty",
 ];
 const BUSYBOX: &str = "/bin/busybox";
+/// What is recorded for this machine to read.
+const FRAMES: &str = "/frames.pcap";
 
 const FOLDER: u32 = 0o040_755;
 const FILE: u32 = 0o100_644;
@@ -176,12 +179,14 @@ impl Image {
 }
 
 fn script(runs: &[Vec<String>]) -> String {
-    let mut script = SETUP.to_owned();
+    let mut script = format!("{SETUP}export {RECORDED}={FRAMES}\n");
     for words in runs {
         let line = words.iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" ");
         let shown = quoted(format!("  $ {line}").as_ref());
         script += &format!("echo {shown}; {line} || status=$?\n");
     }
+    // Bytes as they are, on a line that would make two of each that ends a text's line.
+    script += &format!("test ! -e {FRAMES} || {{ stty raw && cat {FRAMES} >&0; }} <> /dev/ttyS2\n");
     script + &format!("echo {VERDICT}$status > /dev/ttyS1\npoweroff -f\n")
 }
 

@@ -16,26 +16,29 @@ const SECONDS: &str = "900";
 const ACCELERATOR: &str = "tcg,thread=multi";
 
 /// Boots a kernel with what it has in memory and waits for its end; the console goes to this
-/// task's own output.
+/// task's own output, and what was recorded to a file.
 ///
 /// # Errors
 ///
 /// When the machine can't be started, hangs, panics, or says that tests failed.
-pub(super) fn boot(kernel: &Path, initramfs: &Path, folder: &Path) -> Result<()> {
+pub(super) fn boot(kernel: &Path, initramfs: &Path, folder: &Path, recorded: &Path) -> Result<()> {
     let told = folder.join("verdict");
     // An old one must not be taken for this one's.
     fs::write(&told, "")?;
-    run(&mut command(kernel, initramfs, &told))?;
+    fs::write(recorded, "")?;
+    run(&mut command(kernel, initramfs, [&told, recorded]))?;
     judge(&fs::read_to_string(&told).context("no verdict")?)
 }
 
-fn command(kernel: &Path, initramfs: &Path, told: &Path) -> Command {
+fn command(kernel: &Path, initramfs: &Path, lines: [&Path; 2]) -> Command {
     // In the foreground: a Ctrl-C that ends this task is the machine's end too.
     let mut command = program("timeout");
     command.args(["--foreground", "--kill-after=10", SECONDS, "qemu-system-x86_64"]);
     command.args(["-accel", ACCELERATOR, "-smp", "2", "-m", "2048", "-nodefaults", "-no-reboot"]);
-    command.args(["-display", "none", "-serial", "stdio", "-serial"]);
-    command.arg(format!("file:{}", told.display()));
+    command.args(["-display", "none", "-serial", "stdio"]);
+    for line in lines {
+        command.arg("-serial").arg(format!("file:{}", line.display()));
+    }
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     // A panic reboots at once, and a reboot ends the machine.
     command.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off"]);
