@@ -5,8 +5,6 @@
 
 use core::time::Duration;
 
-use bytemuck::{Pod, Zeroable};
-
 /// Buckets of a histogram.
 pub const BUCKETS: usize = 1 + (HIGHEST - LOWEST) as usize * STEPS + 1;
 const _: () = assert!(BUCKETS == 258);
@@ -18,9 +16,38 @@ const HIGHEST: u32 = 36;
 const STEP_BITS: u32 = 4;
 const STEPS: usize = 1 << STEP_BITS;
 
-/// Value of the `ARRIVALS` map: the gaps between a watched router's adverts.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+/// Value of the `ARRIVALS` map: some neighbouring buckets of one slot.
+pub type Row = [u64; BUCKETS_PER_ROW];
+/// Buckets of a [`Row`]: two cache lines.
+const BUCKETS_PER_ROW: usize = 16;
+/// Rows of a histogram.
+pub const ROWS: usize = BUCKETS.div_ceil(BUCKETS_PER_ROW);
+/// Slots whose rows lie together: as many as fill a page of memory with one row each.
+const SLOTS_TOGETHER: u32 = 32;
+
+/// How many rows the `ARRIVALS` map of that many slots has.
+pub const fn rows(slots: u32) -> u32 {
+    slots.div_ceil(SLOTS_TOGETHER) * SLOTS_TOGETHER * ROWS as u32
+}
+
+/// Where a slot's row is in the `ARRIVALS` map.
+///
+/// Adverts of the same interval meet in the same row of all slots: a hundred routers that are heard each
+/// 10 ms then touch a few pages of memory, where a histogram in one piece would have each touch its own.
+#[inline(always)]
+pub const fn row_at(slot: u32, row: usize) -> u32 {
+    let (group, within) = (slot / SLOTS_TOGETHER, slot % SLOTS_TOGETHER);
+    (group * ROWS as u32 + row as u32) * SLOTS_TOGETHER + within
+}
+
+/// The row of a [`bucket`] and its place there.
+#[inline(always)]
+pub const fn place(bucket: usize) -> (usize, usize) {
+    (bucket / BUCKETS_PER_ROW, bucket % BUCKETS_PER_ROW)
+}
+
+/// The gaps between a watched router's adverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrivals {
     /// Adverts that did not come: for each gap of more than an interval and a half, as many intervals
     /// as it has, rounded, less one.
@@ -35,11 +62,18 @@ pub struct Arrivals {
 
 impl Default for Arrivals {
     fn default() -> Self {
-        Self::zeroed()
+        Self { missed: 0, max: 0, min_inverted: 0, buckets: [0; BUCKETS] }
     }
 }
 
 impl Arrivals {
+    /// Takes over one of the [`ROWS`] of the `ARRIVALS` map; what is behind the last bucket is left out.
+    pub fn set_row(&mut self, row: usize, values: &Row) {
+        for (to, from) in self.buckets.iter_mut().skip(row * BUCKETS_PER_ROW).zip(values) {
+            *to = *from;
+        }
+    }
+
     /// Notes the gap before an advert of a router that sends each `interval`; both in nanoseconds.
     pub fn note(&mut self, gap: u64, interval: u64) {
         self.missed = self.missed.saturating_add(missed(gap, interval));
@@ -149,14 +183,6 @@ pub const fn missed(gap: u64, interval: u64) -> u64 {
     (gap - interval / 2 - 1) / interval
 }
 
-#[cfg(feature = "user")]
-mod user {
-    #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
-
-    // SAFETY: bytemuck has checked the type to be plain old data.
-    unsafe impl aya::Pod for super::Arrivals {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +199,30 @@ mod tests {
             from = end;
         }
         assert_eq!((from, bucket(u64::MAX)), (u64::MAX, BUCKETS - 1));
+    }
+
+    #[test]
+    fn each_bucket_of_each_slot_has_a_place_of_its_own() {
+        const SLOTS: u32 = 70;
+        let mut taken = vec![false; rows(SLOTS) as usize * BUCKETS_PER_ROW];
+        for slot in 0..SLOTS {
+            for bucket in 0..BUCKETS {
+                let (row, at) = place(bucket);
+                assert!(row < ROWS);
+                let place = row_at(slot, row) as usize * BUCKETS_PER_ROW + at;
+                assert!(!taken[place], "{slot} {bucket}");
+                taken[place] = true;
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_a_histogram() {
+        let mut arrivals = Arrivals::default();
+        for row in 0..ROWS {
+            arrivals.set_row(row, &core::array::from_fn(|at| (row * BUCKETS_PER_ROW + at) as u64));
+        }
+        assert!(arrivals.buckets.iter().enumerate().all(|(at, value)| *value == at as u64));
     }
 
     const MS: u64 = 1_000_000;

@@ -27,7 +27,6 @@ impl Arrival<'_> {
         };
         let at = now();
         if watch::repeats(slot, &Meaning::new(&envelope, &checked), at) {
-            maps::count(slot, abi::COUNTER_REPEATED);
             return Outcome::Repeated;
         }
         let Some(envelope) = self.envelope() else {

@@ -3,7 +3,9 @@
 //! They are lazy: an advert does not touch a running timer. And they are few: one for a group of slots,
 //! which runs out when the first of them may be due, looks at all, and runs on for the first that is then.
 //! As masters repeat themselves, each look finds all of them due later, so that a group costs one interrupt
-//! per Master_Down_Interval where a timer for each slot would cost as many as there are slots.
+//! per Master_Down_Interval where a timer for each slot would cost as many as there are slots. And groups
+//! look a little early, at round times, so that one interrupt does for all of them; what is due is looked
+//! at in time all the same, see [`early`].
 #![expect(unsafe_code, reason = "timers are kernel helpers, and map values are reached by pointer")]
 
 use core::ffi::c_void;
@@ -33,6 +35,14 @@ const CLOCK_MONOTONIC: u64 = 1;
 const NEVER: u64 = u64::MAX;
 /// An expiry that finds no room in the ring comes again after so many nanoseconds.
 const AGAIN: u64 = 1_000_000;
+/// A look that is not due for so many nanoseconds, 67 ms, may be earlier by a [`COARSE`] span.
+const FAR: u64 = 1 << 26;
+/// 17 ms.
+const COARSE: u64 = 1 << 24;
+/// A look that is not due for so many nanoseconds, 4.2 ms, may be earlier by a [`FINE`] span.
+const NEAR: u64 = 1 << 22;
+/// 2.1 ms.
+const FINE: u64 = 1 << 21;
 /// So often one starts anew because another CPU wants the timer to run out at another time.
 const TRIES: u32 = 4;
 
@@ -59,6 +69,20 @@ pub(crate) unsafe fn run(slot: u32, runtime: *mut Runtime, watch: u64) {
     }
 }
 
+/// When to look for what is due at `due`: at a time at which others look too, where there is time for
+/// another look before it; else just then.
+#[inline(always)]
+fn early(due: u64, now: u64) -> u64 {
+    let wait = due.saturating_sub(now);
+    if wait >= FAR {
+        due & !(COARSE - 1)
+    } else if wait >= NEAR {
+        due & !(FINE - 1)
+    } else {
+        due
+    }
+}
+
 /// Has a group's timer run out at `due` at the latest; `false` where that can't be had.
 ///
 /// Where it may be the first time that it runs, `ANEW`, it is set up. The timer itself must not ask for
@@ -68,6 +92,7 @@ fn run_until<const ANEW: bool>(group: u32, due: u64) -> bool {
     let Some(group) = TIMERS.get_ptr_mut(group) else {
         return false;
     };
+    let due = early(due, emit::now());
     // SAFETY: the array's memory stays.
     unsafe {
         let next = &raw mut (*group).next;

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use vrrp_common::abi::{MAX_SLOTS, Meaning, Runtime};
-use vrrp_common::arrivals::{self, Arrivals};
+use vrrp_common::arrivals;
 
 use crate::atomic::{add, behind, load, store, swap};
 
@@ -14,7 +14,7 @@ const SLOTS: usize = MAX_SLOTS as usize;
 #[btf_map]
 static RUNTIME: Array<Runtime, SLOTS, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-static ARRIVALS: Array<Arrivals, SLOTS> = Array::new();
+static ARRIVALS: Array<arrivals::Row, { arrivals::rows(MAX_SLOTS) as usize }> = Array::new();
 
 /// What is watched in a slot.
 #[inline(always)]
@@ -44,8 +44,9 @@ pub(crate) fn repeats(slot: u32, meaning: &Meaning, at: u64) -> bool {
         }
         // Two CPUs may have stamped two adverts and written them down the other way round.
         if at > before {
-            note(slot, at - before, load(&raw const (*runtime).interval));
+            note(slot, runtime, at - before);
         }
+        add(&raw mut (*runtime).repeated, 1);
         #[cfg(feature = "timers")]
         crate::timer::run(slot, runtime, watch);
     }
@@ -74,25 +75,31 @@ unsafe fn matches(runtime: *const Runtime, meaning: &Meaning) -> bool {
 
 /// Adds a gap to the histogram of a slot. Two CPUs that do so at the same time may lose an extreme,
 /// never a count.
+///
+/// # Safety
+/// The pointer must lead to the slot's value of `RUNTIME`.
 #[inline(always)]
-fn note(slot: u32, gap: u64, interval: u64) {
-    let Some(histogram) = ARRIVALS.get_ptr_mut(slot) else {
-        return;
-    };
-    // SAFETY: the array's memory stays; all words of it are aligned.
+unsafe fn note(slot: u32, runtime: *mut Runtime, gap: u64) {
+    // SAFETY: the caller's.
     unsafe {
-        if gap > load(&raw const (*histogram).max) {
-            store(&raw mut (*histogram).max, gap);
+        if gap > load(&raw const (*runtime).max) {
+            store(&raw mut (*runtime).max, gap);
         }
-        if !gap > load(&raw const (*histogram).min_inverted) {
-            store(&raw mut (*histogram).min_inverted, !gap);
+        if !gap > load(&raw const (*runtime).min_inverted) {
+            store(&raw mut (*runtime).min_inverted, !gap);
         }
-        let missed = arrivals::missed(gap, interval);
+        let missed = arrivals::missed(gap, load(&raw const (*runtime).interval));
         if missed > 0 {
-            add(&raw mut (*histogram).missed, missed);
+            add(&raw mut (*runtime).missed, missed);
         }
-        if let Some(bucket) = (*histogram).buckets.get_mut(arrivals::bucket(gap)) {
-            add(bucket, 1);
+    }
+    let (row, at) = arrivals::place(arrivals::bucket(gap));
+    if let Some(row) = ARRIVALS.get_ptr_mut(arrivals::row_at(slot, row)) {
+        // SAFETY: the array's memory stays; all words of it are aligned.
+        unsafe {
+            if let Some(bucket) = (*row).get_mut(at) {
+                add(bucket, 1);
+            }
         }
     }
 }

@@ -238,6 +238,8 @@ pub(crate) fn settings(version: Version) -> Router {
         destination: wire::octets(wire::group(Family::V4)),
         addresses: 0,
         flags: 0,
-        reserved: [0; 2],
+        first_at: 0,
+        reserved: 0,
+        first: [0; 16],
     }
 }

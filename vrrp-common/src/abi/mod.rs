@@ -14,7 +14,7 @@ use crate::reject::Reject;
 pub use self::event::{Event, Expiry};
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Slots next to each other that share one kernel timer.
@@ -44,7 +44,8 @@ pub const COUNTER_RING_FULL: u32 = 25;
 /// because only user space can finish the judgement (authentication headers, [`Router::SKIP_ADDRESSES`]).
 /// IPv6 extension headers go the same way without being counted here.
 pub const COUNTER_COMPLEX: u32 = 26;
-/// Counter of adverts that passed every check and said nothing new: see [`Runtime`].
+/// Counter of adverts that passed every check and said nothing new. The kernel program keeps it in
+/// [`Runtime::repeated`], which it has at hand then.
 pub const COUNTER_REPEATED: u32 = 27;
 const _: () = assert!(Reject::ALL.len() <= COUNTER_ACCEPTED as usize);
 
@@ -96,8 +97,13 @@ pub struct Router {
     pub addresses: u8,
     /// [`Router::SAME_ADDRESSES`] and its kin.
     pub flags: u8,
+    /// The position of `first`.
+    pub first_at: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
+    /// One of the addresses, in the first bytes, where there are any: most instances have no other, and
+    /// then an advert is judged without another look into memory.
+    pub first: [u8; 16],
 }
 
 impl Router {
@@ -111,6 +117,21 @@ impl Router {
     pub const SKIP_ADDRESSES: u8 = 8;
     /// The first IPv6 address must be link-local (RFC 9568 §5.2.9, erratum 8300).
     pub const LINK_LOCAL_FIRST: u8 = 16;
+
+    /// The position of an IPv4 address, where it is [`Router::first`].
+    #[inline(always)]
+    pub fn first_v4(&self, address: [u8; 4]) -> Option<u32> {
+        let [a, b, c, d, ..] = self.first;
+        let same = u32::from_ne_bytes([a, b, c, d]) == u32::from_ne_bytes(address);
+        (same && self.addresses != 0).then_some(u32::from(self.first_at))
+    }
+
+    /// The position of an IPv6 address, where it is [`Router::first`].
+    #[inline(always)]
+    pub fn first_v6(&self, address: [u8; 16]) -> Option<u32> {
+        let same = u128::from_ne_bytes(self.first) == u128::from_ne_bytes(address);
+        (same && self.addresses != 0).then_some(u32::from(self.first_at))
+    }
 }
 
 /// Key of the `ADDRESSES` map, whose value is the address's position as `u32`. IPv4; short, since the
@@ -264,7 +285,8 @@ impl Meaning {
 
 /// Value of the `RUNTIME` map: an advert that is only to be noted when it is repeated.
 ///
-/// User space maps it and writes the first half, the kernel program the second; each is a cache line.
+/// User space maps it and writes the first half, the kernel program the second; each is a cache line. Only
+/// a new watch and a new instance in the slot have user space write to the second.
 /// Every word is read and written whole. Whoever writes `watch` reads `last_seen` after, and whoever
 /// writes `last_seen` reads `watch` after, with a full barrier between: so an advert that arrives
 /// while the watch ends is seen by one of them.
@@ -285,13 +307,21 @@ pub struct Runtime {
     pub last_seen: u64,
     /// The watch for which its group's timer runs, 0 for none.
     pub armed: u64,
+    /// How many adverts were noted and not reported.
+    pub repeated: u64,
+    /// [`Arrivals::missed`](crate::arrivals::Arrivals::missed).
+    pub missed: u64,
+    /// [`Arrivals::max`](crate::arrivals::Arrivals::max).
+    pub max: u64,
+    /// [`Arrivals::min_inverted`](crate::arrivals::Arrivals::min_inverted).
+    pub min_inverted: u64,
     /// Zero.
-    pub reserved_kernel: [u64; 6],
+    pub reserved_kernel: [u64; 2],
 }
 
 const _: () = {
     assert!(size_of::<RouterKey>() == 8);
-    assert!(size_of::<Router>() == 52);
+    assert!(size_of::<Router>() == 68);
     assert!(size_of::<AddressKey>() == 8);
     assert!(size_of::<Address6Key>() == 20);
     assert!(size_of::<PeerKey>() == 20);

@@ -49,15 +49,15 @@ where
 {
     let header = message.read::<{ wire::HEADER }>(0).ok_or(Reject::Truncated)?;
     preamble(&header, outside)?;
-    let slot = outside.router.slot;
+    let router = outside.router;
     let count = usize::from(header[3]);
     if count > 32 * WORDS {
         return Err(Stop::Unfinished);
     }
     let sum = Sum::new().array(header);
     let (sum, matched) = match outside.family {
-        Family::V4 => list::<B, 4, WORDS>(message, count, sum, |a| rules.address_v4(slot, a))?,
-        Family::V6 => list::<B, 16, WORDS>(message, count, sum, |a| rules.address_v6(slot, a))?,
+        Family::V4 => list::<B, 4, WORDS>(message, count, sum, |a| rules.address_v4(router, a))?,
+        Family::V6 => list::<B, 16, WORDS>(message, count, sum, |a| rules.address_v6(router, a))?,
     };
     whole(message, outside, sum, matched, rules)
 }

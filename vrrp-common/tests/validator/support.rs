@@ -50,7 +50,9 @@ impl Settings {
             destination: wire::octets(wire::group(Family::V4)),
             addresses: u8::try_from(addresses.len()).unwrap(),
             flags: 0,
-            reserved: [0; 2],
+            first_at: 0,
+            reserved: 0,
+            first: [0; 16],
         };
         let family = Family::V4;
         Self { router, family, positions, peers: HashMap::new(), unsealed: None, came_last: None }
@@ -106,13 +108,13 @@ impl Rules for Settings {
         (family == self.family && vrid == VRID).then_some(&self.router)
     }
 
-    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
-        assert_eq!(slot, SLOT);
+    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
+        assert_eq!(router.slot, SLOT);
         self.positions.get(&IpAddr::from(address)).copied()
     }
 
-    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
-        assert_eq!(slot, SLOT);
+    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
+        assert_eq!(router.slot, SLOT);
         self.positions.get(&IpAddr::from(address)).copied()
     }
 

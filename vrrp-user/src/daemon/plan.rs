@@ -321,7 +321,9 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         }),
         addresses: addresses.len().min(255) as u8,
         flags: flags(instance),
-        reserved: [0; 2],
+        first_at: 0,
+        reserved: 0,
+        first: [0; 16],
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());
     let peers = peers(instance).to_vec();

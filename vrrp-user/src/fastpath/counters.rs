@@ -50,6 +50,15 @@ impl Counters {
         }
     }
 
+    /// The same counters and so many repeated adverts, which the kernel program counts elsewhere.
+    #[must_use]
+    pub(super) fn with_repeated(mut self, repeated: u64) -> Self {
+        if let Some(value) = self.0.get_mut(abi::COUNTER_REPEATED as usize) {
+            *value = repeated;
+        }
+        self
+    }
+
     fn get(&self, counter: u32) -> u64 {
         self.0.get(counter as usize).copied().unwrap_or(0)
     }

@@ -28,7 +28,7 @@ use aya_log::EbpfLogger;
 use tracing::debug;
 use tracing_log::log::Log;
 use vrrp_common::abi::{self, PerCounter, Router, RouterKey, Stranger, StrangerKey};
-use vrrp_common::arrivals::Arrivals;
+use vrrp_common::arrivals::{self, Arrivals};
 
 pub(crate) use self::adopt::PREFIX;
 pub use self::counters::Counters;
@@ -45,7 +45,7 @@ use crate::sys::memory::forget_constant;
 
 const PROGRAM: &str = "vrrp_xdp";
 /// The maps with an entry for each slot.
-const PER_SLOT: [&str; 5] = ["ROUTERS", "COUNTERS", "REPORTS", "ARRIVALS", "RUNTIME"];
+const PER_SLOT: [&str; 4] = ["ROUTERS", "COUNTERS", "REPORTS", "RUNTIME"];
 /// A slot's share of the ring: all routers can have something to say at once.
 const RING_PER_SLOT: u32 = 128;
 /// The smallest ring: a burst of a thousand.
@@ -82,7 +82,7 @@ pub struct FastPath {
     routers: Routers,
     counters: PerCpuArray<MapData, PerCounter>,
     reports: Array<MapData, PerCounter>,
-    arrivals: Array<MapData, Arrivals>,
+    arrivals: Array<MapData, arrivals::Row>,
     /// How many slots the maps have.
     room: u32,
     /// What is watched; the watcher has it too.
@@ -166,6 +166,7 @@ impl FastPath {
         for map in PER_SLOT {
             loader.map_max_entries(map, slots);
         }
+        loader.map_max_entries("ARRIVALS", arrivals::rows(slots));
         // Not in the program without.
         loader.map_max_entries(adopt::TIMERS, slots.div_ceil(abi::SLOTS_PER_TIMER));
         let mut ebpf = loader.load(bytes)?;
@@ -353,12 +354,20 @@ impl FastPath {
     /// don't have.
     pub fn counters(&self, slot: u32) -> Counters {
         let values = self.counters.get(&slot, 0);
-        values.map_or_else(|_| Counters::default(), |values| values.iter().sum())
+        let counted: Counters = values.map_or_else(|_| Counters::default(), |v| v.iter().sum());
+        counted.with_repeated(self.slots.repeated(slot))
     }
 
     /// The gaps between a slot's watched adverts; none for a slot that the maps don't have.
     pub fn arrivals(&self, slot: u32) -> Arrivals {
-        self.arrivals.get(&slot, 0).unwrap_or_default()
+        let mut gaps = self.slots.gaps(slot);
+        if self.slots.repeated(slot) > 0 {
+            for row in 0..arrivals::ROWS {
+                let values = self.arrivals.get(&arrivals::row_at(slot, row), 0);
+                gaps.set_row(row, &values.unwrap_or_default());
+            }
+        }
+        gaps
     }
 
     /// Ends a slot's watch and sets its counters to zero, for the next router that gets it.
@@ -372,7 +381,13 @@ impl FastPath {
         let zeros = PerCpuValues::try_from(vec![zero; cpus]).map_err(UpdateError::Kernel)?;
         self.counters.set(slot, zeros, 0)?;
         self.reports.set(slot, zero, 0)?;
-        self.arrivals.set(slot, Arrivals::default(), 0)?;
+        // With nothing repeated there is nothing in the rows.
+        if self.slots.repeated(slot) > 0 {
+            for row in 0..arrivals::ROWS {
+                self.arrivals.set(arrivals::row_at(slot, row), arrivals::Row::default(), 0)?;
+            }
+        }
+        self.slots.begin(slot);
         Ok(())
     }
 

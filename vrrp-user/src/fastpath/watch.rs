@@ -4,11 +4,12 @@ use std::fmt;
 use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use vrrp_common::Instant;
 use vrrp_common::abi::{Meaning, Runtime};
+use vrrp_common::arrivals::Arrivals;
 
 use super::sys::Mapping;
 
@@ -19,6 +20,10 @@ const INTERVAL: usize = offset_of!(Runtime, interval) / 8;
 const MEANING: usize = offset_of!(Runtime, meaning) / 8;
 const LAST_SEEN: usize = offset_of!(Runtime, last_seen) / 8;
 const ARMED: usize = offset_of!(Runtime, armed) / 8;
+const REPEATED: usize = offset_of!(Runtime, repeated) / 8;
+const MISSED: usize = offset_of!(Runtime, missed) / 8;
+const MAX: usize = offset_of!(Runtime, max) / 8;
+const MIN_INVERTED: usize = offset_of!(Runtime, min_inverted) / 8;
 
 /// The `RUNTIME` map's memory.
 #[derive(Clone)]
@@ -47,6 +52,31 @@ impl Slots {
             // Reading a page that nobody has written costs no memory.
             if self.slot(slot).is_some_and(|words| words[WATCH].load(SeqCst) != 0) {
                 self.stop(slot);
+            }
+        }
+    }
+
+    /// How many of a slot's adverts were noted and not reported.
+    pub(super) fn repeated(&self, slot: u32) -> u64 {
+        self.slot(slot).map_or(0, |words| words[REPEATED].load(Relaxed))
+    }
+
+    /// The gaps between them, without the buckets.
+    pub(super) fn gaps(&self, slot: u32) -> Arrivals {
+        let Some(words) = self.slot(slot) else { return Arrivals::default() };
+        Arrivals {
+            missed: words[MISSED].load(Relaxed),
+            max: words[MAX].load(Relaxed),
+            min_inverted: words[MIN_INVERTED].load(Relaxed),
+            ..Arrivals::default()
+        }
+    }
+
+    /// Begins to count anew in a slot where nothing is watched.
+    pub(super) fn begin(&self, slot: u32) {
+        if let Some(words) = self.slot(slot) {
+            for word in [REPEATED, MISSED, MAX, MIN_INVERTED] {
+                words[word].store(0, Relaxed);
             }
         }
     }

@@ -244,12 +244,12 @@ impl Rules for Interface<'_> {
         self.table.routers.get(&RouterKey::new(self.ifindex, family, vrid))
     }
 
-    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
-        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
+    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
+        self.table.addresses.get(&router.slot)?.get(&IpAddr::from(address)).copied()
     }
 
-    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
-        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
+    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
+        self.table.addresses.get(&router.slot)?.get(&IpAddr::from(address)).copied()
     }
 
     fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {

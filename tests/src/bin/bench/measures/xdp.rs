@@ -142,7 +142,9 @@ impl Ours {
             destination: wire::octets(wire::group(Family::V4)),
             addresses: 0,
             flags: 0,
-            reserved: [0; 2],
+            first_at: 0,
+            reserved: 0,
+            first: [0; 16],
         };
         fast.set_router(
             RouterKey::new(IFINDEX, Family::V4, VRID),
