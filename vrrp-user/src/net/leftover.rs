@@ -162,8 +162,12 @@ pub fn judge(
             if matching.is_empty() {
                 continue;
             }
+            // Nobody else puts addresses on an interface that is the virtual router's.
+            let on_own_link = matching.iter().any(|w| w.base.is_some() && on_it(w));
             let origin = if marked {
                 Origin::OursBefore
+            } else if on_own_link {
+                Origin::Leftover
             } else if stands_alone(address, &kinds) || sources.contains(&address.ip) {
                 Origin::HostOwn
             } else {
@@ -295,6 +299,21 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].is_alarming(), alarming);
         assert!(found[0].to_string().contains(words), "{}", found[0]);
+    }
+
+    /// What keepalived leaves on its macvlan as it dies is alone there, and a host has no need of it.
+    #[test]
+    fn nothing_on_a_virtual_routers_interface_is_the_hosts_own() {
+        let left = host_address(VIP, 24, 0, false);
+        let host = host(&[("eth0", &[]), ("vrrp.51", std::slice::from_ref(&left))]);
+        let address = vip(VIP, 24, "vrrp.51");
+        let base = Some("eth0");
+        let wanted = [Wanted { address: &address, base, at_once: false }];
+        let found = judge(&host, &wanted, || BTreeSet::from([left.ip]));
+        assert_eq!((found[0].origin, found[0].remove), (Origin::Leftover, true));
+        let host = self::host(&[("eth0", &[left])]);
+        let found = judge(&host, &wanted, BTreeSet::new);
+        assert_eq!((found[0].origin, found[0].remove), (Origin::HostOwn, false));
     }
 
     /// A link-local VIP is the host's own where the host has no other one to speak from.
