@@ -17,7 +17,7 @@ use super::security::{self, Prepared};
 use super::{Judge, ScriptProblem};
 use crate::users::Origin;
 
-/// From SIGTERM to SIGKILL, as keepalived has it.
+/// From SIGTERM to SIGKILL, and from there until the process is taken to hang, as keepalived has it.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What a check is to do.
@@ -200,7 +200,7 @@ impl Checker {
         due: &mut Instant,
     ) -> ControlFlow<()> {
         group.signal(Signal::SIGTERM);
-        let kill_at = Instant::now() + GRACE;
+        let mut patient_until = Instant::now() + GRACE;
         let mut killed = false;
         loop {
             let phase = *self.phase.borrow();
@@ -211,13 +211,16 @@ impl Checker {
                 biased;
                 () = group.ended() => break,
                 () = leaves(&mut self.phase, phase), if phase != Phase::Kill => {}
-                () = sleep_until(kill_at), if !killed => {
+                () = sleep_until(patient_until), if !killed => {
                     killed = true;
                     group.signal(Signal::SIGKILL);
+                    // Even that takes a moment, and its time-out has been counted.
+                    patient_until = Instant::now() + GRACE;
                 }
-                () = sleep_until(*due), if killed && phase == Phase::Run => {
+                () = sleep_until(patient_until), if killed && phase == Phase::Run => {
                     self.stuck(&group, started);
-                    *due += self.spec.interval;
+                    patient_until += self.spec.interval;
+                    *due = patient_until;
                 }
             }
         }
@@ -238,7 +241,7 @@ impl Checker {
         }
     }
 
-    /// Nothing ends it, and no other is started beside it: each check that is due fails.
+    /// Nothing ends it, and no other is started beside it: one check fails each interval.
     fn stuck(&mut self, group: &ProcessGroup, started: Instant) {
         if self.last != Outcome::Stuck {
             let (name, pid) = (&self.spec.name, group.pid());
