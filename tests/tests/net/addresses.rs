@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use nix::net::if_::if_nametoindex;
 use serde_json::{Value, json};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
+use vrrp_tests::watch::Watch;
 use xvrrp::net::addr::{Added, AddrError, Addresses, Removed};
 
 use crate::{Cable, many, vip};
@@ -148,5 +149,55 @@ fn two_hundred_addresses_at_once() -> Result<()> {
         Ok((added, begin.elapsed()))
     })?;
     println!("200 addresses: on in {added:?}, off in {removed:?}");
+    Ok(())
+}
+
+/// Ours is the first of its network, and the host's own and another of ours are behind it: none of them
+/// goes with it, nor for a moment, and the setting that does it is as it was.
+#[test]
+fn no_other_address_goes_with_one_that_is_taken_off() -> Result<()> {
+    for setting in [0, 1] {
+        let cable = Cable::new()?;
+        let name = "net.ipv4.conf.eth0.promote_secondaries";
+        cable.here.sysctl(name, setting)?;
+        cable.here.ip("addr flush dev eth0")?;
+        let elsewhere = VirtualAddress { ip: [198, 51, 100, 104].into(), ..vip(0) };
+        let ours = [vip(250), vip(251), elsewhere, vip(252)];
+        assert_eq!(add(&cable, &ours)?, [const { Ok(Added::New) }; 4]);
+        cable.here.ip("addr add 192.0.2.11/24 dev eth0")?;
+        ensure!(cable.shown("192.0.2.11")?.unwrap_or_default()["secondary"] == true);
+        let watch = Watch::start(&cable.here)?;
+        let off = [ours[0].clone(), ours[2].clone(), ours[3].clone()];
+        assert_eq!(remove(&cable, &off)?, [const { Ok(Removed::Gone) }; 3]);
+        let ips = || -> Result<Vec<Value>> {
+            let shown = cable.all_shown()?.into_iter().filter(|a| a["family"] == "inet");
+            Ok(shown.map(|a| a["local"].clone()).collect())
+        };
+        assert_eq!(ips()?, ["192.0.2.251", "192.0.2.11"], "with {setting}");
+        assert_eq!(remove(&cable, &ours[1..2])?, [Ok(Removed::Gone)]);
+        assert_eq!(ips()?, ["192.0.2.11"], "with {setting}");
+        ensure!(cable.shown("192.0.2.11")?.unwrap_or_default()["secondary"].is_null());
+        let changes = watch.of([192, 0, 2, 11].into());
+        ensure!(changes.iter().all(|change| change.added), "it flapped: {changes:?}");
+        let now = cable.here.sh("cat /proc/sys/net/ipv4/conf/eth0/promote_secondaries")?;
+        ensure!(now.trim() == setting.to_string(), "the setting is {now}");
+    }
+    Ok(())
+}
+
+/// More of them than are in one message to the kernel.
+#[test]
+fn many_at_once_take_no_other_along() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.sysctl("net.ipv4.conf.eth0.promote_secondaries", 0)?;
+    cable.here.ip("addr flush dev eth0")?;
+    let ours: Vec<VirtualAddress> = (20..=250).map(vip).collect();
+    assert_eq!(add(&cable, &ours)?, vec![Ok(Added::New); ours.len()]);
+    cable.here.ip("addr add 192.0.2.11/24 dev eth0")?;
+    assert_eq!(remove(&cable, &ours)?, vec![Ok(Removed::Gone); ours.len()]);
+    let left = cable.all_shown()?.into_iter().filter(|a| a["family"] == "inet").count();
+    assert_eq!(left, 1, "{:?}", cable.all_shown()?);
+    let now = cable.here.sh("cat /proc/sys/net/ipv4/conf/eth0/promote_secondaries")?;
+    ensure!(now.trim() == "0", "the setting is {now}");
     Ok(())
 }

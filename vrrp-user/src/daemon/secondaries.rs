@@ -7,6 +7,7 @@ use vrrp_proto::{Settings, Slot};
 
 use super::running::Running;
 use super::service::Service;
+use crate::net::promotion;
 use crate::net::sysctl::Key;
 use crate::net::traces::{Before, Traces};
 
@@ -32,6 +33,7 @@ impl Secondaries {
     /// Notes on which of these it is off, and gives those.
     fn look<'a>(&mut self, wanted: &BTreeMap<&'a str, u32>) -> BTreeSet<&'a str> {
         let mut new = BTreeSet::new();
+        let _turn = promotion::turn();
         for (device, index) in wanted {
             let off = || Key::PromoteSecondaries.read(device).is_ok_and(|now| now == 0);
             if self.0.get(*device) != Some(index) && off() {
@@ -44,6 +46,7 @@ impl Secondaries {
 
     /// Puts it back on all but these.
     fn keep_only(&mut self, wanted: &BTreeMap<&str, u32>) {
+        let _turn = promotion::turn();
         self.0.retain(|device, index| {
             let stays = wanted.get(device.as_str()) == Some(index);
             if !stays {
@@ -55,6 +58,7 @@ impl Secondaries {
 
     /// Sets it on an interface.
     fn set(&mut self, device: &str) {
+        let _turn = promotion::turn();
         if let Err(error) = Key::PromoteSecondaries.write(device, 1) {
             warn!("{device}: promote_secondaries can't be set to 1: {error}");
             self.0.remove(device);

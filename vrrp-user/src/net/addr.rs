@@ -1,6 +1,6 @@
 //! Puts addresses on interfaces and takes them off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use vrrp_proto::settings::{Broadcast, VirtualAddress};
 use super::netlink::{Netlink, Refusal};
 use super::own_link;
 use super::preferred::{Lifetimes, Place, Preferred};
+use super::promotion;
 use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
@@ -218,7 +219,7 @@ impl Addresses {
     }
 
     /// Removes each address from the interface of the index beside it; [`remove`](Self::remove) for
-    /// those that may have another name by now.
+    /// those that may have another name by now. No other address goes with it, nor flaps.
     pub(super) fn remove_from<'a>(
         &mut self,
         addresses: impl IntoIterator<Item = (&'a VirtualAddress, Option<u32>)>,
@@ -233,7 +234,22 @@ impl Addresses {
                 preferred.forget(&(index.unwrap_or(0), address.ip, address.prefix));
             })
             .collect();
-        let answers = self.batch(addresses, 0, request);
+        let _turn = promotion::turn();
+        let endangered = promotion::endangered(addresses.iter().copied());
+        let mut answers = Vec::with_capacity(addresses.len());
+        let part = if endangered.is_empty() { addresses.len().max(1) } else { promotion::PART };
+        for part in addresses.chunks(part) {
+            let indexes = part.iter().filter_map(|(_, index)| *index);
+            let indexes: BTreeSet<u32> = indexes.filter(|i| endangered.contains(i)).collect();
+            let set = |on| indexes.iter().map(move |index| promotion::set(*index, on)).collect();
+            answers.extend(self.batch_between(
+                set(true),
+                part.iter().copied(),
+                set(false),
+                0,
+                request,
+            ));
+        }
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -275,7 +291,19 @@ impl Addresses {
         flags: u16,
         request: impl Fn(&VirtualAddress, u32) -> RouteNetlinkMessage,
     ) -> Vec<Result<(), AddrError>> {
-        let mut requests = Vec::new();
+        self.batch_between(Vec::new(), addresses, Vec::new(), flags, request)
+    }
+
+    /// The same with other requests `first` and `last`, whose refusals are told.
+    fn batch_between<'a>(
+        &mut self,
+        first: Vec<RouteNetlinkMessage>,
+        addresses: impl IntoIterator<Item = (&'a VirtualAddress, Option<u32>)>,
+        last: Vec<RouteNetlinkMessage>,
+        flags: u16,
+        request: impl Fn(&VirtualAddress, u32) -> RouteNetlinkMessage,
+    ) -> Vec<Result<(), AddrError>> {
+        let (before, mut requests) = (first.len(), first);
         // An address whose interface is missing has its answer before any is sent.
         let mut results: Vec<Result<(), AddrError>> = addresses
             .into_iter()
@@ -288,8 +316,12 @@ impl Addresses {
             })
             .collect();
         let sent = results.iter_mut().filter(|result| result.is_ok());
+        let after = requests.len();
+        requests.extend(last);
         match self.netlink.execute(requests, flags) {
-            Ok(answers) => {
+            Ok(mut answers) => {
+                promotion::tell(answers.drain(after..));
+                promotion::tell(answers.drain(..before));
                 for (result, answer) in sent.zip(answers) {
                     *result = answer
                         .map_err(|Refusal { errno, text }| AddrError::Refused { errno, text });

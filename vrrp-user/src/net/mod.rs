@@ -26,6 +26,7 @@ pub mod monitor;
 mod netlink;
 pub mod own_link;
 mod preferred;
+pub(crate) mod promotion;
 pub mod routes;
 pub(crate) mod sysctl;
 mod table;

@@ -23,8 +23,9 @@ const HEADER: usize = 16;
 const ATTRIBUTE_TEXT: u16 = 1;
 /// `NLM_F_ACK_TLVS`: attributes follow in an answer.
 const FLAG_ATTRIBUTES: u16 = 0x200;
-/// Answers that may wait in the socket at once, far below what its buffer holds.
-const BATCH: usize = 100;
+/// Answers that may wait in the socket at once, far below what its buffer holds: no more requests are in
+/// one message.
+pub(super) const BATCH: usize = 100;
 
 /// How one request ended.
 pub(super) type Answer = Result<(), Refusal>;
