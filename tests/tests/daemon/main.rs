@@ -18,6 +18,7 @@ mod renaming;
 mod rights;
 mod run_dirs;
 mod sought;
+mod sources;
 mod twice;
 
 use std::net::Ipv4Addr;

@@ -123,7 +123,9 @@ impl Router {
                 let State::Active(active) = &mut self.state else {
                     return;
                 };
-                if self.settings.answer_lower {
+                // What is the same as ours in both is an echo, or comes from a router that would answer the
+                // answer.
+                if self.settings.answer_lower && (theirs, from) != (ours, source) {
                     active.answer(now, self.settings.interval);
                 }
                 let repeat = active.announcements.lower_advert(now, &self.settings.announce);

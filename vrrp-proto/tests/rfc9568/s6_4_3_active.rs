@@ -69,6 +69,17 @@ fn losing_adverts_may_go_unanswered() {
     assert!(lan.hosts[0].is_active());
 }
 
+/// Priority and address are ours: an echo, or a router that would answer in turn.
+#[test]
+fn what_says_the_same_as_we_is_not_answered() {
+    let mut lan = active(|_| {});
+    let ours = 11;
+    lan.hear(0, advert(ours, 100, ms(1000)));
+    assert!(lan.hosts[0].is_active() && lan.hosts[0].sent.is_empty());
+    lan.hear(0, advert(ours, 99, ms(1000)));
+    assert_eq!(lan.hosts[0].sent.len(), 1, "another router, with our address");
+}
+
 /// Many losing adverts read at once after a freeze get one answer.
 #[test]
 fn stale_losing_adverts_get_one_answer() {

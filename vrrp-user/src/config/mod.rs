@@ -43,6 +43,19 @@ pub struct Loaded {
     broken: bool,
 }
 
+/// What is doubtful about the source address of an instance.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// Where the instance stands in the file.
+    pub(crate) span: Span,
+    /// What it is.
+    pub(crate) message: String,
+    /// What comes of it.
+    pub(crate) now: &'static str,
+    /// What to do.
+    pub(crate) hint: &'static str,
+}
+
 /// A file that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
@@ -236,14 +249,14 @@ impl Loaded {
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     }
 
-    /// Adds what can't be known of the source addresses of instances, each with the instance's place.
-    pub(crate) fn warn_of_sources(&mut self, unsure: Vec<(Span, String)>) {
-        let warning = |(span, message)| {
-            let diag = Diag::warning(Code::Missing, span, message);
-            let now = "it hears adverts at the one that its own come from, see `xvrrp status`";
-            diag.now(now).hint("write `unicast_src_ip`")
+    /// Adds what is doubtful about the source addresses of instances. A file may be checked on another host
+    /// than it is for, so these are warnings.
+    pub(crate) fn warn_of_sources(&mut self, doubts: Vec<Doubt>) {
+        let warning = |doubt: Doubt| {
+            let diag = Diag::warning(Code::Missing, doubt.span, doubt.message);
+            diag.now(doubt.now).hint(doubt.hint)
         };
-        self.diags.extend(unsure.into_iter().map(warning));
+        self.diags.extend(doubts.into_iter().map(warning));
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     }
 

@@ -259,7 +259,7 @@ pub struct Instance {
     pub excluded: Vec<VirtualAddress>,
     /// `mcast_src_ip` or `unicast_src_ip`.
     pub source: Option<IpAddr>,
-    /// `track_src_ip`: a fault while `source` is on no interface.
+    /// `track_src_ip`: a fault while `source` is on no interface, as it is for unicast in any case.
     pub track_source: bool,
     /// Where its adverts go.
     pub destination: Destination,
@@ -316,6 +316,13 @@ impl Instance {
             Some(Auth::Pass(password)) => Some(password),
             Some(Auth::Ah(_)) | None => None,
         }
+    }
+
+    /// The source address that it can't be without: unicast peers send to it, and `track_src_ip` says so
+    /// of any.
+    pub fn needed_source(&self) -> Option<IpAddr> {
+        let needed = self.track_source || matches!(self.destination, Destination::Peers(_));
+        self.source.filter(|_| needed)
     }
 
     /// What an interface is on that the instance makes for itself; `None` where it makes none of that name.

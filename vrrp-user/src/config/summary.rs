@@ -96,7 +96,11 @@ fn details(instance: &Instance) -> Vec<String> {
 /// Where adverts go and where they come from.
 fn way(instance: &Instance) -> Option<String> {
     let source = instance.source.map(|source| {
-        let fault = if instance.track_source { " (a fault while no interface has it)" } else { "" };
+        let fault = if instance.needed_source().is_some() {
+            " (a fault while no interface has it)"
+        } else {
+            ""
+        };
         format!(" from {source}{fault}")
     });
     let to = match &instance.destination {

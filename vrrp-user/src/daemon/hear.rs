@@ -178,7 +178,8 @@ impl Service {
 
     /// Why an instance has no address to send from, where more is known of it.
     pub(super) fn no_source(&self, running: &Running) -> Option<String> {
-        self.seeking.why_not(&running.instance)
+        let instance = &running.instance;
+        self.seeking.why_not(instance).or_else(|| plan::lacks_source(instance, &self.host))
     }
 
     fn name(&self, slot: Slot) -> String {

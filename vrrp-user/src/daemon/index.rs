@@ -19,7 +19,7 @@ pub(super) struct Index {
     devices: BTreeMap<String, BTreeSet<Slot>>,
     /// By their addresses, whatever the interface.
     addresses: BTreeMap<(IpAddr, u8), BTreeSet<Slot>>,
-    /// By the addresses of hosts that they name: their source, if they are to track it, and peers.
+    /// By the addresses of hosts that they name: their source and peers.
     named: BTreeMap<IpAddr, BTreeSet<Slot>>,
     /// All virtual addresses but the host's own: none of them is a source.
     virtual_ones: BTreeSet<IpAddr>,

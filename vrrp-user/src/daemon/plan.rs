@@ -144,6 +144,8 @@ pub(crate) struct Way {
     pub(crate) mac: Mac,
     /// The address that adverts come from.
     pub(crate) source: IpAddr,
+    /// Whether this host has it. Where it has not, nothing that comes from there is our own.
+    pub(crate) is_own: bool,
     /// The unicast peers, but for this host itself.
     pub(crate) peers: Vec<Peer>,
 }
@@ -183,13 +185,15 @@ pub(crate) fn way(
     let others = peers(instance).iter().filter(|peer| !host.has(peer.address));
     let peers: Vec<Peer> = others.copied().collect();
     let chosen = || sources.of(instance, interface, &peers, not);
-    let tracked = instance.track_source || instance.sought.is_some();
-    let source = match instance.source {
-        Some(source) if tracked && !host.has(source) => return None,
-        Some(source) => source,
-        None => source_of_own(instance).or_else(chosen)?,
+    let (source, is_own) = match instance.source {
+        Some(source) => (source, host.has(source)),
+        None => (source_of_own(instance).or_else(chosen)?, true),
     };
-    Some(Way { ifindex: interface.ifindex, mac: source_mac(instance, interface)?, source, peers })
+    if !is_own && instance.needed_source().is_some() {
+        return None;
+    }
+    let mac = source_mac(instance, interface)?;
+    Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers })
 }
 
 /// The unicast peers as they are written.
@@ -236,8 +240,13 @@ fn source_mac(instance: &Instance, interface: &Interface) -> Option<Mac> {
 
 /// The addresses of which it matters to an instance whether this host has them.
 pub(crate) fn named(instance: &Instance) -> impl Iterator<Item = IpAddr> {
-    let source = instance.source.filter(|_| instance.track_source || instance.sought.is_some());
-    source.into_iter().chain(peers(instance).iter().map(|peer| peer.address))
+    instance.source.into_iter().chain(peers(instance).iter().map(|peer| peer.address))
+}
+
+/// Which source address an instance can't be without and this host has not.
+pub(crate) fn lacks_source(instance: &Instance, host: &Snapshot) -> Option<String> {
+    let source = instance.needed_source().filter(|source| !host.has(*source))?;
+    Some(format!("this host has no {source}, which its adverts are to come from"))
 }
 
 /// Whether the address that an instance's unicast peers have to know it by is a guess.
@@ -314,7 +323,8 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         version: instance.version as u8,
         auth_type,
         password,
-        source: wire::octets(way.source),
+        // Nobody sends from none.
+        source: if way.is_own { wire::octets(way.source) } else { [0; 16] },
         destination: wire::octets(match instance.destination {
             Destination::Group(group) => group,
             Destination::Peers(_) => way.source,
@@ -375,4 +385,64 @@ fn flags(instance: &Instance) -> u8 {
         (link_local_first, abi::Router::LINK_LOCAL_FIRST),
     ];
     flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+    use crate::net::fixtures;
+
+    /// How an instance with these lines sends on a host whose `eth0` has 192.0.2.11.
+    fn sends(lines: &str) -> (Arc<Instance>, Snapshot, Option<Way>) {
+        let text = format!(
+            "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\n{lines}\n\
+             virtual_ipaddress {{\n192.0.2.250/24\n}}\n}}\n"
+        );
+        let config = config::parse_str(Path::new("test.conf"), text).config;
+        let instance = config.expect("a configuration").instances.remove(0);
+        let addresses = [fixtures::address("192.0.2.11", 24)];
+        let host = fixtures::host([fixtures::interface(2, "eth0", addresses)]);
+        let (interface, mut sources) = (host.by_name("eth0").unwrap(), Sources::default());
+        let way = way(&instance, interface, &host, &mut sources, &BTreeSet::new());
+        (instance, host, way)
+    }
+
+    /// A file that was copied from the other router: what that one sends is heard.
+    #[test]
+    fn a_source_of_another_host_is_not_our_own() {
+        let heard_as_own = |lines: &str| {
+            let (instance, _, way) = sends(lines);
+            let way = way.unwrap();
+            let own = route(&instance, Slot(1), &way).unwrap().rule.source;
+            (way.source.to_string(), wire::address(Family::V4, own).to_string())
+        };
+        let both = |source: &str, own: &str| (source.to_owned(), own.to_owned());
+        assert_eq!(heard_as_own(""), both("192.0.2.11", "192.0.2.11"));
+        assert_eq!(heard_as_own("mcast_src_ip 192.0.2.11"), both("192.0.2.11", "192.0.2.11"));
+        assert_eq!(heard_as_own("mcast_src_ip 192.0.2.12"), both("192.0.2.12", "0.0.0.0"));
+    }
+
+    #[test]
+    fn some_can_t_do_without_their_source() {
+        let peer = "unicast_peer {\n192.0.2.13\n}";
+        for (lines, there) in [
+            ("mcast_src_ip 192.0.2.12".to_owned(), true),
+            ("mcast_src_ip 192.0.2.12\ntrack_src_ip".to_owned(), false),
+            (format!("unicast_src_ip 192.0.2.12\n{peer}"), false),
+            ("unicast_src_ip 192.0.2.12\nunicast_peer {\n192.0.2.12\n}".to_owned(), false),
+            (format!("unicast_src_ip 192.0.2.11\n{peer}"), true),
+        ] {
+            let (instance, host, way) = sends(&lines);
+            assert_eq!(way.is_some(), there, "{lines}");
+            let says = lacks_source(&instance, &host);
+            let why = "this host has no 192.0.2.12, which its adverts are to come from";
+            assert_eq!(says.as_deref(), (!there).then_some(why), "{lines}");
+        }
+        // Where it matters, a change of it must lead to the instance.
+        let named_by = |lines: &str| named(&sends(lines).0).next().map(|ip| ip.to_string());
+        assert_eq!(named_by("mcast_src_ip 192.0.2.12").as_deref(), Some("192.0.2.12"));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use vrrp_common::abi;
 use vrrp_proto::{Health, Input, Link, Slot, StateName, TrackerId, VirtualAddress};
 
@@ -343,6 +343,11 @@ fn set_route(
         let _ = orders.send(Order::Unroute(slot));
         return;
     };
+    let known = |old: &Way| (old.source, old.is_own) == (way.source, false);
+    if !way.is_own && !old.is_some_and(known) {
+        let (name, source) = (&instance.name, way.source);
+        warn!("({name}) this host has no {source}, which its adverts come from");
+    }
     let route = match plan::route(instance, slot, way) {
         Ok(route) => route,
         Err(error) => {

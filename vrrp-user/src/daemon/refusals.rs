@@ -326,7 +326,13 @@ mod tests {
         let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
         let route = |last| {
             let mac = [2, 0, 0, 0, 0, last];
-            let way = plan::Way { ifindex: 7, mac, source: address(last), peers: Vec::new() };
+            let way = plan::Way {
+                ifindex: 7,
+                mac,
+                source: address(last),
+                is_own: true,
+                peers: Vec::new(),
+            };
             plan::route(ours, Slot(0), &way)
         };
         let mut theirs = route(12).expect("a route").frames.remove(0);
@@ -449,8 +455,13 @@ mod tests {
         let ours = Instance { auth, down_timer_adverts: adverts, ..instance(2, 1) };
         let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
         let route = |last| {
-            let way =
-                plan::Way { ifindex: 7, mac: [2; 6], source: address(last), peers: Vec::new() };
+            let way = plan::Way {
+                ifindex: 7,
+                mac: [2; 6],
+                source: address(last),
+                is_own: true,
+                peers: Vec::new(),
+            };
             plan::route(&ours, Slot(0), &way).expect("a route")
         };
         let mut theirs = route(12).frames.remove(0);

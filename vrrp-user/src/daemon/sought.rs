@@ -12,7 +12,8 @@ use vrrp_common::Family;
 
 use super::plan;
 use super::service::Service;
-use crate::config::model::{Config, Instance, Span};
+use crate::config::Doubt;
+use crate::config::model::{Config, Instance};
 use crate::net::{Interface, Snapshot};
 
 /// Where an instance is.
@@ -156,19 +157,21 @@ fn why_not(instance: &Instance, found: &Found) -> Option<String> {
 pub(crate) struct Here {
     /// Where instances are, by their names.
     pub(crate) says: BTreeMap<String, String>,
-    /// What can't be known, and where the instance stands in the file.
-    pub(crate) unsure: Vec<(Span, String)>,
+    /// What is doubtful about their source addresses.
+    pub(crate) doubts: Vec<Doubt>,
 }
 
 /// Looks at a configuration on a host.
 pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
     let found = find(config, host, &Found::new());
-    let sought = config.instances.iter().filter_map(|one| {
-        let says = match found.get(&one.name)? {
-            Sought::On(name) => format!("on this host that is {name}"),
-            Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. } => {
-                format!("in FAULT on this host as it is now: {}", why_not(one, &found)?)
+    let faulty = |why: String| format!("in FAULT on this host as it is now: {why}");
+    let says = config.instances.iter().filter_map(|one| {
+        let says = match found.get(&one.name) {
+            Some(Sought::On(name)) => format!("on this host that is {name}"),
+            Some(Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. }) => {
+                faulty(why_not(one, &found)?)
             }
+            None => faulty(plan::lacks_source(one, host)?),
         };
         Some((one.name.clone(), says))
     });
@@ -176,18 +179,40 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
     let others = config.instances.iter().filter(|one| !one.priority.is_owner());
     let held = others.flat_map(|one| one.addresses.iter().chain(&one.excluded));
     let not: BTreeSet<IpAddr> = held.map(|address| address.ip).collect();
-    let unsure = config.instances.iter().filter_map(|one| {
-        let interface = host.by_name(&one.interface)?;
-        let guess = plan::is_guess(one, interface, host, &not);
-        let message = || {
-            format!(
-                "by which address the peers know {} can't be told from the addresses of {}",
-                one.name, interface.name
-            )
-        };
-        guess.then(|| (one.span.clone(), message()))
-    });
-    Here { says: sought.collect(), unsure: unsure.collect() }
+    let guesses = config.instances.iter().filter_map(|one| guess(one, host, &not));
+    let absent = config.instances.iter().filter_map(|one| absent(one, host));
+    Here { says: says.collect(), doubts: guesses.chain(absent).collect() }
+}
+
+/// A source that peers may know by another address.
+fn guess(one: &Instance, host: &Snapshot, not: &BTreeSet<IpAddr>) -> Option<Doubt> {
+    let interface = host.by_name(&one.interface)?;
+    plan::is_guess(one, interface, host, not).then(|| Doubt {
+        span: one.span.clone(),
+        message: format!(
+            "by which address the peers know {} can't be told from the addresses of {}",
+            one.name, interface.name
+        ),
+        now: "it hears adverts at the one that its own come from, see `xvrrp status`",
+        hint: "write `unicast_src_ip`",
+    })
+}
+
+/// A source that is not this host's, where the interface is written: another file than this host's, perhaps.
+fn absent(one: &Instance, host: &Snapshot) -> Option<Doubt> {
+    let source = one.source.filter(|source| one.sought.is_none() && !host.has(*source))?;
+    Some(Doubt {
+        span: one.span.clone(),
+        message: format!(
+            "this host has no {source}, which adverts of {} are to come from",
+            one.name
+        ),
+        now: match one.needed_source() {
+            Some(_) => "it is in FAULT until an interface has it",
+            None => "they carry it all the same, as keepalived's",
+        },
+        hint: "write an address of this host: each router's file has its own",
+    })
 }
 
 impl Service {
@@ -349,11 +374,36 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_the_host_has_not() {
+        let look = |lines: &str| {
+            let written = config(&instance("A", &format!("interface eth0\n{lines}")));
+            let Here { says, doubts } = here(&written, &host(&[(2, "eth0", &[11])]));
+            let doubts = doubts.into_iter().map(|doubt| (doubt.message, doubt.now));
+            (says.get("A").cloned(), doubts.collect::<Vec<_>>())
+        };
+        assert_eq!(look(&from(11)), (None, vec![]));
+        assert_eq!(look("mcast_src_ip 192.0.2.11"), (None, vec![]));
+        let message = "this host has no 192.0.2.12, which adverts of A are to come from".to_owned();
+        let carried = "they carry it all the same, as keepalived's";
+        assert_eq!(look("mcast_src_ip 192.0.2.12"), (None, vec![(message.clone(), carried)]));
+        let fault = "it is in FAULT until an interface has it";
+        let (says, doubts) = look(&from(12));
+        assert_eq!(doubts, [(message, fault)]);
+        assert_eq!(
+            says.as_deref(),
+            Some(
+                "in FAULT on this host as it is now: this host has no 192.0.2.12, which its adverts are \
+                 to come from"
+            )
+        );
+    }
+
+    #[test]
     fn by_which_address_peers_know_it() {
         let unsure = |peers: &str, lasts: &[u8]| {
             let lines = format!("interface eth0\nunicast_peer {{\n{peers}\n}}");
             let written = config(&instance("A", &lines));
-            here(&written, &host(&[(2, "eth0", lasts)])).unsure.len()
+            here(&written, &host(&[(2, "eth0", lasts)])).doubts.len()
         };
         assert_eq!(unsure("192.0.2.99", &[11]), 0);
         assert_eq!(unsure("192.0.2.99", &[11, 12]), 1);

@@ -79,7 +79,7 @@ impl Maker<'_> {
         };
         let (message, now) = match (listed, draft.fault_no_peer) {
             (true, false) => (
-                "`unicast_peer` names this host alone".to_owned(),
+                "`unicast_peer` names nobody but the source written here".to_owned(),
                 "it takes the addresses and sends to nobody",
             ),
             (_, true) => (
@@ -217,7 +217,7 @@ impl Maker<'_> {
                 let message = format!("the peer {ip} is not of the addresses' family");
                 self.lose(draft, Diag::error(Code::Conflict, span, message));
             } else if own == Some(ip) {
-                let message = format!("{ip} is this host itself");
+                let message = format!("the peer {ip} is the source that is written here, too");
                 let diag = Diag::notice(Code::Twice, span, message);
                 self.ctx.push(diag.now("nothing is sent to it"));
             } else if let Some((first, before)) = kept.iter().find(|(one, _)| one.address == ip) {
