@@ -77,8 +77,12 @@ fn device(instance: &mut Instance, written: &Written, name: impl FnOnce() -> Str
         OwnLinkKind::Ipvlan { .. } => None,
     });
     if let Some(link) = &instance.own_link {
-        let there = *device == instance.interface && own_mac.is_some();
-        let on_it = if written.on_vmac { alike && there } else { written.placed.is_none() };
+        // To write the instance's interface behind an address says no more than to leave it out.
+        let there = alike && *device == instance.interface;
+        let on_it = match written.on_vmac {
+            true => there && own_mac.is_some(),
+            false => there || written.placed.is_none(),
+        };
         if on_it || *device == link.name {
             return link.name.clone();
         }

@@ -76,8 +76,8 @@ fn where_addresses_go() {
         excluded.iter().map(|address| address.device.clone()).collect::<Vec<_>>()
     };
     assert_eq!(devices(""), ["eth0", "eth0", "eth1", "eth1", "eth2"]);
-    assert_eq!(devices("use_vmac"), ["vrrp.51", "eth0", "eth1", "eth1", "eth2"]);
-    let all = ["vrrp.51", "eth0", "addr.51", "addr.51", "addr1.51"];
+    assert_eq!(devices("use_vmac"), ["vrrp.51", "vrrp.51", "eth1", "eth1", "eth2"]);
+    let all = ["vrrp.51", "vrrp.51", "addr.51", "addr.51", "addr1.51"];
     assert_eq!(devices("use_vmac\nuse_vmac_addr"), all);
     assert_eq!(devices("use_vmac_addr"), ["eth0", "eth0", "addr.51", "addr.51", "addr1.51"]);
     assert_eq!(devices("use_ipvlan 192.0.2.11")[0], "vrrp.51");
@@ -130,7 +130,17 @@ fn use_vmac_addr_is_for_the_other_family_too() {
     let (links, on) = for_addresses("use_vmac\nuse_vmac_addr", addresses);
     assert_eq!(links, ["eth0 vrrp1.51 00:00:5e:00:02:33"]);
     assert_eq!(on, ["vrrp.51", "vrrp1.51"]);
-    assert_eq!(for_addresses("use_vmac", addresses).1, ["vrrp.51", "vrrp.51"], "as keepalived");
+    assert_eq!(for_addresses("use_vmac", addresses).1, ["vrrp.51", "vrrp.51"]);
+}
+
+/// To say which interface it is anyway changes nothing, as in keepalived.
+#[test]
+fn the_interface_behind_an_address_changes_nothing() {
+    let addresses = "192.0.2.1/24 dev eth0\n192.0.2.2/24\n192.0.2.3/24 dev eth1\n\
+                     192.0.2.4/24 dev vrrp.51\n2001:db8::1/64 dev eth0";
+    let on = ["vrrp.51", "vrrp.51", "eth1", "vrrp.51", "eth0"].map(String::from).to_vec();
+    assert_eq!(for_addresses("use_vmac", addresses), (vec![], on.clone()));
+    assert_eq!(for_addresses("use_ipvlan 192.0.2.11", addresses), (vec![], on));
 }
 
 #[test]
