@@ -144,6 +144,23 @@ impl Instance<'_> {
         all.map(|one| (word(&one["address"]), word(&one["checksum"]))).collect()
     }
 
+    /// Others that are MASTER too, with their priorities.
+    pub fn other_masters(&self) -> Vec<(&str, u64)> {
+        let all = self.0["other_masters"].as_array().into_iter().flatten();
+        all.filter_map(|one| Some((one["address"].as_str()?, one["priority"].as_u64()?))).collect()
+    }
+
+    /// Why adverts can't be sent, and how many could not.
+    pub fn failing(&self) -> Option<(&str, u64)> {
+        let failing = self.0.get("failing")?;
+        Some((failing["cause"].as_str()?, failing["adverts"].as_u64()?))
+    }
+
+    /// The longest gap between adverts that it heard, in milliseconds.
+    pub fn longest_gap(&self) -> Option<f64> {
+        self.0["arrivals"]["max_ms"].as_f64()
+    }
+
     /// A counter: `accepted`, `sent`, `ring_full`, `complex`.
     pub fn counter(&self, name: &str) -> u64 {
         self.0["counters"][name].as_u64().unwrap_or_default()

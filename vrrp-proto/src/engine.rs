@@ -73,6 +73,9 @@ impl Engine {
             Input::Link { slot, link } => {
                 self.with(slot, |router, lanes| router.on_link(now, link, lanes));
             }
+            Input::Sent { slot, priority, left } => {
+                self.with(slot, |router, lanes| router.on_sent(now, priority, left, lanes));
+            }
             Input::Track { id, health } => {
                 self.health.insert(id, health);
                 let slots: Vec<Slot> = self.tracking(id).collect();
@@ -191,6 +194,11 @@ impl Engine {
     /// Every router as it is now, by slot.
     pub fn views(&self) -> impl Iterator<Item = View> {
         self.routers.values().map(Router::view)
+    }
+
+    /// Whether a router is in Backup.
+    pub fn is_backup(&self, slot: Slot) -> bool {
+        self.routers.get(&slot).is_some_and(Router::is_backup)
     }
 
     /// One router as it is now.

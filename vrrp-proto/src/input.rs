@@ -138,6 +138,16 @@ pub enum Input {
         /// Its state now.
         link: Link,
     },
+    /// What became of an advert, where that is news: each that did not leave is to be told, and the first
+    /// that did behind such a one. Others left, unless something is said.
+    Sent {
+        /// The router's number.
+        slot: Slot,
+        /// What the advert said.
+        priority: Priority,
+        /// Whether it left.
+        left: bool,
+    },
     /// A watched thing changed.
     Track {
         /// Which.

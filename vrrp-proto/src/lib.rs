@@ -23,7 +23,9 @@
 //! happened: [`Input::Heard`] must come before any other input for that router, and before
 //! [`Engine::handle_timeout`].
 //!
-//! What the engine never does: speak from Backup, decide by the order in which inputs of one instant
+//! Where adverts can't be sent, the engine is told by [`Input::Sent`], behind the call that gave the advert.
+//!
+//! What the engine never does: speak from Backup, unless one advert is to show whether it can; decide by the order in which inputs of one instant
 //! came, let one router's settings touch another's.
 
 mod deadlines;
@@ -40,5 +42,5 @@ pub mod settings;
 pub use engine::Engine;
 pub use input::{Advert, Health, Input, Link, Outcome, Slot};
 pub use output::{Effect, Event, StateName, Transmit, Waited, Watch, Why};
-pub use router::{Following, Stats, View};
+pub use router::{Following, Other, Stats, View};
 pub use settings::{Settings, TrackerId, VirtualAddress};

@@ -164,6 +164,10 @@ pub enum Why {
     Deaf,
     /// Another process of this host serves the virtual router.
     Taken,
+    /// No advert left for so long that peers have taken over.
+    Mute,
+    /// Whether adverts leave again is to be seen.
+    Trying,
     /// A watched thing with weight 0 failed.
     Tracker(TrackerId),
     /// A watched thing with weight 0 has said nothing yet.
@@ -236,6 +240,16 @@ pub enum Event {
         theirs: Priority,
         /// Ours.
         ours: Priority,
+    },
+    /// A router that loses against an Active one goes on as Active although it was answered: it does not
+    /// hear. Comes with each of its adverts.
+    GoesOn {
+        /// The router.
+        slot: Slot,
+        /// The sender.
+        from: IpAddr,
+        /// Its priority.
+        theirs: Priority,
     },
     /// An owner of the addresses heard another one (RFC 9568 §8.3.2).
     SecondOwner {

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::some_of;
 
+mod troubles;
+
+pub use troubles::{Failing, OtherMaster};
+
 /// Everything, as `status --json` prints it. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -69,6 +73,12 @@ pub struct Instance {
     pub source: Option<String>,
     /// The MASTER it listens to.
     pub peer: Option<Peer>,
+    /// Others that are MASTER too while it is, and don't hear it; mostly not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_masters: Vec<OtherMaster>,
+    /// Adverts that could not be sent when that was last tried; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
     /// The addresses it holds while MASTER, and where they are now.
     pub addresses: Vec<Address>,
     /// Where the time of its last takeover went; not there before the first.
@@ -354,6 +364,7 @@ fn render_instance(out: &mut String, i: &Instance) {
             peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
         );
     }
+    troubles::render(out, i);
     if i.version == 3 {
         // Over IPv6 there is one form.
         let v4 = i.senders.iter().filter(|sender| !sender.address.contains(':'));

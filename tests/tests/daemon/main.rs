@@ -20,6 +20,7 @@ mod run_dirs;
 mod sought;
 mod sources;
 mod twice;
+mod unheard;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

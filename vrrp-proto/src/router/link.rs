@@ -22,6 +22,7 @@ impl Router {
             Some(Link::NoDevice | Link::NoPeer | Link::Deaf | Link::Taken | Link::Down) | None => {}
         }
         self.forgive();
+        self.unsent = None;
         self.review(now, lanes);
     }
 
@@ -45,9 +46,9 @@ impl Router {
             .next()
     }
 
-    /// Ends the wait after a refused address: what the kernel refused may be right now.
+    /// Ends the wait after a refused address or advert: what the kernel refused may be right now.
     pub(super) fn forgive(&mut self) {
-        self.refusals = 0;
+        (self.refusals, self.mutes) = (0, 0);
         if let State::Fault { retry } = &mut self.state {
             *retry = None;
         }

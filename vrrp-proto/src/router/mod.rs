@@ -4,6 +4,7 @@
 
 mod hear;
 mod link;
+mod mute;
 mod owner;
 mod reload;
 mod settle;
@@ -19,9 +20,10 @@ use std::time::Duration;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority, time};
 
+use self::mute::Claim;
 use self::owner::Rival;
 use self::settle::Settled;
-pub use self::view::{Following, Stats, View};
+pub use self::view::{Following, Other, Stats, View};
 use self::watch::{BACKSTOP, Watched};
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Outcome, Slot};
@@ -56,6 +58,14 @@ pub(crate) struct Router {
     form: ChecksumForm,
     /// How often in a row the kernel refused an address.
     refusals: u32,
+    /// When the last advert left that did, where the last one of an Active router did not.
+    unsent: Option<Instant>,
+    /// No advert left for so long that it was a fault, and none has since.
+    mute: bool,
+    /// How often in a row that was so.
+    mutes: u32,
+    /// What follows once an advert has left.
+    claim: Option<Claim>,
     /// It was Active a moment ago, in an earlier life, and goes on when it can, up to then.
     resumes: Option<Instant>,
     /// The priority of that life, until everything with a weight has spoken.
@@ -102,8 +112,8 @@ struct Active {
     answered: Option<Instant>,
     /// When the last advert left, and when `late_peer` takes over unless another one follows.
     sent: Option<(Instant, Instant)>,
-    /// Another owner of the addresses that goes on although it loses against us.
-    rival: Option<Rival>,
+    /// Others that go on although they lose against us.
+    rivals: Vec<Rival>,
 }
 
 impl Router {
@@ -124,6 +134,10 @@ impl Router {
             priority: settings.priority,
             form: settings.form,
             refusals: 0,
+            unsent: None,
+            mute: false,
+            mutes: 0,
+            claim: None,
             resumes: None,
             earlier: None,
             watched: None,
@@ -307,8 +321,10 @@ impl Router {
             (State::Initialize, None) => self.start(now, Why::Startup, lanes),
             (State::Fault { retry: None }, None) => self.start(now, Why::Recovered, lanes),
             (State::Fault { .. }, Some(why)) => self.why = why,
-            // Only a refused address leaves a wait behind.
-            (State::Fault { retry: Some(_) }, None) => self.why = Why::AddressRefused,
+            // Only a refused address and adverts that don't leave have it wait.
+            (State::Fault { retry: Some(_) }, None) => {
+                self.why = if self.mute { Why::Mute } else { Why::AddressRefused };
+            }
             (State::Backup(_) | State::Active(_), None) => {}
         }
     }
@@ -333,6 +349,7 @@ impl Router {
         if self.priority.is_owner() {
             self.become_active(now, Why::Owner, (Waited::Owner, now), lanes);
         } else {
+            let why = if self.mute { Why::Trying } else { why };
             self.become_backup(now, None, why, lanes);
         }
     }
@@ -358,9 +375,14 @@ impl Router {
         (waited, due): (Waited, Instant),
         lanes: &mut Lanes,
     ) {
+        if self.mute {
+            self.claim(now, Claim { why, waited, due }, lanes);
+            return;
+        }
         let announcements = Announcements::started(now, &self.settings.announce);
         let advert_at = now + self.settings.interval.get();
-        let active = Active { advert_at, announcements, answered: None, sent: None, rival: None };
+        let active =
+            Active { advert_at, announcements, answered: None, sent: None, rivals: Vec::new() };
         self.enter(now, State::Active(active), why, lanes);
         self.stats.became_active += 1;
         self.speak(now, lanes);
@@ -398,6 +420,7 @@ impl Router {
     fn enter(&mut self, now: Instant, state: State, why: Why, lanes: &mut Lanes) {
         let from = self.state.name();
         self.state = state;
+        self.claim = None;
         self.since = now;
         self.why = why;
         let to = self.state.name();

@@ -4,17 +4,36 @@ use std::net::IpAddr;
 
 use vrrp_common::{Instant, Priority};
 
-use super::{Router, State};
+use super::{Other, Router, State};
 use crate::engine::Lanes;
 use crate::input::Advert;
 use crate::output::{Event, Why};
 
-/// Another router that owns the addresses and goes on although it loses against us.
+/// So many rivals are remembered at once, the longest silent forgotten first.
+const MOST_RIVALS: usize = 4;
+/// So many adverts that nobody sends who has heard our answer make another Active router: the first may
+/// have been under way, or the answer lost.
+const UNHEARD: u32 = 2;
+
+/// Another router that speaks although it loses against us.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rival {
     from: IpAddr,
+    priority: Priority,
     since: Instant,
     heard: Instant,
+    /// It is taken for silent from then on.
+    until: Instant,
+    /// How many adverts came that it does not send if it has heard our answer.
+    unheard: u32,
+}
+
+impl Rival {
+    /// What `status` has of it, where it goes on as if it heard nobody.
+    pub(super) fn other(&self) -> Option<Other> {
+        let Self { from, priority, since, heard, until, unheard } = *self;
+        (unheard >= UNHEARD).then_some(Other { source: from, priority, since, heard, until })
+    }
 }
 
 impl Router {
@@ -31,26 +50,43 @@ impl Router {
         }
     }
 
-    /// Notes an advert that loses; says whether it comes from a second owner that has heard us win for so
-    /// long that it would have yielded if it obeyed erratum 8298. RFC 9568 as published, and RFC 3768,
-    /// have it discard what it hears: somebody must yield, or the addresses stay at two places.
+    /// Notes an advert that loses, and tells where its sender goes on as if it did not hear us. Says
+    /// whether it comes from a second owner that has heard us win for so long that it would have yielded if
+    /// it obeyed erratum 8298. RFC 9568 as published, and RFC 3768, have it discard what it hears: somebody
+    /// must yield, or the addresses stay at two places.
     ///
     /// How long is three intervals of the slower one of the two, and the skew.
     pub(super) fn meet_rival(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) -> bool {
         self.meet_owner(advert, lanes);
-        let patience = self.down_interval(self.settings.interval.max(advert.interval));
+        let slower = self.settings.interval.max(advert.interval);
+        let patience = self.down_interval(slower);
+        // Without an answer at once, our next advert is the answer.
+        let answer = if self.settings.answer_lower { 0 } else { 1 };
+        let heeded = self.settings.interval.get() * answer + slower.get();
         let both = self.priority.is_owner() && advert.priority == Priority::OWNER;
         let State::Active(active) = &mut self.state else {
             return false;
         };
-        if !both {
-            return false;
-        }
         let from = advert.source;
-        let known = active.rival.filter(|r| r.from == from && now.since(r.heard) < patience);
-        let since = known.map_or(now, |rival| rival.since);
-        active.rival = Some(Rival { from, since, heard: now });
-        now.since(since) >= patience
+        let known = active.rivals.iter().position(|rival| rival.from == from);
+        let before = known.map(|at| active.rivals.swap_remove(at)).filter(|r| now < r.until);
+        let since = before.map_or(now, |rival| rival.since);
+        // Who speaks where nothing of ours leaves does what is right.
+        let unheard = match before {
+            Some(rival) if self.unsent.is_some() => rival.unheard,
+            Some(rival) if now.since(since) >= heeded => rival.unheard.saturating_add(1),
+            Some(_) | None => 0,
+        };
+        if active.rivals.len() == MOST_RIVALS {
+            let oldest = (0..MOST_RIVALS).min_by_key(|at| active.rivals[*at].heard);
+            oldest.map(|at| active.rivals.swap_remove(at));
+        }
+        let (priority, until) = (advert.priority, now + patience);
+        active.rivals.push(Rival { from, priority, since, heard: now, until, unheard });
+        if unheard >= UNHEARD && !both {
+            lanes.events.push_back(Event::GoesOn { slot: self.slot, from, theirs: priority });
+        }
+        both && now.since(since) >= patience
     }
 
     /// Leaves Active where the router sent nothing for so long that a peer of `late_peer`'s priority has

@@ -6,6 +6,7 @@ use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority};
 
+use super::owner::Rival;
 use super::{Router, State};
 use crate::input::{Advert, Slot};
 use crate::output::{StateName, Why};
@@ -55,10 +56,25 @@ impl Following {
     }
 }
 
+/// Another Active router that goes on although it loses against this one: it does not hear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its address.
+    pub source: IpAddr,
+    /// Its priority.
+    pub priority: Priority,
+    /// When the first of its adverts came.
+    pub since: Instant,
+    /// When the last one came.
+    pub heard: Instant,
+    /// From then on it is silent, or none any more.
+    pub until: Instant,
+}
+
 /// What a router has done and heard since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Adverts sent, those with priority 0 among them.
+    /// Adverts that were sent and left, those with priority 0 among them.
     pub sent: u64,
     /// Adverts sent with priority 0.
     pub zero_sent: u64,
@@ -87,6 +103,8 @@ pub struct View {
     pub priority: Priority,
     /// The Active router it follows, in Backup.
     pub following: Option<Following>,
+    /// Others that are Active too and don't hear this one, while it is.
+    pub others: Vec<Other>,
     /// When it acts next by itself; in Backup, Master_Down_Timer.
     pub deadline: Option<Instant>,
     /// The address its adverts leave with.
@@ -106,6 +124,10 @@ impl Router {
                 (a, b) => a.or(b),
             },
         };
+        let others = match &self.state {
+            State::Initialize | State::Fault { .. } | State::Backup(_) => Vec::new(),
+            State::Active(active) => active.rivals.iter().filter_map(Rival::other).collect(),
+        };
         let deadline = match &self.state {
             State::Backup(backup) => Some(backup.down_at),
             State::Initialize | State::Fault { .. } | State::Active(_) => self.acts_at(),
@@ -118,6 +140,7 @@ impl Router {
             base_priority: self.settings.priority,
             priority: self.priority,
             following,
+            others,
             deadline,
             source: self.source,
             form: self.form,

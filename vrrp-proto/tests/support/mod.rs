@@ -102,6 +102,10 @@ pub(crate) struct Host {
     pub(crate) events: Vec<(Instant, Event)>,
     /// The kernel refuses addresses.
     pub(crate) refuses: bool,
+    /// The kernel sends no adverts.
+    pub(crate) silenced: bool,
+    /// The last advert did not leave.
+    unsent: bool,
 }
 
 impl Host {
@@ -123,6 +127,13 @@ impl Host {
         let (ours, theirs) = (self.settings.interval, frame.advert.interval);
         let interval = self.settings.version == Version::V3 || ours == theirs;
         self.alive && self.link && self.settings.version == frame.version && interval
+    }
+
+    /// Whether its next advert shows if it can speak again.
+    fn is_mute(&self) -> bool {
+        let mut entered = self.transitions().into_iter().rev();
+        let last = entered.find(|(_, to, why)| *to == StateName::Active || *why == Why::Mute);
+        last.is_some_and(|(_, _, why)| why == Why::Mute)
     }
 
     /// The states entered, with their times and reasons.
@@ -205,6 +216,8 @@ impl Lan {
             redirected: Vec::new(),
             events: Vec::new(),
             refuses: false,
+            silenced: false,
+            unsent: false,
         });
         self.start(n);
         n
@@ -366,6 +379,17 @@ impl Lan {
         while let Some(transmit) = self.hosts[n].engine.poll_transmit() {
             let host = &mut self.hosts[n];
             host.check_transmit(self.now, before, transmit);
+            if host.silenced || host.unsent {
+                host.unsent = host.silenced;
+                let (slot, priority, left) = (transmit.slot, transmit.priority, !host.silenced);
+                let before = host.states();
+                host.engine.handle(self.now, Input::Sent { slot, priority, left });
+                if left {
+                    self.broadcast(n, priority, transmit.form);
+                }
+                self.drain(n, &before);
+                continue;
+            }
             host.sent.push((self.now, transmit.priority.get()));
             self.broadcast(n, transmit.priority, transmit.form);
         }

@@ -130,7 +130,7 @@ impl Host {
         assert_eq!(view.priority.get(), self.tracked_priority(), "{:?}", self.settings);
     }
 
-    /// Only an Active router speaks, with its priority; one that ends being Active may release; and
+    /// Only an Active router speaks, with its priority, or one whose advert is to show whether it can; one that ends being Active may release; and
     /// nobody but an owner becomes Active before it has listened for long enough.
     pub(super) fn check_transmit(
         &self,
@@ -148,7 +148,9 @@ impl Host {
             return;
         }
         let yields = was_active && self.settings.advert_on_yield;
-        assert!(is_active || yields, "{who} spoke from {was:?}");
+        let listens = was == StateName::Backup || transmit.priority.is_owner();
+        let tries = listens && self.is_mute();
+        assert!(is_active || yields || tries, "{who} spoke from {was:?}");
         if slot != SLOT {
             return;
         }

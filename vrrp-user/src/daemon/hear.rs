@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 use vrrp_common::{Instant, Reject, abi, wire};
-use vrrp_proto::{Event, Slot, StateName, TrackerId};
+use vrrp_proto::{Event, Slot, StateName, TrackerId, Why};
 
 use super::budget::Budget;
 use super::protocol::{Notice, Order};
@@ -24,9 +24,7 @@ impl Service {
         match notice {
             Notice::Event(now, event) => self.happened(now, &event),
             Notice::Record(record) => self.recorded(&record).await,
-            Notice::SendFailed(slot, error) => {
-                warn!("({}) advert can't be sent: {error}", self.name(slot));
-            }
+            Notice::SendFailed(slot, failing, len) => self.send_failed(slot, &failing, len),
             Notice::Deaf(ifindex, error) => {
                 // One that is gone by now is closed like any other that goes.
                 if let Some(interface) = self.host.interfaces.get(&ifindex) {
@@ -42,7 +40,7 @@ impl Service {
                      all VRRP that XDP passes is judged in the daemon"
                 );
             }
-            Notice::SendWorks(slot) => info!("({}) adverts leave again", self.name(slot)),
+            Notice::SendWorks(slot) => self.send_works(clock::now(), slot),
             Notice::Denied(what) => {
                 warn!("{what}: adverts may be late on a busy host");
             }
@@ -55,10 +53,11 @@ impl Service {
 
     fn happened(&mut self, now: Instant, event: &Event) {
         match event {
-            Event::Transition { slot, to, from, priority, .. } => {
+            Event::Transition { slot, to, from, priority, why } => {
                 self.log(*slot, event);
                 let Some(running) = self.running.get_mut(slot) else { return };
                 running.state = *to;
+                running.mute = *why == Why::Mute;
                 let word = match (from, to) {
                     (_, StateName::Active) => Word::Master,
                     (_, StateName::Backup) => Word::Backup,
@@ -72,6 +71,7 @@ impl Service {
             Event::LowerAdvert { slot, from, theirs, .. } => {
                 self.chat(now, *slot, event, &format!("lower {from} {theirs}"));
             }
+            Event::GoesOn { slot, from, theirs } => self.goes_on(now, *slot, *from, *theirs),
             Event::SecondOwner { slot, from } => {
                 self.chat(now, *slot, event, &format!("owner {from}"));
             }
@@ -182,7 +182,7 @@ impl Service {
         self.seeking.why_not(instance).or_else(|| plan::lacks_source(instance, &self.host))
     }
 
-    fn name(&self, slot: Slot) -> String {
+    pub(super) fn name(&self, slot: Slot) -> String {
         let running = self.running.get(&slot);
         running.map_or_else(|| format!("#{}", slot.0), |r| r.instance.name.clone())
     }
@@ -226,16 +226,22 @@ impl Service {
 
     /// Logs an event that may come with every packet.
     fn chat(&mut self, now: Instant, slot: Slot, event: &Event, cause: &str) {
+        let said = self.chats(now, slot, cause);
+        let name = self.name(slot);
+        for line in self.lines(&name, slot, event) {
+            say(said, &name, &line, |text| info!("{text}"));
+        }
+    }
+
+    /// Counts something that may come with every packet; says whether it is to be told.
+    pub(super) fn chats(&mut self, now: Instant, slot: Slot, cause: &str) -> Say {
         let count = self.chatted.entry((slot.0, cause.to_owned())).or_default();
         *count += 1;
         let said = self.chatter.note(now, slot.0, cause, *count);
         if self.chatted.len() > CHATTED {
             self.chatted.clear();
         }
-        let name = self.name(slot);
-        for line in self.lines(&name, slot, event) {
-            say(said, &name, &line, |text| info!("{text}"));
-        }
+        said
     }
 
     /// VRIDs nobody was heard using on an interface, ours and other clusters' left out.

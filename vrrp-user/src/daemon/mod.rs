@@ -32,6 +32,7 @@ mod service;
 pub(crate) mod sought;
 mod stopping;
 mod trackers;
+mod unsent;
 mod words;
 
 use std::fs::File;

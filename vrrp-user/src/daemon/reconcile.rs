@@ -28,6 +28,8 @@ struct Touched {
     links: BTreeSet<String>,
     /// Those with another address of the host's own.
     addresses: BTreeSet<String>,
+    /// Those that take longer or shorter frames.
+    resized: BTreeSet<String>,
     /// Instances that name an address which came or went, on whichever interface.
     named: BTreeSet<Slot>,
     /// Everything may have changed.
@@ -189,6 +191,7 @@ impl Service {
         } else {
             self.reconcile_touched(&touched);
         }
+        self.send_again(&touched.resized);
         for (slot, address) in lost {
             self.tell(Input::AddressLost { slot, address });
         }
@@ -213,7 +216,11 @@ impl Service {
                 if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
                     info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
                 }
-                touched.new_link |= !self.host.interfaces.contains_key(&interface.ifindex);
+                let before = self.host.interfaces.get(&interface.ifindex);
+                touched.new_link |= before.is_none();
+                if before.is_some_and(|before| before.mtu != interface.mtu) {
+                    touched.resized.insert(interface.name.clone());
+                }
                 touched.links.insert(interface.name.clone());
             }
             Change::Gone { name, .. } => {

@@ -12,6 +12,7 @@ use super::host;
 use super::protocol::{Heard, Inspection};
 use super::running::Running;
 use super::service::Service;
+use super::unsent::other_masters;
 use super::words;
 use crate::fastpath::{Attached, Counters, FastPath};
 use crate::notify::{Kind, Word};
@@ -23,7 +24,7 @@ impl Service {
     pub(super) async fn status(&self) -> Status {
         let inspection = self.inspect().await;
         let now = inspection.as_ref().map_or_else(clock::now, |i| i.now);
-        let Inspection { views, counters, arrivals, senders, strangers, lost, .. } =
+        let Inspection { views, counters, arrivals, failing, senders, strangers, lost, .. } =
             inspection.unwrap_or_default();
         let strangers = self.strangers_of_both(strangers);
         let instances = views.iter().filter_map(|view| {
@@ -32,8 +33,10 @@ impl Service {
             let arrivals = self.arrivals(view.slot, arrivals.get(&view.slot));
             let senders = senders.get(&view.slot).map_or(&[][..], Vec::as_slice);
             let senders = heard(now, view, senders);
+            let failing = failing.get(&view.slot).map(|it| self.failing(now, view.slot, it));
             Some(status::Instance {
                 senders,
+                failing,
                 ..self.instance(now, view, running, counters, arrivals)
             })
         });
@@ -121,6 +124,8 @@ impl Service {
             }),
             arrivals,
             senders: Vec::new(),
+            failing: None,
+            other_masters: other_masters(now, view),
             counters,
             last_refused,
         }

@@ -18,6 +18,8 @@ pub(super) struct Running {
     pub(super) instance: Arc<Instance>,
     pub(super) settings: Settings,
     pub(super) state: StateName,
+    /// It is in Fault since its adverts can't be sent.
+    pub(super) mute: bool,
     pub(super) last_refused: Option<LastRefused>,
     /// Its last takeover.
     pub(super) takeover: Option<Budget>,
@@ -43,6 +45,7 @@ impl Running {
             instance,
             settings,
             state: StateName::Initialize,
+            mute: false,
             last_refused: None,
             takeover: None,
             timing: None,

@@ -62,6 +62,10 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
         Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
+        Why::Mute => {
+            "no advert could be sent for so long that other routers have taken over".to_owned()
+        }
+        Why::Trying => "trying whether adverts can be sent again".to_owned(),
         Why::Taken => "another xvrrp on this host serves this VRID on the interface".to_owned(),
         Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
@@ -125,7 +129,8 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
             "({name}) address {}/{} can't be put on {}: {error}",
             address.ip, address.prefix, address.device
         )],
-        Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
+        // Needs the instance: see `unsent`.
+        Event::GoesOn { .. } | Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
     }
 }
 
@@ -156,6 +161,8 @@ fn transition(
         | Why::NoDevice
         | Why::NoPeer
         | Why::Deaf
+        | Why::Mute
+        | Why::Trying
         | Why::Taken
         | Why::Tracker(_)
         | Why::Undecided(_)

@@ -220,10 +220,23 @@ impl Pulse {
     }
 
     /// Notes an advert, before it is sent. One with a priority makes its router Active in the ledger,
-    /// one of priority 0 ends that.
-    pub(crate) fn sending(&self, slot: Slot, priority: Priority, form: ChecksumForm, now: Instant) {
+    /// one of priority 0 ends that. Gives when the last one before it left.
+    pub(crate) fn sending(
+        &self,
+        slot: Slot,
+        priority: Priority,
+        form: ChecksumForm,
+        now: Instant,
+    ) -> Instant {
+        let table = self.0.as_ref();
+        table.map_or_else(Instant::default, |table| table.set_sent(slot.0, priority, form, now))
+    }
+
+    /// Takes an advert back that could not be sent, with what [`Pulse::sending`] gave: nobody waits for the
+    /// next one because of it.
+    pub(crate) fn unsent(&self, slot: Slot, before: Instant) {
         if let Some(table) = &self.0 {
-            table.set_sent(slot.0, priority, form, now);
+            table.set_unsent(slot.0, before);
         }
     }
 

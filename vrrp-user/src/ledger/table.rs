@@ -357,8 +357,16 @@ impl Table {
         }
     }
 
-    pub(super) fn set_sent(&self, slot: u32, priority: Priority, form: ChecksumForm, now: Instant) {
-        let Some(words) = self.slot(slot) else { return };
+    /// Gives when the advert before was sent.
+    pub(super) fn set_sent(
+        &self,
+        slot: u32,
+        priority: Priority,
+        form: ChecksumForm,
+        now: Instant,
+    ) -> Instant {
+        let Some(words) = self.slot(slot) else { return Instant::default() };
+        let before = read(&words[SLOT_SENT]);
         let state = if priority == Priority::RELEASE {
             words[SLOT_LEFT].store(now.as_nanos(), Ordering::Release);
             State::Initialize
@@ -367,6 +375,13 @@ impl Table {
             State::Active
         };
         words[SLOT_STATUS].store(status(state, priority.get(), form), Ordering::Release);
+        Instant::from_nanos(before)
+    }
+
+    pub(super) fn set_unsent(&self, slot: u32, before: Instant) {
+        if let Some(words) = self.slot(slot) {
+            words[SLOT_SENT].store(before.as_nanos(), Ordering::Release);
+        }
     }
 
     pub(super) fn set_state(&self, slot: u32, state: State, priority: Priority, now: Instant) {

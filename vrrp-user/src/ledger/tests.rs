@@ -93,6 +93,24 @@ fn a_router_that_released_is_not_active_any_more() {
     assert_eq!((entry().state, entry().left), (State::Fault, at(23)));
 }
 
+/// What could not be sent has nobody wait, so nobody goes on because of it.
+#[test]
+fn an_advert_that_did_not_leave_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
+    let pulse = ledger.pulse();
+    let entry = || ledger.table().entry(0).unwrap();
+    let send = |now| pulse.sending(Slot(0), Priority::new(150), ChecksumForm::Message, at(now));
+    assert_eq!((send(100), send(1100), entry().sent), (at(0), at(100), at(1100)));
+    for now in [2100, 3100, 4100] {
+        let before = send(now);
+        pulse.unsent(Slot(0), before);
+    }
+    assert_eq!((entry().state, entry().sent), (State::Active, at(1100)));
+    assert!(!judge::goes_on(&entry(), at(4100)));
+}
+
 /// Whoever writes ends between the two stores: the old body is what is read.
 #[test]
 fn a_body_is_there_whole_or_not_at_all() {

@@ -7,14 +7,17 @@ use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Interval, wire};
 
 use super::Route;
+use super::failing::Failing;
 use super::senders::Senders;
 use crate::ah;
 
 /// A route in use.
 pub(super) struct Line {
     pub(super) route: Route,
-    /// Its last advert could not be sent.
-    pub(super) failing: bool,
+    /// Its last adverts could not be sent.
+    pub(super) failing: Option<Failing>,
+    /// When the last advert before the one that is under way left.
+    pub(super) left: Instant,
     /// What the last advert that was reported said, and when.
     last: Option<(Meaning, Instant)>,
     /// The gaps between such adverts that only repeat themselves; once there was one.
@@ -34,7 +37,8 @@ impl Line {
     pub(super) fn new(route: Route, signed: u32) -> Self {
         Self {
             route,
-            failing: false,
+            failing: None,
+            left: Instant::default(),
             last: None,
             arrivals: None,
             senders: Senders::default(),
@@ -49,6 +53,7 @@ impl Line {
         // Whoever heard the last one waits for a greater one, wherever it comes from.
         self.signed = before.signed;
         if before.route.key == self.route.key {
+            self.failing = before.failing;
             self.arrivals = before.arrivals;
             self.senders = before.senders;
         }
@@ -63,8 +68,19 @@ impl Line {
     }
 
     /// Notes how long an advert that only repeats the one before it let us wait. Where the kernel program
-    /// watches for those, it does this itself.
-    pub(super) fn note_arrival(&mut self, now: Instant, record: &abi::Event, interval: Interval) {
+    /// watches for those, it does this itself. Only who `listens` for the Active router waits: to others
+    /// nobody need speak.
+    pub(super) fn note_arrival(
+        &mut self,
+        now: Instant,
+        record: &abi::Event,
+        interval: Interval,
+        listens: bool,
+    ) {
+        if !listens {
+            self.forget_arrival();
+            return;
+        }
         let meaning = Meaning::of(record);
         if let Some((_, before)) = self.last.filter(|(last, _)| *last == meaning) {
             let [gap, interval] = [now.since(before), interval.get()].map(|t| t.as_nanos() as u64);
@@ -73,10 +89,15 @@ impl Line {
         self.last = Some((meaning, now));
     }
 
-    /// What the kernel program watches begins or ends: the next gap would be between adverts that have
-    /// others between them.
+    /// What the kernel program watches begins or ends, or the router's state is another: the next gap would
+    /// be between adverts that have others between them, or a time in which none was due.
     pub(super) fn forget_arrival(&mut self) {
         self.last = None;
+    }
+
+    /// The length of its adverts, with the header of IP.
+    pub(super) fn advert_len(&self) -> usize {
+        self.route.frames.iter().map(|frame| frame.packet().len()).max().unwrap_or(0)
     }
 
     pub(super) fn arrivals(&self) -> Option<&Arrivals> {
@@ -107,5 +128,57 @@ impl Line {
             self.unlisted = Some((now, record.source));
         }
         news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytemuck::Zeroable;
+    use vrrp_common::abi::RouterKey;
+    use vrrp_common::{Family, Version};
+
+    use super::*;
+
+    fn line() -> Line {
+        let route = Route {
+            key: RouterKey::new(2, Family::V4, 51),
+            version: Version::V3,
+            rule: abi::Router::zeroed(),
+            addresses: Vec::new(),
+            peers: Vec::new(),
+            down: (Duration::from_secs(3), 3),
+            frames: Vec::new(),
+        };
+        Line::new(route, 0)
+    }
+
+    /// Adverts at these seconds, each by its sender and with whether the router listened; gives how many
+    /// gaps there were, how many adverts were missed, and the longest gap in seconds.
+    fn gaps(adverts: &[(u64, u8, bool)]) -> (u64, u64, u64) {
+        let mut line = line();
+        for (second, sender, listens) in adverts {
+            let source = [*sender; 16];
+            let record = abi::Event { source, priority: 100, ..abi::Event::zeroed() };
+            let now = Instant::from_nanos(second * 1_000_000_000);
+            line.note_arrival(now, &record, Interval::DEFAULT, *listens);
+        }
+        let Some(all) = line.arrivals() else { return (0, 0, 0) };
+        (all.count(), all.missed, all.max().unwrap_or_default().as_secs())
+    }
+
+    #[test]
+    fn only_who_listens_misses_something() {
+        assert_eq!(gaps(&[(1, 12, true), (2, 12, true), (5, 12, true)]), (2, 2, 3));
+        // MASTER or in FAULT, and a BACKUP again.
+        let since = [(1, 12, true), (5, 12, false), (9, 12, false), (13, 12, true), (14, 12, true)];
+        assert_eq!(gaps(&since), (1, 0, 1));
+        assert_eq!(gaps(&[(1, 12, false), (5, 12, false), (9, 12, false)]), (0, 0, 0));
+    }
+
+    #[test]
+    fn no_gap_spans_another_ones_adverts() {
+        assert_eq!(gaps(&[(1, 12, true), (2, 13, true), (9, 12, true), (10, 12, true)]), (1, 0, 1));
     }
 }

@@ -3,6 +3,7 @@
 //! It does no file I/O, waits for no netlink answer and writes no log. What it has to tell goes to the
 //! service thread over a channel that never blocks it.
 
+mod failing;
 mod line;
 mod outbox;
 mod senders;
@@ -23,6 +24,7 @@ use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
+pub(crate) use self::failing::Failing;
 pub(crate) use self::senders::Sender as Heard;
 use self::thread::Protocol;
 use crate::config::model::{Peer, Scheduling};
@@ -77,8 +79,8 @@ pub(crate) enum Notice {
     TookOver(Slot, Budget),
     /// A refused advert, or an accepted one whose addresses differ from ours.
     Record(abi::Event),
-    /// An advert could not be sent; told once until one could.
-    SendFailed(Slot, String),
+    /// Adverts can't be sent, and how long they are; told at once and each minute until one could.
+    SendFailed(Slot, Failing, usize),
     /// Adverts leave again.
     SendWorks(Slot),
     /// The socket of an interface can't be waited for.
@@ -113,6 +115,8 @@ pub(crate) struct Inspection {
     pub(crate) counters: BTreeMap<Slot, Counters>,
     /// The gaps between adverts that the kernel did not keep to itself, by slot.
     pub(crate) arrivals: BTreeMap<Slot, Arrivals>,
+    /// Adverts that can't be sent, and how long they are, by slot.
+    pub(crate) failing: BTreeMap<Slot, (Failing, usize)>,
     /// The senders of accepted adverts, by slot.
     pub(crate) senders: BTreeMap<Slot, Vec<Heard>>,
     /// Virtual routers of others that the slow path heard.

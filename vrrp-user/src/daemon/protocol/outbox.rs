@@ -1,19 +1,19 @@
 //! Adverts on their way out.
 
-use std::io;
-
+use vrrp_common::Priority;
 use vrrp_proto::{Slot, Transmit};
 
+use super::failing::Fate;
 use super::line::Line;
 use crate::transmit::{Batch, Routed, Sender};
 
 /// Adverts to groups leave together; those to single hosts at once, one by one, by way of the kernel's
 /// routes.
 pub(super) struct Outbox {
-    batch: Batch<Slot>,
+    batch: Batch<(Slot, Priority)>,
     routed: Routed,
     /// What became of those that left at once.
-    fates: Vec<(Slot, io::Result<()>)>,
+    fates: Vec<(Slot, Priority, Fate)>,
 }
 
 impl Outbox {
@@ -24,7 +24,7 @@ impl Outbox {
     /// Puts an advert in by a router's line. `sequence`: for its authentication header.
     pub(super) fn put(&mut self, transmit: &Transmit, line: &mut Line, sequence: Option<u32>) {
         let ifindex = line.route.key.ifindex;
-        let mut fate = None;
+        let mut fate: Option<Fate> = None;
         for frame in &mut line.route.frames {
             frame.patch(transmit.priority, transmit.form);
             if let Some(sequence) = sequence {
@@ -32,15 +32,15 @@ impl Outbox {
             }
             if frame.is_routed() {
                 let sent = self.routed.send(ifindex, frame.packet());
-                // One that does not get it is told of, whoever else does.
-                if sent.is_err() || fate.is_none() {
-                    fate = Some(sent);
+                match &mut fate {
+                    None => fate = Some(Fate::of(sent)),
+                    Some(fate) => fate.and(sent),
                 }
             } else {
-                self.batch.push(ifindex, frame.bytes(), transmit.slot);
+                self.batch.push(ifindex, frame.bytes(), (transmit.slot, transmit.priority));
             }
         }
-        self.fates.extend(fate.map(|fate| (transmit.slot, fate)));
+        self.fates.extend(fate.map(|fate| (transmit.slot, transmit.priority, fate)));
     }
 
     /// Whether none waits.
@@ -49,10 +49,10 @@ impl Outbox {
     }
 
     /// Sends what waits, and says of each advert how it went, of those too that left at once.
-    pub(super) fn send(&mut self, mut each: impl FnMut(Slot, io::Result<()>)) {
-        for (slot, fate) in self.fates.drain(..) {
-            each(slot, fate);
+    pub(super) fn send(&mut self, mut each: impl FnMut(Slot, Priority, Fate)) {
+        for (slot, priority, fate) in self.fates.drain(..) {
+            each(slot, priority, fate);
         }
-        self.batch.send(each);
+        self.batch.send(|(slot, priority), sent| each(slot, priority, Fate::of(sent)));
     }
 }

@@ -12,8 +12,9 @@ use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Interval, Priority};
-use vrrp_proto::{Advert, Engine, Event, Input, Slot};
+use vrrp_proto::{Advert, Engine, Event, Input, Slot, Transmit};
 
+use super::failing::{Failing, Fate};
 use super::line::Line;
 use super::outbox::Outbox;
 use super::senders::Sender;
@@ -53,6 +54,8 @@ pub(super) struct Protocol {
     routes: BTreeMap<Slot, Line>,
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
+    /// What the engine is to know of adverts that were sent: whether each left. As above.
+    fates: Vec<(Slot, Priority, bool)>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -74,6 +77,7 @@ impl Protocol {
             timer: Timer::new()?,
             routes: BTreeMap::new(),
             records: Vec::with_capacity(2 * BUDGET),
+            fates: Vec::with_capacity(BUDGET),
             stop: None,
         })
     }
@@ -256,7 +260,7 @@ impl Protocol {
             agreement,
             mac: record.mac,
         };
-        line.note_arrival(now, record, interval);
+        line.note_arrival(now, record, interval, self.engine.is_backup(slot));
         line.senders.note(Sender { source: advert.source, form: advert.form, at: now });
         if differs || unlisted || anew {
             self.tell(Notice::Record(*record));
@@ -338,7 +342,8 @@ impl Protocol {
     }
 
     /// Does what the engine asks: adverts first, then addresses, then words. An advert that came in
-    /// between, while the kernel was still watching, makes it ask again.
+    /// between, while the kernel was still watching, makes it ask again, and so does one that could not be
+    /// sent.
     fn flush(&mut self, now: Instant) {
         loop {
             self.gather();
@@ -355,6 +360,7 @@ impl Protocol {
             self.executor.turn().announcements();
             while let Some(event) = self.engine.poll_event() {
                 if let Event::Transition { slot, to, priority, .. } = event {
+                    self.routes.get_mut(&slot).into_iter().for_each(Line::forget_arrival);
                     self.pulse.state(slot, to, priority, now);
                 }
                 self.tell(if let Event::TookOver { slot, waited, due } = event {
@@ -363,16 +369,26 @@ impl Protocol {
                     Notice::Event(now, event)
                 });
             }
-            let Some(watch) = self.engine.poll_watch() else { break };
-            self.watching.obey(watch, &mut self.routes, &mut self.table, &mut self.engine);
+            if let Some(watch) = self.engine.poll_watch() {
+                self.watching.obey(watch, &mut self.routes, &mut self.table, &mut self.engine);
+            } else if self.fates.is_empty() {
+                break;
+            }
+            for (slot, priority, left) in self.fates.drain(..) {
+                self.engine.handle(clock::now(), Input::Sent { slot, priority, left });
+            }
         }
     }
 
     /// Puts the adverts that are to leave together.
     fn gather(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
-            let Some(line) = self.routes.get_mut(&transmit.slot) else { continue };
-            self.pulse.sending(transmit.slot, transmit.priority, transmit.form, clock::now());
+            let Some(line) = self.routes.get_mut(&transmit.slot) else {
+                self.fates.push((transmit.slot, transmit.priority, false));
+                continue;
+            };
+            let Transmit { slot, priority, form } = transmit;
+            line.left = self.pulse.sending(slot, priority, form, clock::now());
             let heard = self.table.greatest_sequence(transmit.slot.0);
             let sequence = line.next_sequence(heard, SystemTime::now());
             if let Some(sequence) = sequence {
@@ -386,20 +402,36 @@ impl Protocol {
     /// again.
     fn transmit(&mut self) -> Option<Instant> {
         let (routes, notices) = (&mut self.routes, &self.notices);
+        let (fates, pulse) = (&mut self.fates, &self.pulse);
         let mut sent_any = false;
-        self.outbox.send(|slot, sent| {
-            sent_any |= sent.is_ok();
+        self.outbox.send(|slot, priority, Fate { left, error }| {
+            sent_any |= left;
             let Some(line) = routes.get_mut(&slot) else { return };
-            if sent.is_ok() != line.failing {
+            if error.is_none() && line.failing.is_none() {
                 return;
             }
-            line.failing = sent.is_err();
-            let notice = match sent {
-                Ok(()) => Notice::SendWorks(slot),
-                Err(error) => Notice::SendFailed(slot, error.to_string()),
+            if !left {
+                pulse.unsent(slot, line.left);
+            }
+            if !left || line.failing.is_some_and(|failing| failing.silent) {
+                fates.push((slot, priority, left));
+            }
+            let notice = match error {
+                Some(error) => {
+                    let now = clock::now();
+                    let failing = line.failing.get_or_insert(Failing::from(now));
+                    let told = failing.note(now, &error, left).then_some(*failing);
+                    told.map(|failing| Notice::SendFailed(slot, failing, line.advert_len()))
+                }
+                None => {
+                    line.failing = None;
+                    Some(Notice::SendWorks(slot))
+                }
             };
             // As in `tell`.
-            let _ = notices.send(notice);
+            if let Some(notice) = notice {
+                let _ = notices.send(notice);
+            }
         });
         sent_any.then(clock::now)
     }
@@ -407,6 +439,11 @@ impl Protocol {
     fn arrivals(&self) -> BTreeMap<Slot, Arrivals> {
         let all = self.routes.iter();
         all.filter_map(|(slot, line)| Some((*slot, *line.arrivals()?))).collect()
+    }
+
+    fn failing(&self) -> BTreeMap<Slot, (Failing, usize)> {
+        let all = self.routes.iter();
+        all.filter_map(|(slot, line)| Some((*slot, (line.failing?, line.advert_len())))).collect()
     }
 
     fn senders(&self) -> BTreeMap<Slot, Vec<Sender>> {
@@ -425,6 +462,7 @@ impl Protocol {
             views: self.engine.views().collect(),
             counters: self.table.counters().map(|(slot, c)| (Slot(slot), c)).collect(),
             arrivals: self.arrivals(),
+            failing: self.failing(),
             senders: self.senders(),
             strangers: self.table.strangers(),
             lost,

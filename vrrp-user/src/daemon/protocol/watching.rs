@@ -68,6 +68,7 @@ impl Watching {
             | Input::Advert { slot, .. }
             | Input::Link { slot, .. }
             | Input::AddressLost { slot, .. }
+            | Input::Sent { slot, .. }
             | Input::Outcome { slot, .. } => self.refresh(*slot, engine),
             Input::Track { id, .. } => {
                 for slot in engine.tracking(*id).collect::<Vec<_>>() {
