@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::net::if_::if_indextoname;
 use serde_json::Value;
 use vrrp_proto::settings::VirtualAddress;
 use vrrp_tests::{Capture, wait_until};
@@ -57,7 +58,8 @@ fn make(cable: &Cable, links: &mut OwnLinks, wanted: &Wanted) -> Result<()> {
 
 fn keep_only(cable: &Cable, links: &mut OwnLinks, wanted: &[Wanted]) -> Result<()> {
     cable.here.enter(|| {
-        links.keep_only(wanted, |_| false);
+        // Told while it is there.
+        links.keep_only(wanted, |_| false, |index| assert!(if_indextoname(index).is_ok()));
         Ok(())
     })
 }

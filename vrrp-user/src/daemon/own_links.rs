@@ -101,8 +101,7 @@ impl Service {
                 link.addresses.iter().any(|a| a.proto == PROTOCOL && !one.has_from_start(a.ip))
             })
         };
-        self.own_links.keep_only(&all, in_use);
-        self.tell_own_links();
+        self.own_links.keep_only(&all, in_use, |index| self.executor.unmade(index));
         if !self.own_links.waits() {
             self.life.forget_earlier();
             // What was put back is no longer to be: somebody else may set it.
@@ -114,7 +113,7 @@ impl Service {
 
     /// Removes all, and puts back what was changed for them.
     pub(super) fn end_own_links(&mut self) {
-        self.own_links.keep_only(&[], |_| false);
+        self.own_links.keep_only(&[], |_| false, |index| self.executor.unmade(index));
     }
 
     fn tell_own_links(&mut self) {

@@ -208,6 +208,10 @@ mod tests {
         hearing.close([7], |_| false);
         assert_eq!(hearing.idle(), Some(message::set_up(7, false)));
         assert!(!hearing.has_more());
+        hearing.open([7]);
+        hearing.close([7], |_| false);
+        hearing.remove(7);
+        assert!(!hearing.has_more(), "it is about to be removed");
     }
 
     #[test]
