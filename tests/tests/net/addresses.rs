@@ -1,14 +1,17 @@
 //! Addresses put on and taken off, as `ip` sees them.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use nix::net::if_::if_nametoindex;
 use serde_json::{Value, json};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
+use vrrp_tests::wait_until;
 use vrrp_tests::watch::Watch;
 use xvrrp::net::addr::{Added, AddrError, Addresses, Removed};
 
+use crate::announcements::PATIENCE;
 use crate::{Cable, many, vip};
 
 fn resolve(name: &str) -> Option<u32> {
@@ -199,5 +202,54 @@ fn many_at_once_take_no_other_along() -> Result<()> {
     assert_eq!(left, 1, "{:?}", cable.all_shown()?);
     let now = cable.here.sh("cat /proc/sys/net/ipv4/conf/eth0/promote_secondaries")?;
     ensure!(now.trim() == "0", "the setting is {now}");
+    Ok(())
+}
+
+/// The kernel takes the longer for an IPv6 address the more routes there are.
+#[test]
+fn the_routes_of_many_ipv6_addresses_go_before_them() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("addr add 2001:db8::1/64 dev eth0 nodad")?;
+    let one = |n: u16, prefix| {
+        let ip = [0x2001, 0xdb8, 0, 0, 0, 0, 0x5e, n];
+        VirtualAddress::new(IpAddr::from(ip), prefix, "eth0")
+    };
+    let mut all: Vec<_> =
+        (0..50).map(|n| one(n, 64)).chain((50..100).map(|n| one(n, 128))).collect();
+    assert_eq!(add(&cable, &all)?, vec![Ok(Added::New); all.len()]);
+    let file = tempfile::NamedTempFile::new()?;
+    let mut monitor = cable.here.command("ip");
+    let mut monitor =
+        monitor.args(["monitor", "address", "route"]).stdout(file.reopen()?).spawn()?;
+    // It is heard from when it tells something.
+    let told = || std::fs::read_to_string(file.path()).unwrap_or_default();
+    let listens = wait_until("ip listens", PATIENCE, || {
+        let _ = cable.here.ip("addr replace 192.0.2.99/32 dev eth0");
+        told().contains("192.0.2.99")
+    });
+    // The host's own, which is there with another prefix length.
+    all.push(VirtualAddress { ip: "2001:db8::1".parse()?, ..one(0, 128) });
+    let results = remove(&cable, &all)?;
+    let gone = |line: &&str| line.starts_with("Deleted ") && line.contains(" inet6 2001:db8::5e:");
+    let all_told =
+        wait_until("ip has told all", PATIENCE, || told().lines().filter(gone).count() == 100);
+    let _ = monitor.kill();
+    let _ = monitor.wait();
+    listens.and(all_told)?;
+    assert_eq!(results[..100], vec![Ok(Removed::Gone); 100]);
+    assert_eq!(results[100], Ok(Removed::NotThere));
+    let told = told();
+    let first = told.lines().position(|line| gone(&line));
+    let routes = |table| format!("Deleted {table}2001:db8::5e:");
+    for (table, count) in [("local ", 100), ("", 50)] {
+        let is_it = |line: &&str| line.starts_with(&routes(table));
+        let before = told.lines().take(first.unwrap_or(0)).filter(is_it).count();
+        assert_eq!(before, count, "{told}");
+    }
+    let left = cable.here.ip("-6 route show table all dev eth0")?;
+    for stays in ["local 2001:db8::1 ", "2001:db8::/64 "] {
+        ensure!(left.lines().any(|line| line.starts_with(stays)), "{left}");
+    }
+    ensure!(!left.contains("5e:"), "{left}");
     Ok(())
 }

@@ -14,6 +14,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
+use super::host_routes;
 use super::netlink::{Netlink, Refusal};
 use super::own_link;
 use super::preferred::{Lifetimes, Place, Preferred};
@@ -234,6 +235,7 @@ impl Addresses {
                 preferred.forget(&(index.unwrap_or(0), address.ip, address.prefix));
             })
             .collect();
+        self.routes_first(&addresses);
         let _turn = promotion::turn();
         let endangered = promotion::endangered(addresses.iter().copied());
         let mut answers = Vec::with_capacity(addresses.len());
@@ -261,6 +263,28 @@ impl Addresses {
                 Err(error) => Err(error),
             })
             .collect()
+    }
+
+    /// Takes away the routes that many addresses have for themselves. Only of those that are there exactly
+    /// so: with another prefix length it is not ours.
+    fn routes_first(&mut self, addresses: &[(&VirtualAddress, Option<u32>)]) {
+        let v6 = addresses.iter().filter(|(address, _)| address.ip.is_ipv6());
+        let v6: Vec<_> = v6.filter_map(|(address, index)| Some((*address, (*index)?))).collect();
+        if v6.len() < host_routes::MANY {
+            return;
+        }
+        let done = self.list().and_then(|there| {
+            let is_there = |(address, index): &(&VirtualAddress, u32)| {
+                there.contains_key(&(*index, address.ip, address.prefix))
+            };
+            let there = v6.into_iter().filter(is_there);
+            let requests = there.flat_map(|(address, index)| host_routes::removals(address, index));
+            // Whether one was there or not: it takes no time any more.
+            self.netlink.execute(requests.collect(), 0).map(drop)
+        });
+        if let Err(error) = done {
+            tracing::debug!("the kernel will take its time for so many addresses: {error}");
+        }
     }
 
     /// Changes interfaces in this order; says in the log where the kernel refuses.

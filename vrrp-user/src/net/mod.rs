@@ -2,7 +2,7 @@
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
-//! announcements by `announce`; `duplicates` puts on again what the kernel will not use,
+//! announcements by `announce`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
 //! `mending` undoes what somebody did to an interface of ours. [`own_link`]
 //! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
@@ -17,6 +17,7 @@ pub mod executor;
 pub mod firewall;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod host_routes;
 mod interfaces;
 pub(crate) mod lease;
 pub mod leftover;
@@ -27,6 +28,7 @@ mod netlink;
 pub mod own_link;
 mod preferred;
 pub(crate) mod promotion;
+mod removal;
 pub mod routes;
 pub(crate) mod sysctl;
 mod table;

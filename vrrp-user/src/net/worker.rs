@@ -15,7 +15,7 @@ use vrrp_proto::settings::VirtualAddress;
 use super::addr::{Added, AddrError, Addresses};
 use super::announce::{Announcement, Announcer};
 use super::claims::Claims;
-use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
+use super::executor::{Config, Message, Timing, Turn};
 use super::lease::Lease;
 use super::leftover::{self, OwnAddress};
 use super::link::Link;
@@ -34,22 +34,22 @@ const AWAKE: Duration = Duration::from_micros(800);
 /// The thread's own.
 pub(super) struct Worker<R, T> {
     config: Config,
-    queue: Receiver<Message>,
+    pub(super) queue: Receiver<Message>,
     turn: Turn,
     /// A message that was taken from the queue before its turn.
-    ahead: Option<Message>,
+    pub(super) ahead: Option<Message>,
     pub(super) addresses: Addresses,
     pub(super) claims: Claims,
     lease: Lease,
-    interfaces: Interfaces,
+    pub(super) interfaces: Interfaces,
     sender: Sender,
-    announcer: Announcer,
+    pub(super) announcer: Announcer,
     /// Addresses that the kernel refused: not to be announced.
-    refused: BTreeSet<(Slot, IpAddr)>,
+    pub(super) refused: BTreeSet<(Slot, IpAddr)>,
     pub(super) own: BTreeSet<OwnAddress>,
     pub(super) hearing: Hearing,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
-    up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
+    pub(super) up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
     timed: T,
 }
@@ -212,7 +212,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::AddAddresses { slot, addresses } => self.take(*slot, addresses),
-            Effect::RemoveAddresses { slot, addresses } => self.remove(*slot, addresses),
+            Effect::RemoveAddresses { slot, addresses } => {
+                self.remove((*slot, Arc::clone(addresses)));
+            }
             Effect::Announce { slot, addresses, repeat } => {
                 self.enqueue(*slot, addresses, *repeat);
             }
@@ -329,33 +331,6 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         first
     }
 
-    fn remove(&mut self, slot: Slot, addresses: &[VirtualAddress]) {
-        self.up.remove(&slot);
-        let mut resolve = resolver(&self.interfaces);
-        let (mut off, mut on) = (Vec::new(), BTreeSet::new());
-        for address in addresses {
-            on.extend(resolve(&address.device));
-            self.announcer.withdraw(slot, address);
-            self.refused.remove(&(slot, address.ip));
-            let index = if slot == LEFTOVERS {
-                resolve(&address.device).filter(|index| !self.claims.holds(address, *index))
-            } else {
-                self.claims.release(slot, address)
-            };
-            if is_own(&self.own, address) {
-                tracing::debug!("{address:?} is the host's own and stays");
-            } else if index.is_some() {
-                off.push((address, index));
-            } else {
-                tracing::debug!("{address:?} stays: another router's, or not there");
-            }
-        }
-        take_off(&mut self.addresses, &off);
-        // Also where none was ever put on: an interface hears from before its first address.
-        let requests = self.hearing.close(on, |index| self.claims.on(index));
-        self.addresses.interfaces(requests);
-    }
-
     /// Renews the leases of all addresses that are held and there: one that somebody removed is not put
     /// back by this, for the engine knows whether it is to be, and announces it then.
     fn renew(&mut self) {
@@ -441,7 +416,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
 }
 
 /// Indexes by name, each asked for once.
-fn resolver(interfaces: &Interfaces) -> impl FnMut(&str) -> Option<u32> {
+pub(super) fn resolver(interfaces: &Interfaces) -> impl FnMut(&str) -> Option<u32> {
     let mut known: BTreeMap<String, Option<u32>> = BTreeMap::new();
     move |name| {
         if let Some(index) = known.get(name) {
