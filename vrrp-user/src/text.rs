@@ -13,10 +13,15 @@ pub(crate) fn span(time: Duration) -> String {
 
 /// The first of a list, and how many more there are.
 pub(crate) fn some_of(list: &[String]) -> String {
+    some_apart(list, ", ")
+}
+
+/// The same of what has commas in it.
+pub(crate) fn some_apart(list: &[String], by: &str) -> String {
     const SHOWN: usize = 8;
     match list.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{} and {more} more", list[..SHOWN].join(", ")),
-        Some(0) | None => list.join(", "),
+        Some(more @ 1..) => format!("{} and {more} more", list[..SHOWN].join(by)),
+        Some(0) | None => list.join(by),
     }
 }
 
@@ -35,5 +40,6 @@ mod tests {
         let list = |n: u32| (1..=n).map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(some_of(&list(8)), "1, 2, 3, 4, 5, 6, 7, 8");
         assert_eq!(some_of(&list(10)), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
+        assert_eq!(some_apart(&list(3), "; "), "1; 2; 3");
     }
 }

@@ -13,6 +13,7 @@ use crate::ledger::{self, Entry, State, Table};
 use crate::net::firewall;
 use crate::run_dir;
 use crate::sys::clock::now;
+use crate::text::some_apart;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -44,19 +45,17 @@ impl Left {
         released
     }
 
-    /// Releases everything that is left in the ledger, and says what.
-    pub(super) fn release_all(&mut self) -> Vec<String> {
+    /// Releases everything that is left in the ledger, and says what, if it is anything.
+    pub(super) fn release_all(&mut self) -> Option<String> {
         let entries: Vec<Entry> = self.table.iter().flat_map(Table::entries).collect();
-        let released = self.release(&entries, now()).into_iter();
-        released
-            .filter(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty())
-            .map(|one| one.to_string())
-            .collect()
+        let mut released = self.release(&entries, now());
+        released.retain(|one| one.spoke || !one.removed.is_empty() || !one.failed.is_empty());
+        told(released)
     }
 
     /// Releases everything, and undoes what no worker comes back for.
     pub(super) fn give_up(&mut self) -> Vec<String> {
-        let mut said = self.release_all();
+        let mut said: Vec<String> = self.release_all().into_iter().collect();
         if let Some(Err(error)) = self.table.as_ref().map(|table| undo(&self.by(), table)) {
             self.failed = true;
             said.push(format!("interfaces of ours stay: {error}"));
@@ -79,5 +78,36 @@ impl Left {
     /// What the worker calls what is its own on the host.
     fn by(&self) -> String {
         self.run_dir.as_deref().map(run_dir::name).unwrap_or_default()
+    }
+}
+
+/// What was done for routers, if for any: the first of them, those before where something could not be
+/// done, and how many more. It is one line, which is cut.
+pub(super) fn told(mut released: Vec<Released>) -> Option<String> {
+    released.sort_by_key(|one| one.failed.is_empty());
+    let all: Vec<String> = released.iter().map(ToString::to_string).collect();
+    (!all.is_empty()).then(|| some_apart(&all, "; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_done_is_told_before_all_that_could() {
+        assert_eq!(told(Vec::new()), None);
+        let one = |n: usize, failed: &[&str]| Released {
+            name: format!("V{n}"),
+            spoke: true,
+            removed: (0..20).map(|at| format!("192.0.2.{at}/32 on eth0")).collect(),
+            failed: failed.iter().map(|why| (*why).to_owned()).collect(),
+        };
+        let mut all: Vec<_> = (0..4079).map(|n| one(n, &[])).collect();
+        all.push(one(4079, &["it stays"]));
+        let told = told(all).unwrap();
+        assert!(told.starts_with("(V4079) priority 0 sent, 192.0.2.0/32 on eth0, "), "{told}");
+        assert!(told.contains(" and 12 more taken off; it stays; (V0) "), "{told}");
+        assert!(told.ends_with(" and 4072 more"), "{told}");
+        assert!(told.len() < 2500, "{}", told.len());
     }
 }

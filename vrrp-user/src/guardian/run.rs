@@ -13,7 +13,7 @@ use vrrp_common::Instant;
 use super::channel::{self, Kept, Said};
 use super::crash::{self, Patience, Word};
 use super::crashes::{Again, Crashes, SILENT};
-use super::left::Left;
+use super::left::{Left, told};
 use super::notify::{self, Watchdog};
 use super::starved::{self, Doubt, Seen};
 use super::worker::{Ended, Why, Worker};
@@ -319,8 +319,8 @@ impl Guardian {
         let released = self.left.release(&fates.released, now);
         self.waiting = fates.waiting;
         let mut done = format!("a new one goes on for {} instance(s)", self.waiting.len());
-        for one in released {
-            done.push_str(&format!("; {one}"));
+        if let Some(released) = told(released) {
+            done.push_str(&format!("; {released}"));
         }
         done
     }

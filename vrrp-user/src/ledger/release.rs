@@ -20,6 +20,7 @@ use crate::ah;
 use crate::net::addr::{Addresses, Removed};
 use crate::net::own_link;
 use crate::net::traces::Traces;
+use crate::text::{some_apart, some_of};
 use crate::transmit::farewell::Farewell;
 
 /// What was done for one router.
@@ -40,12 +41,12 @@ impl fmt::Display for Released {
         write!(f, "({}) ", self.name)?;
         match (self.spoke, self.removed.as_slice()) {
             (true, []) => f.write_str("priority 0 sent, no address was left")?,
-            (true, some) => write!(f, "priority 0 sent, {} taken off", some.join(", "))?,
+            (true, some) => write!(f, "priority 0 sent, {} taken off", some_of(some))?,
             (false, []) => f.write_str("nothing was left")?,
-            (false, some) => write!(f, "{} taken off", some.join(", "))?,
+            (false, some) => write!(f, "{} taken off", some_of(some))?,
         }
-        for failure in &self.failed {
-            write!(f, "; {failure}")?;
+        if !self.failed.is_empty() {
+            write!(f, "; {}", some_apart(&self.failed, "; "))?;
         }
         Ok(())
     }

@@ -48,15 +48,15 @@ fn name_own_links(lowered: &mut [Lowered], prefixes: Prefixes<'_>) {
     let instances = lowered.iter().filter_map(|one| one.instance.as_ref());
     let names = instances
         .flat_map(|one| [Some(&one.interface), one.own_link.as_ref().map(|link| &link.name)]);
-    let mut taken: BTreeSet<String> = names.flatten().cloned().collect();
+    let mut free = FreeNames::beside(names.flatten().cloned().collect());
     for one in lowered {
         let Some(instance) = &mut one.instance else { continue };
         let (family, vrid) = (instance.family, instance.vrid);
         if let Some(link) = instance.own_link.as_mut().filter(|link| link.name.is_empty()) {
-            link.name = free_name(&mut taken, prefixes.own, family, vrid);
+            link.name = free.next(prefixes.own, family, vrid);
         }
         for written in &mut one.written {
-            let name = || free_name(&mut taken, prefixes.others, family, vrid);
+            let name = || free.next(prefixes.others, family, vrid);
             written.address.device = device(instance, written, name);
         }
         let all = instance.addresses.iter_mut().chain(&mut instance.excluded);
@@ -101,22 +101,46 @@ fn device(instance: &mut Instance, written: &Written, name: impl FnOnce() -> Str
     name
 }
 
-/// `vrrp.VRID` and `vrrp6.VRID`, and of several with one VRID the others `vrrp1.VRID` and so on, as in
-/// keepalived.
-fn free_name(taken: &mut BTreeSet<String>, prefix: &str, family: Family, vrid: Vrid) -> String {
-    let first = if family == Family::V6 { "6" } else { "" };
-    let numbers = (1..).filter(|number| *number != 6).map(|number: u32| number.to_string());
-    let mut names = std::iter::once(first.to_owned()).chain(numbers).map(|number| {
-        let end = format!("{number}.{vrid}");
-        let room = INTERFACE_NAME - end.len().min(INTERFACE_NAME);
-        let fits = prefix.char_indices().map(|(at, c)| at + c.len_utf8());
-        let cut = fits.take_while(|end| *end <= room).last().unwrap_or(0);
-        format!("{}{end}", &prefix[..cut])
-    });
-    // There are more numbers than instances.
-    let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
-    taken.insert(name.clone());
-    name
+/// Names for interfaces: `vrrp.VRID` and `vrrp6.VRID`, and of several with one VRID the others
+/// `vrrp1.VRID` and so on, as in keepalived.
+struct FreeNames<'a> {
+    taken: BTreeSet<String>,
+    /// How many of a kind are known to be taken.
+    passed: BTreeMap<(&'a str, Family, Vrid), u32>,
+}
+
+impl<'a> FreeNames<'a> {
+    /// Beside those that are in use.
+    const fn beside(taken: BTreeSet<String>) -> Self {
+        Self { taken, passed: BTreeMap::new() }
+    }
+
+    fn next(&mut self, prefix: &'a str, family: Family, vrid: Vrid) -> String {
+        let passed = self.passed.entry((prefix, family, vrid)).or_default();
+        loop {
+            let name = nth_name(prefix, family, vrid, *passed);
+            *passed += 1;
+            // There are more numbers than instances.
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
+fn nth_name(prefix: &str, family: Family, vrid: Vrid, n: u32) -> String {
+    let number = match (n, family) {
+        (0, Family::V4) => String::new(),
+        (0, Family::V6) => "6".to_owned(),
+        // That is what the first of IPv6 has.
+        (n, _) if n >= 6 => (n + 1).to_string(),
+        (n, _) => n.to_string(),
+    };
+    let end = format!("{number}.{vrid}");
+    let room = INTERFACE_NAME - end.len().min(INTERFACE_NAME);
+    let fits = prefix.char_indices().map(|(at, c)| at + c.len_utf8());
+    let cut = fits.take_while(|end| *end <= room).last().unwrap_or(0);
+    format!("{}{end}", &prefix[..cut])
 }
 
 /// What stands for the interface of an instance that has none in the file.
