@@ -105,6 +105,9 @@ pub struct Address {
     pub device: String,
     /// Whether it is there, as the kernel says.
     pub held: bool,
+    /// Why the kernel did not take it, where it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The MASTER that a BACKUP listens to.
@@ -373,14 +376,7 @@ fn render_instance(out: &mut String, i: &Instance) {
             let _ = writeln!(out, "  checksum forms: {}", some_of(&forms));
         }
     }
-    for (word, held) in [("held", true), ("not held", false)] {
-        let those = i.addresses.iter().filter(|address| address.held == held);
-        let list: Vec<String> =
-            those.map(|a| format!("{} on {}", a.address, or_none(&a.device))).collect();
-        if !list.is_empty() {
-            let _ = writeln!(out, "  {word}: {}", some_of(&list));
-        }
-    }
+    render_addresses(out, i);
     let c = &i.counters;
     let _ = writeln!(
         out,
@@ -401,6 +397,21 @@ fn render_instance(out: &mut String, i: &Instance) {
             last.reason,
             last.detail
         );
+    }
+}
+
+fn render_addresses(out: &mut String, i: &Instance) {
+    for (word, held) in [("held", true), ("not held", false)] {
+        let those = i.addresses.iter().filter(|address| address.held == held);
+        let list: Vec<String> = those
+            .map(|a| {
+                let why = a.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+                format!("{} on {}{why}", a.address, or_none(&a.device))
+            })
+            .collect();
+        if !list.is_empty() {
+            let _ = writeln!(out, "  {word}: {}", some_of(&list));
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod sought;
 mod sources;
 mod twice;
 mod unheard;
+mod unheld;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

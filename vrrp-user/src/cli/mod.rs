@@ -182,7 +182,7 @@ fn check(named: &File) -> ExitCode {
     loaded.check_scripts(&track::security::Checker);
     let host = Snapshot::read().ok();
     let Here { says, doubts } = host.as_ref().map(|host| here(&loaded, host)).unwrap_or_default();
-    loaded.warn_of_sources(doubts);
+    loaded.warn_of_doubts(doubts);
     if let Some(host) = host {
         loaded.warn_of_links(&host.interfaces.values().map(|one| &*one.name).collect::<Vec<_>>());
     }

@@ -43,9 +43,11 @@ pub struct Loaded {
     broken: bool,
 }
 
-/// What is doubtful about the source address of an instance.
+/// What is doubtful about an instance on this host.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Doubt {
+    /// Of which kind it is.
+    pub(crate) code: Code,
     /// Where the instance stands in the file.
     pub(crate) span: Span,
     /// What it is.
@@ -249,11 +251,11 @@ impl Loaded {
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
     }
 
-    /// Adds what is doubtful about the source addresses of instances. A file may be checked on another host
-    /// than it is for, so these are warnings.
-    pub(crate) fn warn_of_sources(&mut self, doubts: Vec<Doubt>) {
+    /// Adds what is doubtful about instances on a host. A file may be checked on another one than it is
+    /// for, so these are warnings.
+    pub(crate) fn warn_of_doubts(&mut self, doubts: Vec<Doubt>) {
         let warning = |doubt: Doubt| {
-            let diag = Diag::warning(Code::Missing, doubt.span, doubt.message);
+            let diag = Diag::warning(doubt.code, doubt.span, doubt.message);
             diag.now(doubt.now).hint(doubt.hint)
         };
         self.diags.extend(doubts.into_iter().map(warning));

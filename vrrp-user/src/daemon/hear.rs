@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use vrrp_common::{Instant, Reject, abi, wire};
 use vrrp_proto::{Event, Slot, StateName, TrackerId, Why};
 
@@ -58,6 +58,9 @@ impl Service {
                 let Some(running) = self.running.get_mut(slot) else { return };
                 running.state = *to;
                 running.mute = *why == Why::Mute;
+                if *to != StateName::Fault {
+                    running.unheld.clear();
+                }
                 let word = match (from, to) {
                     (_, StateName::Active) => Word::Master,
                     (_, StateName::Backup) => Word::Backup,
@@ -92,8 +95,15 @@ impl Service {
             Event::PreemptDelayed { slot, from, .. } => {
                 self.chat(now, *slot, event, &format!("delay {from}"));
             }
-            Event::PriorityChanged { slot, .. } | Event::AddressFailed { slot, .. } => {
-                self.log(*slot, event);
+            Event::PriorityChanged { slot, .. } => self.log(*slot, event),
+            Event::AddressFailed { slot, address, error } => {
+                for line in self.lines(&self.name(*slot), *slot, event) {
+                    error!("{line}");
+                }
+                if let Some(running) = self.running.get_mut(slot) {
+                    running.unheld.retain(|(one, _)| one != address);
+                    running.unheld.push((address.clone(), error.clone()));
+                }
             }
             // Comes with more stamps as a notice of its own.
             Event::TookOver { .. } => {}

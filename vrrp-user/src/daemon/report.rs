@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Reject, abi, time, wire};
-use vrrp_proto::{Health, Slot, View};
+use vrrp_proto::{Health, Slot, View, VirtualAddress};
 
 use super::budget::Budget;
 use super::host;
@@ -90,7 +90,6 @@ impl Service {
             ago_ms: millis(now, last.at),
             detail: last.detail.clone(),
         });
-        let held = running.settings.held();
         let no_source = self.no_source(running);
         let tracker = |id| self.trackers.name(id);
         let failed = |id| self.failed(Some(running), id);
@@ -110,13 +109,7 @@ impl Service {
             master_down_ms: down.as_secs_f64() * 1000.0,
             source: view.source.map(|source| source.to_string()),
             peer,
-            addresses: held
-                .map(|address| status::Address {
-                    address: format!("{}/{}", address.ip, address.prefix),
-                    device: address.device.clone(),
-                    held: host::holds(&self.host, address),
-                })
-                .collect(),
+            addresses: self.addresses(running),
             takeover: running.takeover.map(|budget| {
                 let notified = self.notifier.began(Kind::Instance, &instance.name, Word::Master);
                 let notified = notified.filter(|at| *at >= budget.due);
@@ -129,6 +122,20 @@ impl Service {
             counters,
             last_refused,
         }
+    }
+
+    fn addresses(&self, running: &Running) -> Vec<status::Address> {
+        let one = |address: &VirtualAddress| {
+            let held = host::holds(&self.host, address);
+            let refused = running.unheld.iter().find(|(one, _)| !held && one == address);
+            status::Address {
+                address: format!("{}/{}", address.ip, address.prefix),
+                device: address.device.clone(),
+                held,
+                error: refused.map(|(_, error)| error.clone()),
+            }
+        };
+        running.settings.held().map(one).collect()
     }
 
     /// What the kernel noted, and what came to the daemon beside that.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use vrrp_common::{Instant, Reject};
-use vrrp_proto::{Link, Settings, StateName};
+use vrrp_proto::{Link, Settings, StateName, VirtualAddress};
 
 use super::budget::Budget;
 use super::plan::Way;
@@ -21,6 +21,8 @@ pub(super) struct Running {
     /// It is in Fault since its adverts can't be sent.
     pub(super) mute: bool,
     pub(super) last_refused: Option<LastRefused>,
+    /// The addresses that the kernel has refused since it came to where it is, and why.
+    pub(super) unheld: Vec<(VirtualAddress, String)>,
     /// Its last takeover.
     pub(super) takeover: Option<Budget>,
     /// When its addresses came to serve, where the takeover that this is of is not known yet.
@@ -47,6 +49,7 @@ impl Running {
             state: StateName::Initialize,
             mute: false,
             last_refused: None,
+            unheld: Vec::new(),
             takeover: None,
             timing: None,
             ending: false,

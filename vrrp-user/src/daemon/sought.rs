@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use tracing::info;
 use vrrp_common::Family;
+use vrrp_proto::VirtualAddress;
 
 use super::plan;
 use super::service::Service;
 use crate::config::Doubt;
+use crate::config::diag::Code;
 use crate::config::model::{Config, Instance};
-use crate::net::{Interface, Snapshot};
+use crate::net::{Interface, Snapshot, in_one_network};
 
 /// Where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +159,7 @@ fn why_not(instance: &Instance, found: &Found) -> Option<String> {
 pub(crate) struct Here {
     /// Where instances are, by their names.
     pub(crate) says: BTreeMap<String, String>,
-    /// What is doubtful about their source addresses.
+    /// What is doubtful about them here.
     pub(crate) doubts: Vec<Doubt>,
 }
 
@@ -181,13 +183,50 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
     let not: BTreeSet<IpAddr> = held.map(|address| address.ip).collect();
     let guesses = config.instances.iter().filter_map(|one| guess(one, host, &not));
     let absent = config.instances.iter().filter_map(|one| absent(one, host));
-    Here { says: says.collect(), doubts: guesses.chain(absent).collect() }
+    let barred = config.instances.iter().filter_map(|one| barred(one, host));
+    Here { says: says.collect(), doubts: guesses.chain(absent).chain(barred).collect() }
+}
+
+/// An address that the kernel will refuse: all IPv4 addresses of one network on an interface have the
+/// same scope.
+fn barred(one: &Instance, host: &Snapshot) -> Option<Doubt> {
+    // Where it is, which network that is of, and its scope.
+    type Place = (IpAddr, IpAddr, u8, u8);
+    let is_barred = |new: &Place, old: &Place| {
+        let alike = new.2 == old.2 && in_one_network(new.1, old.1, new.2);
+        alike && new.0.is_ipv4() && new.0 != old.0 && new.3 != old.3
+    };
+    let held: Vec<_> = one.addresses.iter().chain(&one.excluded).collect();
+    let virtual_one =
+        |a: &VirtualAddress| -> Place { (a.ip, a.peer.unwrap_or(a.ip), a.prefix, a.scope) };
+    let own = |device: &str| -> Vec<Place> {
+        let on_it = host.by_name(device).into_iter().flat_map(|interface| &interface.addresses);
+        let others = on_it.filter(|a| held.iter().all(|virtual_one| virtual_one.ip != a.ip));
+        others.map(|a| (a.ip, a.peer.unwrap_or(a.ip), a.prefix, a.scope)).collect()
+    };
+    held.iter().enumerate().find_map(|(n, address)| {
+        let before = held[..n].iter().filter(|other| other.device == address.device);
+        let before = before.map(|other| virtual_one(other)).chain(own(&address.device));
+        let new = virtual_one(address);
+        let (old, ..) = before.into_iter().find(|old| is_barred(&new, old))?;
+        let VirtualAddress { ip, prefix, device, .. } = address;
+        Some(Doubt {
+            code: Code::Conflict,
+            span: one.span.clone(),
+            message: format!(
+                "{ip}/{prefix} has another scope than {old}/{prefix}, which is in its network on {device}"
+            ),
+            now: "the kernel refuses it",
+            hint: "leave `scope` out",
+        })
+    })
 }
 
 /// A source that peers may know by another address.
 fn guess(one: &Instance, host: &Snapshot, not: &BTreeSet<IpAddr>) -> Option<Doubt> {
     let interface = host.by_name(&one.interface)?;
     plan::is_guess(one, interface, host, not).then(|| Doubt {
+        code: Code::Missing,
         span: one.span.clone(),
         message: format!(
             "by which address the peers know {} can't be told from the addresses of {}",
@@ -202,6 +241,7 @@ fn guess(one: &Instance, host: &Snapshot, not: &BTreeSet<IpAddr>) -> Option<Doub
 fn absent(one: &Instance, host: &Snapshot) -> Option<Doubt> {
     let source = one.source.filter(|source| one.sought.is_none() && !host.has(*source))?;
     Some(Doubt {
+        code: Code::Missing,
         span: one.span.clone(),
         message: format!(
             "this host has no {source}, which adverts of {} are to come from",
@@ -396,6 +436,36 @@ mod tests {
                  to come from"
             )
         );
+    }
+
+    /// `Invalid scope value`, says the kernel.
+    #[test]
+    fn one_scope_in_one_network() {
+        let barred = |addresses: &str| {
+            let text = format!(
+                "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\n\
+                 virtual_ipaddress {{\n{addresses}\n}}\n}}\n"
+            );
+            let here = here(&config(&text), &host(&[(2, "eth0", &[11])]));
+            here.doubts.into_iter().map(|doubt| doubt.message).collect::<Vec<_>>()
+        };
+        let says = |new: &str, old: &str| {
+            vec![format!("{new} has another scope than {old}, which is in its network on eth0")]
+        };
+        assert_eq!(barred("192.0.2.1/24 scope host"), says("192.0.2.1/24", "192.0.2.11/24"));
+        assert_eq!(
+            barred("198.51.100.1/24\n198.51.100.2/24 scope link"),
+            says("198.51.100.2/24", "198.51.100.1/24")
+        );
+        for well in [
+            "192.0.2.1/24 scope global",
+            "192.0.2.1/32 scope host",
+            "198.51.100.1/24 scope host\n198.51.100.2/24 scope host",
+            "198.51.100.1/24\n198.51.100.2/24 scope link dev eth1",
+            "fe80::1/64\n2001:db8::1/64 scope host\n2001:db8::2/64",
+        ] {
+            assert_eq!(barred(well), [] as [String; 0], "{well}");
+        }
     }
 
     #[test]

@@ -35,4 +35,5 @@ mod table;
 pub mod traces;
 mod worker;
 
+pub(crate) use table::in_one_network;
 pub use table::{HostAddress, Interface, Snapshot};

@@ -42,6 +42,20 @@ pub struct HostAddress {
     pub flags: u32,
 }
 
+/// Whether two addresses agree in the first `prefix` bits.
+pub(crate) fn in_one_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
+    let same = |one: u128, other: u128, bits: u32| {
+        (one ^ other).unbounded_shr(bits - u32::from(prefix).min(bits)) == 0
+    };
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            same(one.to_bits().into(), other.to_bits().into(), u32::BITS)
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => same(one.to_bits(), other.to_bits(), u128::BITS),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
 impl HostAddress {
     /// Whether the kernel uses it: not before duplicate address detection has ended well (RFC 4862
     /// §5.4).
@@ -52,18 +66,7 @@ impl HostAddress {
 
     /// Whether a host is in its network.
     fn is_near(&self, host: IpAddr) -> bool {
-        let same = |one: u128, other: u128, bits: u32| {
-            (one ^ other).unbounded_shr(bits - u32::from(self.prefix).min(bits)) == 0
-        };
-        match (self.peer.unwrap_or(self.ip), host) {
-            (IpAddr::V4(one), IpAddr::V4(other)) => {
-                same(one.to_bits().into(), other.to_bits().into(), u32::BITS)
-            }
-            (IpAddr::V6(one), IpAddr::V6(other)) => {
-                same(one.to_bits(), other.to_bits(), u128::BITS)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+        in_one_network(self.peer.unwrap_or(self.ip), host, self.prefix)
     }
 
     /// Whether it is one of those that the kernel changes by itself, or wants no longer used (RFC 8981).
