@@ -111,8 +111,8 @@ pub struct ScriptFault {
     pub security: bool,
     /// What is wrong.
     pub message: String,
-    /// What happens now.
-    pub consequence: String,
+    /// Whether it is run all the same.
+    pub is_run: bool,
     /// What to do about it.
     pub suggestion: Option<String>,
 }
@@ -229,7 +229,7 @@ impl Loaded {
         let scripts = config
             .scripts
             .values()
-            .map(|script| (format!("script `{}`", script.name), &script.command));
+            .map(|script| (format!("script `{}`", script.name), &script.command, NOT_CHECKED));
         let notify = config.instances.iter().flat_map(|instance| {
             let notify = &instance.notify;
             let named = [
@@ -240,12 +240,13 @@ impl Loaded {
                 ("notify", &notify.any),
             ];
             named.into_iter().filter_map(|(keyword, command)| {
-                Some((format!("`{keyword}` of {}", instance.name), command.as_ref()?))
+                let what = format!("`{keyword}` of {}", instance.name);
+                Some((what, command.as_ref()?, "it is not run"))
             })
         });
-        let diags = scripts.chain(notify).flat_map(|(what, command)| {
+        let diags = scripts.chain(notify).flat_map(|(what, command, lost)| {
             let faults = checker.check(command, user, config.global.script_security);
-            faults.into_iter().map(move |fault| fault_diag(&what, command, fault))
+            faults.into_iter().map(move |fault| fault_diag(&what, command, lost, fault))
         });
         self.diags.extend(diags.collect::<Vec<_>>());
         self.diags.sort_by_key(|diag| (diag.span.start, std::cmp::Reverse(diag.severity)));
@@ -301,14 +302,22 @@ fn is_error(diag: &Diag) -> bool {
     diag.severity == Severity::Error
 }
 
-fn fault_diag(what: &str, command: &Command, fault: ScriptFault) -> Diag {
+/// What comes of a check that can't be run.
+const NOT_CHECKED: &str = "it is not run; a check that is not run counts as failed";
+
+/// `lost`: what it means where it is not run.
+fn fault_diag(what: &str, command: &Command, lost: &str, fault: ScriptFault) -> Diag {
+    let now = match fault.is_run {
+        true => "it is run all the same, since `enable_script_security` is not written",
+        false => lost,
+    };
     let (severity, code) = if fault.security {
         (Severity::Warning, Code::ScriptSecurity)
     } else {
         (Severity::Error, Code::ScriptUnusable)
     };
     Diag::new(severity, code, command.span.clone(), format!("{what}: {}", fault.message))
-        .now(fault.consequence)
+        .now(now)
         .hint_if(fault.suggestion)
 }
 

@@ -20,15 +20,10 @@ impl ScriptChecker for Checker {
 }
 
 fn fault(problem: &ScriptProblem, strict: bool) -> ScriptFault {
-    let consequence = if problem.is_risk() && !strict {
-        "it is run all the same, since `enable_script_security` is not written"
-    } else {
-        "it is not run; a check that is not run counts as failed"
-    };
     ScriptFault {
         security: problem.is_risk(),
         message: problem.to_string(),
-        consequence: consequence.to_owned(),
+        is_run: problem.is_risk() && !strict,
         suggestion: suggestion(problem),
     }
 }
@@ -106,18 +101,18 @@ mod tests {
     #[test]
     fn a_risk_stops_a_command_only_where_security_is_asked_for() {
         let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let path = directory.path().join("check");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let said = [false, true].map(|strict| {
             let [fault] = check(&path, "root", strict).try_into().unwrap();
             assert!(fault.security);
-            fault.consequence
+            fault.is_run
         });
         let [fault] = check(&path, "root", true).try_into().unwrap();
-        // The directory above is open to others, or is not root's: not to be changed for this.
+        // The directory is open to others, or is not root's: not to be changed for this.
         assert!(fault.suggestion.is_some_and(|it| it.starts_with("move it")), "{said:?}");
-        assert!(said[0].starts_with("it is run all the same"), "{said:?}");
-        assert!(said[1].starts_with("it is not run"), "{said:?}");
+        assert_eq!(said, [true, false]);
     }
 }

@@ -278,6 +278,8 @@ fn foreign_element(path: &Path) -> Option<(PathBuf, Writer)> {
     let mut todo: VecDeque<OsString> = parts(&absolute);
     let mut here = PathBuf::from("/");
     let mut links = 0;
+    // Where root's entries are root's, but nobody's yet are anybody's.
+    let mut open = None;
     if let Some(by) = fs::metadata(&here).ok().and_then(|root| writer(&root)) {
         return Some((here, by));
     }
@@ -287,7 +289,8 @@ fn foreign_element(path: &Path) -> Option<(PathBuf, Writer)> {
             continue;
         }
         let next = here.join(&part);
-        let element = fs::symlink_metadata(&next).ok()?;
+        let Ok(element) = fs::symlink_metadata(&next) else { return open };
+        open = None;
         if element.is_symlink() {
             // A link has no mode of its own; who may replace it is its directory's matter.
             links += 1;
@@ -306,12 +309,20 @@ fn foreign_element(path: &Path) -> Option<(PathBuf, Writer)> {
             }
             continue;
         }
-        if let Some(by) = writer(&element) {
-            return Some((next, by));
+        match writer(&element) {
+            Some(by) if is_sticky_of_root(&element) => open = Some((next.clone(), by)),
+            Some(by) => return Some((next, by)),
+            None => {}
         }
         here = next;
     }
     None
+}
+
+/// A directory of root's in which others may not replace what is not theirs, as `/tmp`.
+fn is_sticky_of_root(file: &Metadata) -> bool {
+    let sticky = nix::sys::stat::Mode::S_ISVTX.bits();
+    file.is_dir() && file.uid() == 0 && file.mode() & sticky != 0
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {
@@ -362,6 +373,13 @@ mod tests {
         examine(&command(argv, None), &as_root(false)).problems
     }
 
+    /// A directory with this mode, which is root's where the test is.
+    fn open_directory(mode: u32) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        directory
+    }
+
     fn script(directory: &Path, mode: u32) -> String {
         let path = directory.join("check");
         fs::write(&path, "#!/bin/sh\n").unwrap();
@@ -410,8 +428,7 @@ mod tests {
 
     #[test]
     fn a_path_that_others_can_change_is_refused_only_where_asked() {
-        // Lies below a directory that everybody may write to, or that isn't root's.
-        let directory = tempfile::tempdir().unwrap();
+        let directory = open_directory(0o777);
         let path = script(directory.path(), 0o755);
         let command = command(&[&path], None);
         let [problem] = problems(&[&path]).try_into().unwrap();
@@ -420,6 +437,25 @@ mod tests {
         assert_eq!(prepare(&command, &as_root(true)).err(), Some(problem.clone()));
         let prepared = prepare(&command, &as_root(false)).unwrap();
         assert_eq!(prepared.risks, [problem]);
+    }
+
+    /// As `/tmp`: what is root's there only root can replace. What is not there yet anybody can make.
+    #[test]
+    fn in_a_sticky_directory_of_root_s_what_is_root_s_stays() {
+        let directory = open_directory(0o1777);
+        let (path, elsewhere) = (script(directory.path(), 0o755), directory.path().join("other"));
+        let open = Some((directory.path().to_owned(), Writer::Others));
+        if geteuid().is_root() {
+            assert_eq!(foreign_element(Path::new(&path)), None);
+            assert_eq!(foreign_element(&elsewhere), open);
+            std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
+        }
+        let (element, by) = foreign_element(Path::new(&path)).unwrap();
+        let owner = fs::metadata(&element).unwrap().uid();
+        assert_eq!(by, Writer::Owner(owner));
+        assert!(owner != 0 && Path::new(&path).starts_with(&element), "{element:?}");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(foreign_element(Path::new(&path)).is_some_and(|(at, _)| at != Path::new(&path)));
     }
 
     #[test]
@@ -432,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_link_is_followed_to_what_it_hides() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = open_directory(0o777);
         let target = script(directory.path(), 0o755);
         let link = directory.path().join("link");
         symlink(&target, &link).unwrap();

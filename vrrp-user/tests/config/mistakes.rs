@@ -391,7 +391,7 @@ fn scripts_are_looked_at_by_whoever_can() {
             let fault = |security, message: &str| ScriptFault {
                 security,
                 message: message.to_owned(),
-                consequence: "it counts as failed".to_owned(),
+                is_run: false,
                 suggestion: None,
             };
             match command.argv[0].as_str() {
@@ -417,6 +417,14 @@ fn scripts_are_looked_at_by_whoever_can() {
     assert_eq!(check("/unsafe", "/good"), (vec!["6:8 warning script-security".to_owned()], 6));
     assert_eq!(check("/good", "/missing"), (vec!["11:8 error script-unusable".to_owned()], 5));
     assert_eq!(check("/unsafe", "/missing").1, 5);
+    // Only a check can fail.
+    let now = |script: &str, notify: &str| {
+        let mut loaded = text(&file(script, notify));
+        loaded.check_scripts(&Checker);
+        loaded.diags[0].consequence.clone()
+    };
+    assert_eq!(now("/unsafe", "/good"), "it is not run; a check that is not run counts as failed");
+    assert_eq!(now("/good", "/unsafe"), "it is not run");
 }
 
 #[test]
