@@ -101,8 +101,8 @@ const EXPECTED: &[Expected] = &[
         "C29-unicast",
         FINE,
         &[],
-        &["adverts go to 192.0.2.12, 192.0.2.13 (theirs with TTL 254 to 255) from 192.0.2.11; \
-             those of others are refused"],
+        &["adverts go to 192.0.2.12, 192.0.2.13 (theirs with TTL 254 to 255) from 192.0.2.11 \
+             (a fault while no interface has it); those of others are refused"],
     ),
     expect(
         "C35-lvs-beside",
