@@ -58,8 +58,9 @@ fn make(cable: &Cable, links: &mut OwnLinks, wanted: &Wanted) -> Result<()> {
 
 fn keep_only(cable: &Cable, links: &mut OwnLinks, wanted: &[Wanted]) -> Result<()> {
     cable.here.enter(|| {
-        // Told while it is there.
-        links.keep_only(wanted, |_| false, |index| assert!(if_indextoname(index).is_ok()));
+        // Told while it is there; of none there is an empty name.
+        let is_there = |index| if_indextoname(index).is_ok_and(|name| !name.is_empty());
+        links.keep_only(wanted, |_| false, |index| assert!(is_there(index), "told too late"));
         Ok(())
     })
 }

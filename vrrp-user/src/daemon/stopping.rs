@@ -17,7 +17,8 @@ use crate::run_dir::RunDir;
 /// the daemon is gone within a second.
 const STOP: Duration = Duration::from_millis(300);
 
-/// What the kernel takes to take one IPv6 address off that is one of six thousand, and more.
+/// What the kernel takes to take one IPv6 address off that is one of six thousand, and more, where the
+/// routes of all can't go first.
 const ADDRESS: Duration = Duration::from_micros(400);
 /// The most that the address work gets, so that the guardian does not have to end it.
 const STOP_ALL_ADDRESSES: Duration = Duration::from_secs(2);
