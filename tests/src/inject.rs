@@ -18,6 +18,45 @@ pub fn threads(process: u32) -> Vec<(u32, String)> {
     tasks.into_iter().flatten().flatten().filter_map(of).collect()
 }
 
+/// A thread that does not end when it is killed, as one that hangs in the kernel, until this is dropped, by
+/// the thread that made it.
+#[derive(Debug)]
+pub struct Undying(Pid);
+
+impl Undying {
+    /// Makes a thread one.
+    ///
+    /// # Errors
+    /// It is gone, or another process traces it.
+    pub fn new(thread: u32) -> Result<Self> {
+        let thread = Pid::from_raw(i32::try_from(thread)?);
+        ptrace::seize(thread, Options::PTRACE_O_TRACEEXIT).context("trace a thread")?;
+        Ok(Self(thread))
+    }
+
+    /// Has it do nothing any more, while others of its process go on.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn stop(&self) -> Result<()> {
+        ptrace::interrupt(self.0)?;
+        waitpid(self.0, Some(WaitPidFlag::__WALL)).context("stop a thread").map(drop)
+    }
+}
+
+impl Drop for Undying {
+    fn drop(&mut self) {
+        // Possible where it stands still; between two such places it is for a moment. One that runs is
+        // let go with the thread that made this.
+        for _ in 0..50 {
+            if ptrace::detach(self.0, None) != Err(Errno::ESRCH) {
+                return;
+            }
+            pause(2);
+        }
+    }
+}
+
 /// The id of the one thread of a process that has this name.
 ///
 /// # Errors

@@ -13,8 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::ledger::{self, Table};
-use crate::run_dir;
+use crate::ledger::{self, Glance, Phase};
+use crate::procfs;
+use crate::run_dir::{self, Holder};
 use crate::status::Status;
 use crate::sys::clock;
 
@@ -43,20 +44,18 @@ pub enum AskError {
         error: io::Error,
     },
     /// Its worker has crashed, and there is none before a while is over.
-    #[error("xvrrp (pid {pid}) has no worker at present: it crashed; the next start is in {} s", next.as_secs_f64().ceil())]
+    #[error("{holder} has no worker at present: it crashed; the next start is in {} s", next.as_secs_f64().ceil())]
     NoWorker {
         /// The daemon's main process.
-        pid: String,
+        holder: Holder,
         /// Until the next start.
         next: Duration,
     },
     /// There is a daemon, and its worker has no socket.
-    #[error(
-        "xvrrp (pid {pid}) can't be asked at present, its worker is about to start or to end: {error}"
-    )]
+    #[error("{holder} can't be asked at present, its worker is about to start or to end: {error}")]
     NotYet {
         /// The daemon's main process.
-        pid: String,
+        holder: Holder,
         /// Why its socket can't be reached.
         error: io::Error,
     },
@@ -67,8 +66,13 @@ pub enum AskError {
         path: PathBuf,
     },
     /// The daemon did not answer.
-    #[error("the daemon does not answer: {0}")]
-    Silent(io::Error),
+    #[error("{known} ({error})")]
+    Silent {
+        /// Who it is, and what its ledger and the kernel tell of its worker.
+        known: String,
+        /// How the attempt ended.
+        error: io::Error,
+    },
     /// The daemon's answer is not one: another version.
     #[error("the daemon's answer can't be read: {0}")]
     Answer(#[from] serde_json::Error),
@@ -144,20 +148,39 @@ pub fn ask_status(dir: &Path) -> Result<(Status, String), AskError> {
             not_there(dir, error)
         }
     })?;
-    let text = exchange(&mut stream).map_err(AskError::Silent)?;
+    let text = exchange(&mut stream)
+        .map_err(|error| AskError::Silent { known: known_of_silent(dir), error })?;
     Ok((serde_json::from_str(&text)?, text))
 }
 
 /// Why nobody has the socket of a run directory.
 fn not_there(dir: &Path, error: io::Error) -> AskError {
-    let Some(pid) = run_dir::holder(dir) else {
+    let Some(holder) = run_dir::holder(dir) else {
         return AskError::NotRunning { path: dir.to_owned(), error };
     };
-    let ledger = File::open(ledger::path(dir));
-    match ledger.ok().and_then(|ledger| Table::next_start(&ledger)) {
-        Some(next) => AskError::NoWorker { pid, next: next.since(clock::now()) },
-        None => AskError::NotYet { pid, error },
+    match glance(dir).and_then(|glance| glance.next) {
+        Some(next) => AskError::NoWorker { holder, next: next.since(clock::now()) },
+        None => AskError::NotYet { holder, error },
     }
+}
+
+fn glance(dir: &Path) -> Option<Glance> {
+    Glance::at(&File::open(ledger::path(dir)).ok()?)
+}
+
+/// What can be known of a daemon that has its socket and does not answer.
+fn known_of_silent(dir: &Path) -> String {
+    let holder = run_dir::holder(dir);
+    let who = holder.map_or_else(|| "xvrrp".to_owned(), |holder| holder.to_string());
+    let Some(Glance { worker, phase, .. }) = glance(dir).filter(|glance| glance.worker != 0) else {
+        return format!("{who} does not answer");
+    };
+    let how = procfs::trouble(worker).unwrap_or(match phase {
+        Phase::Starting => "has begun, and is not at work yet",
+        Phase::Running => "is at work, by its own word",
+        Phase::Stopping => "is ending, by its own word",
+    });
+    format!("{who} does not answer: its worker (process {worker}) {how}")
 }
 
 fn exchange(stream: &mut BlockingStream) -> io::Result<String> {

@@ -16,6 +16,7 @@ mod ledger;
 pub mod log;
 pub mod net;
 pub mod notify;
+mod procfs;
 pub mod run_dir;
 pub mod slowpath;
 pub mod status;

@@ -1,5 +1,6 @@
 //! The run directory: one daemon each, and the control socket.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tracing::warn;
+
+use crate::procfs;
 
 /// The run directory where none is named.
 pub const DEFAULT: &str = "/run/xvrrp";
@@ -26,12 +29,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// The operator's mistake, or another process of ours.
-    #[error("another xvrrp (pid {pid}) uses {}; stop it or give this one another --run-dir", path.display())]
+    #[error("another {holder} uses {}; {} or give this one another --run-dir", path.display(), holder.remedy())]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// Its process, as far as it is known.
-        pid: String,
+        /// Who has it.
+        holder: Holder,
     },
     /// The system's: the directory can't be used.
     #[error("{}: {error}", path.display())]
@@ -41,6 +44,52 @@ pub enum RunDirError {
         /// Why.
         error: io::Error,
     },
+}
+
+/// The process that has a run directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A daemon's main process, or whoever else holds the lock.
+    Main(u32),
+    /// A worker whose main process is gone. It ends by itself, unless it hangs.
+    Worker(u32),
+    /// The kernel does not tell, and the file has no number.
+    Unknown,
+}
+
+impl Holder {
+    /// Who holds a lock that somebody holds. The file's word counts where it can't be looked up: the
+    /// process that it names may be gone, and another one hold the lock.
+    fn of(lock: &Path) -> Self {
+        let named = fs::read_to_string(lock).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = named.filter(|pid| procfs::holds_lock(*pid, lock)) {
+            return Self::Main(pid);
+        }
+        let holders = procfs::lock_holders(lock);
+        let main = holders.iter().find(|pid| !procfs::is_worker(**pid)).copied();
+        let worker = || holders.first().copied().map(Self::Worker);
+        main.map(Self::Main).or_else(worker).or(named.map(Self::Main)).unwrap_or(Self::Unknown)
+    }
+
+    /// What ends it.
+    pub(crate) fn remedy(self) -> String {
+        match self {
+            Self::Main(_) | Self::Unknown => "stop it".to_owned(),
+            Self::Worker(pid) => format!("`kill -9 {pid}` if it stays"),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Main(pid) => write!(f, "xvrrp (pid {pid})"),
+            Self::Worker(pid) => {
+                write!(f, "xvrrp (worker {pid}; its main process is gone)")
+            }
+            Self::Unknown => f.write_str("xvrrp (pid unknown)"),
+        }
+    }
 }
 
 impl RunDirError {
@@ -113,7 +162,7 @@ impl RunDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
         let name = lock_file(path);
         let lock = take_lock(&name, held).map_err(|refusal| match refusal {
-            Refusal::Held(pid) => RunDirError::InUse { path: path.to_owned(), pid },
+            Refusal::Held(holder) => RunDirError::InUse { path: path.to_owned(), holder },
             Refusal::Io(error) => io(&name)(error),
         })?;
         if let Err(error) = write_pid(&lock, main) {
@@ -177,22 +226,13 @@ pub(crate) fn clear(run_dir: &Path, lock: BorrowedFd<'_>, ledger: Option<&Path>)
     remove(run_dir);
 }
 
-/// The process that has a run directory, as its file says; `None`: nobody has it.
-pub(crate) fn holder(run_dir: &Path) -> Option<String> {
+/// The process that has a run directory; `None`: nobody has it.
+pub(crate) fn holder(run_dir: &Path) -> Option<Holder> {
     let name = lock_file(run_dir);
     let file = File::open(&name).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => Some(named(&name)),
+        Err((_, Errno::EWOULDBLOCK)) => Some(Holder::of(&name)),
         Ok(_) | Err(_) => None,
-    }
-}
-
-/// The process that the file names, in words: it may have had no room for a number.
-fn named(file: &Path) -> String {
-    let pid = fs::read_to_string(file).unwrap_or_default();
-    match pid.trim() {
-        "" => "unknown".to_owned(),
-        pid => pid.to_owned(),
     }
 }
 
@@ -211,8 +251,8 @@ fn write_pid(file: &File, pid: u32) -> io::Result<()> {
 
 /// Why a lock can't be had.
 enum Refusal {
-    /// By a process, as far as the file names it.
-    Held(String),
+    /// By that process.
+    Held(Holder),
     Io(io::Error),
 }
 
@@ -243,7 +283,7 @@ fn take_lock(name: &Path, held: Option<File>) -> Result<Flock<File>, Refusal> {
         }
         if Instant::now() >= give_up {
             // Who it is helps, but is not needed.
-            return Err(Refusal::Held(named(name)));
+            return Err(Refusal::Held(Holder::of(name)));
         }
         thread::sleep(PAUSE);
     }
@@ -302,7 +342,7 @@ mod tests {
         let path = dir.path().join("run");
         assert_eq!(holder(&path), None);
         let held = RunDir::take(&path).unwrap();
-        assert_eq!(holder(&path), Some(std::process::id().to_string()));
+        assert_eq!(holder(&path), Some(Holder::Main(std::process::id())));
         let kept = held.lock().try_clone_to_owned().unwrap();
         let ledger = path.join("ledger");
         let left = || {
@@ -320,6 +360,22 @@ mod tests {
         assert!(socket(&path).exists() && ledger.exists() && holder(&path).is_some());
         clear(&path, other.lock(), Some(&ledger));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    /// The guardian's number is in the file, and its worker has the lock too.
+    #[test]
+    fn the_holder_is_who_holds_it_and_not_who_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        // No process has such a number.
+        let _held = RunDir::take_for(&path, 1 << 22, None).unwrap();
+        assert_eq!(holder(&path), Some(Holder::Main(std::process::id())));
+        let refused = RunDir::take(&path).unwrap_err().to_string();
+        let us = format!("another xvrrp (pid {}) uses", std::process::id());
+        assert!(refused.starts_with(&us), "{refused}");
+        let left = RunDirError::InUse { path, holder: Holder::Worker(7) }.to_string();
+        assert!(left.starts_with("another xvrrp (worker 7; its main process is gone)"), "{left}");
+        assert!(left.contains("; `kill -9 7` if it stays or give this one another"), "{left}");
     }
 
     #[test]

@@ -186,6 +186,29 @@ async fn finish_does_not_wait_longer_than_it_may_and_not_at_all_for_nothing() {
     assert!(log.text().contains("is ended, since the daemon ends"), "{}", log.text());
 }
 
+#[test]
+fn what_does_not_heed_sigterm_does_not_outlive_the_daemon() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pid = runtime.block_on(async {
+        let mut bench = Bench::new();
+        let pid = bench.path("pid");
+        let deaf = format!("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done");
+        let stop = Some(command(&["/bin/sh", "-c", &deaf]));
+        bench.push("A", Word::Stop, &Notify { stop, ..Notify::default() });
+        let read = || fs::read_to_string(&pid).ok()?.trim().parse::<i32>().ok();
+        let pid = wait_for(PATIENCE, read).await.unwrap();
+        bench.notifier.finish(Duration::from_millis(20)).await;
+        pid
+    });
+    // As the daemon does when it has stopped.
+    runtime.shutdown_background();
+    let begun = Instant::now();
+    while !is_gone(pid) {
+        assert!(begun.elapsed() < PATIENCE, "{pid} lives");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[tokio::test]
 async fn what_fails_is_told_and_the_next_runs_all_the_same() {
     let mut bench = Bench::new();

@@ -1,11 +1,12 @@
 //! What is seen while there is no worker, or none that does its work: between two, and at the end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use vrrp_tests::conf::Instance;
-use vrrp_tests::daemon::{signal, xvrrp};
+use vrrp_tests::daemon::{signal, xvrrp, xvrrp_binary};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
 
@@ -52,7 +53,11 @@ fn an_end_without_a_worker_at_work_leaves_nothing() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    together(&[("it is stopped", ends_stopped), ("there is none", ends_without)])
+    together(&[
+        ("it is stopped", ends_stopped),
+        ("there is none", ends_without),
+        ("none can be started", starts_none),
+    ])
 }
 
 fn master(lab: &Lab) -> Result<Daemon> {
@@ -108,6 +113,31 @@ fn says_when(r1: &Daemon) -> Result<()> {
     ensure!(said.contains(&right) && seconds.is_some_and(|s| (1..=4).contains(&s)), "{said}");
     ensure!(output.status.code() == Some(1), "exit {}", output.status);
     Ok(())
+}
+
+/// Nobody goes on where no process can be made, and nobody says so.
+fn starts_none() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let copy = lab.dir().join("xvrrp");
+    fs::copy(xvrrp_binary(), &copy)?;
+    let through = format!("exec {} \"$@\"", copy.display());
+    let conf = Instance::new(200).alone(3);
+    let mut r1 =
+        Daemon::start_through(&lab, Kind::Xvrrp, "r1", &conf, &["/bin/sh", "-c", &through])?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    let worker = r1.worker()?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
+    signal(worker, Signal::SIGKILL);
+    r1.wait_log(&format!("(process {worker}) was ended by SIGKILL: no new one can be"), LIMIT)?;
+    r1.wait_log("trying again: Permission denied (os error 13); (VI_1) priority 0 sent", LIMIT)?;
+    ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o700))?;
+    wait_until("r1 is MASTER again", LIMIT, || lab.holds("r1", VIP))
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("a new one goes on") == 0, "{}", r1.log_end());
+    ensure!(r1.count_log("priority 0 sent") == 1, "{}", r1.log_end());
+    ensure!(r1.stop()?.success(), "{}", r1.log_end());
+    nothing_is_left(&lab, &r1)
 }
 
 fn nothing_is_left(lab: &Lab, r1: &Daemon) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod between;
 mod configuration;
+mod stuck;
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
@@ -251,6 +252,9 @@ fn a_worker_does_not_outlive_its_guardian() -> Result<()> {
     ensure!(!lab.holds("r1", VIP), "the address stays: {}", r1.log_end());
     let zeros = wire.adverts_of("r1").iter().filter(|seen| seen.advert.priority == 0).count();
     ensure!(zeros == 1, "{zeros} adverts of priority 0");
+    // The signal that it ends by was nobody's.
+    let told = ["The main process is gone: stopping", "SIGTERM"].map(|words| r1.count_log(words));
+    ensure!(told == [1, 0], "{}", r1.log_end());
     Ok(())
 }
 
@@ -268,7 +272,8 @@ fn release_gives_up_what_was_killed_as_a_whole() -> Result<()> {
     let Pair { mut r1, _r2, wire, lab } = pair("1")?;
     let refused = r1.release(&lab, "r1")?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(refused.status.code() == Some(1) && words.contains("another xvrrp"), "{words}");
+    let says = format!("xvrrp (pid {}) uses {}: it gives all up", r1.pid(), r1.run_dir().display());
+    ensure!(refused.status.code() == Some(1) && words.contains(&says), "{words}");
     ensure!(lab.holds("r1", VIP), "it took the address of a daemon that lives");
     r1.kill()?;
     ensure!(lab.holds("r1", VIP), "it is off without having been taken off");

@@ -68,7 +68,7 @@ fn a_second_one_elsewhere_waits() -> Result<()> {
     let r2 = Daemon::start_beside(&lab, "r1", &brisk(200).alone(3))?;
     wait_until("it is in FAULT", LIMIT, || state(&r2, "VI_1").is_ok_and(|state| state == "FAULT"))
         .with_context(|| r2.log_end())?;
-    let line = format!("another xvrrp (process {}) serves VRID 51", r1.worker()?);
+    let line = format!("another xvrrp (process {}) serves VRID 51", r1.pid());
     r2.wait_log(&line, LIMIT)?;
     ensure!(r2.count_log(&line) == 1, "{line}: {}", r2.log_end());
     signal(r1.worker()?, Signal::SIGKILL);

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use crate::ledger::release::{release, undo};
 use crate::ledger::{self, Entry, Table};
 use crate::net::firewall;
-use crate::run_dir::{self, RunDir, RunDirError};
+use crate::procfs;
+use crate::run_dir::{self, Holder, RunDir, RunDirError};
 use crate::sys::clock::now;
 
 /// Nothing could be asked for, let alone done.
@@ -27,6 +28,10 @@ pub(super) fn main(run_dir: &Path) -> ExitCode {
             }
             if left.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
+        Err(RunDirError::InUse { path, holder }) => {
+            eprintln!("xvrrp: {}", refusal(&path, holder));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("xvrrp: {error}");
             let denied = matches!(&error, RunDirError::Io { error, .. }
@@ -34,6 +39,15 @@ pub(super) fn main(run_dir: &Path) -> ExitCode {
             if denied { ExitCode::from(NO_PERMISSION) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Why nothing is given up that somebody has, and what to do.
+fn refusal(run_dir: &Path, holder: Holder) -> String {
+    let remedy = match holder {
+        Holder::Worker(pid) => format!("`kill -9 {pid}`, then again"),
+        Holder::Main(_) | Holder::Unknown => "it gives all up itself when it is stopped".to_owned(),
+    };
+    format!("{holder} uses {}: {remedy}", run_dir.display())
 }
 
 /// What was done, a line each, and whether something could not be.
@@ -57,13 +71,20 @@ fn left(run_dir: &Path) -> Result<Left, RunDirError> {
         return Ok(left);
     }
     // While this is held no daemon starts, and as long as one lives it can't be had.
-    let _held = RunDir::take(run_dir)?;
+    let _held = match RunDir::take(run_dir) {
+        // It never does anything again, and keeps others out for as long as the kernel keeps it.
+        Err(RunDirError::InUse { holder: Holder::Worker(pid), .. }) if procfs::is_dying(pid) => {
+            left.lines.push(format!("the worker (process {pid}) {}", procfs::UNDEAD));
+            None
+        }
+        taken => Some(taken?),
+    };
     if let Some(table) = file.map(Table::attach).transpose().map_err(failed)?.flatten() {
         let entries: Vec<Entry> = table.entries().collect();
         let by = run_dir::name(run_dir);
         let released = release(&by, &table, &entries, table.alive(), now());
         left.failed = released.iter().any(|one| !one.failed.is_empty());
-        left.lines = released.iter().map(ToString::to_string).collect();
+        left.lines.extend(released.iter().map(ToString::to_string));
         if let Err(error) = undo(&by, &table) {
             left.failed = true;
             left.lines.push(format!("interfaces of its own stay: {error}"));

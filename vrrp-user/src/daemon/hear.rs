@@ -260,8 +260,9 @@ impl Service {
         let mut used: BTreeSet<u8> = self
             .running
             .values()
-            .filter(|running| running.way.as_ref().is_some_and(|way| way.ifindex == ifindex))
-            .map(|running| running.instance.vrid.get())
+            .flat_map(|running| running.routers(&self.host))
+            .filter(|key| key.ifindex == ifindex)
+            .map(|key| key.vrid)
             .collect();
         let slow = inspection.map(|inspection| inspection.strangers).unwrap_or_default();
         let strangers = self.strangers_of_both(slow).into_iter().map(|(key, _)| key);

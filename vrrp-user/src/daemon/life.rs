@@ -73,6 +73,12 @@ impl Life {
         self.keeper.as_ref().map_or_else(std::process::id, Keeper::main)
     }
 
+    /// What a SIGTERM comes from, as the log says it: the kernel sends one when the main process is gone.
+    pub(super) fn terminated(&self) -> &'static str {
+        let gone = self.keeper.as_ref().is_some_and(Keeper::is_gone);
+        if gone { "The main process is gone" } else { "SIGTERM" }
+    }
+
     /// Takes the run directory, by the lock that an earlier worker held where there was one.
     pub(super) fn take_run_dir(&mut self, path: &Path) -> Result<RunDir, RunDirError> {
         let held = self.keeper.as_mut().and_then(|keeper| keeper.take(LOCK)).map(File::from);

@@ -230,11 +230,8 @@ impl Service {
         let ours: BTreeSet<(u32, u8, u8)> = self
             .running
             .values()
-            .filter_map(|running| {
-                let instance = &running.instance;
-                let ifindex = running.way.as_ref()?.ifindex;
-                Some((ifindex, instance.family as u8, instance.vrid.get()))
-            })
+            .flat_map(|running| running.routers(&self.host))
+            .map(|key| (key.ifindex, key.family as u8, key.vrid))
             .collect();
         let fast = self.fast.iter().flat_map(FastPath::strangers);
         merged(slow.into_iter().chain(fast).filter(|(key, _)| {

@@ -8,7 +8,9 @@ use vrrp_proto::{Link, Settings, StateName, VirtualAddress};
 
 use super::budget::Budget;
 use super::plan::Way;
+use super::served::Key;
 use crate::config::model::Instance;
+use crate::net::Snapshot;
 use crate::net::executor::Timing;
 use crate::net::traces::Traces;
 
@@ -60,6 +62,15 @@ impl Running {
             traces: Traces { links: Vec::new(), settings: Vec::new() },
         }
     }
+
+    /// The virtual router that it is, on the interface that it was told and on the one of that name: where
+    /// it has no way, in FAULT, others go on speaking for it.
+    pub(super) fn routers(&self, host: &Snapshot) -> impl Iterator<Item = Key> {
+        let told = self.way.as_ref().map(|way| way.ifindex);
+        let named = host.by_name(&self.instance.interface).map(|interface| interface.ifindex);
+        let (family, vrid) = (self.instance.family, self.instance.vrid.get());
+        told.into_iter().chain(named).map(move |ifindex| Key { ifindex, family, vrid })
+    }
 }
 
 /// The last refused advert of an instance.
@@ -69,4 +80,41 @@ pub(super) struct LastRefused {
     pub(super) reason: Reject,
     pub(super) source: IpAddr,
     pub(super) detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use vrrp_common::Family;
+    use vrrp_proto::TrackerId;
+
+    use super::*;
+    use crate::config;
+    use crate::daemon::plan;
+    use crate::net::fixtures;
+
+    #[test]
+    fn one_that_lacks_a_source_is_its_virtual_router_all_the_same() {
+        let text = "vrrp_instance A {\n interface eth0\n virtual_router_id 61\n \
+                    virtual_ipaddress {\n 192.0.2.1/24\n }\n}\n";
+        let config = config::parse_str(Path::new("test.conf"), text).config;
+        let instance = config.expect("a configuration").instances.remove(0);
+        let settings = plan::settings(&instance, |_| TrackerId(0));
+        let mut running = Running::new(instance, settings);
+        let host = fixtures::host([fixtures::interface(2, "eth0", [])]);
+        let on = |ifindex| Key { ifindex, family: Family::V4, vrid: 61 };
+        let routers = |running: &Running| running.routers(&host).collect::<Vec<_>>();
+        assert_eq!(routers(&running), [on(2)]);
+        // The interface that it was told has another name by now.
+        let source = IpAddr::from([192, 0, 2, 9]);
+        running.way = Some(Way {
+            ifindex: 7,
+            mac: [2, 0, 0, 0, 0, 7],
+            source,
+            peers: Vec::new(),
+            is_own: true,
+        });
+        assert_eq!(routers(&running), [on(7), on(2)]);
+    }
 }

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use vrrp_common::{Family, Instant};
 
 use crate::guardian::channel::Kept;
+use crate::procfs;
 
 /// What the names of these descriptors begin with.
 pub(crate) const PREFIX: &str = "served";
@@ -132,8 +133,10 @@ impl Served {
         let Key { family, vrid, ifindex } = key;
         match holder(name) {
             Ok(pid) => {
+                // Its worker listens, and comes back when it is killed.
+                let main = procfs::main_of(pid.unsigned_abs());
                 warn!(
-                    "another xvrrp (process {pid}) serves VRID {vrid} ({family:?}) on interface \
+                    "another xvrrp (process {main}) serves VRID {vrid} ({family:?}) on interface \
                      {ifindex}: in FAULT here until it ends"
                 );
                 self.theirs.insert(key, Theirs::Process(pid));

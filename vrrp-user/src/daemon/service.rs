@@ -351,7 +351,7 @@ impl Service {
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
                 _ = ears.signals.hangup.recv() => self.reload(),
-                _ = ears.signals.terminate.recv() => return End::Signal("SIGTERM"),
+                _ = ears.signals.terminate.recv() => return End::Signal(self.life.terminated()),
                 _ = ears.signals.interrupt.recv() => return End::Signal("SIGINT"),
                 _ = ears.signals.user1.recv() => info!("SIGUSR1: ask `xvrrp status` instead"),
                 _ = ears.signals.user2.recv() => info!("SIGUSR2: ask `xvrrp status` instead"),

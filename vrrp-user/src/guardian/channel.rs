@@ -17,6 +17,7 @@ use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{dup2_stdin, getppid};
 
+use super::WORKER;
 use crate::sys::child::{DESCRIPTORS, Received, copy_at_least, receive, send};
 
 /// Descriptors by name.
@@ -115,7 +116,7 @@ impl Keeper {
     /// Standard input is no such socket, or the guardian is gone.
     pub(crate) fn meet() -> io::Result<Self> {
         // For `ps` and `top`: by what was executed it would be `exe`.
-        set_name(c"xvrrp-worker")?;
+        set_name(WORKER)?;
         let low = io::stdin().as_fd().try_clone_to_owned()?;
         let null = File::open("/dev/null")?;
         dup2_stdin(&null)?;
@@ -161,6 +162,11 @@ impl Keeper {
     /// The guardian's process.
     pub(crate) fn main(&self) -> u32 {
         self.main
+    }
+
+    /// Whether that process has ended: this one is another's child by now.
+    pub(crate) fn is_gone(&self) -> bool {
+        u32::try_from(getppid().as_raw()) != Ok(self.main)
     }
 
     /// What an earlier worker has had kept under this name, once. The guardian keeps it on.

@@ -12,6 +12,7 @@
 //! addresses off. So are those of an earlier life, while a first worker starts. A worker that crashes
 //! again and again is let go and tried anew after a while, which then listens first.
 
+use std::ffi::CStr;
 use std::process::ExitCode;
 
 pub(crate) mod channel;
@@ -32,6 +33,9 @@ pub(crate) const LOCK: &str = "lock";
 
 /// The argument by which the worker knows that it is one.
 pub(crate) const MARK: &str = "--guarded";
+
+/// The name that a worker's process gives itself.
+pub(crate) const WORKER: &CStr = c"xvrrp-worker";
 
 /// Runs as the guardian of a worker with this process's arguments, until that ends.
 pub(crate) fn main() -> ExitCode {

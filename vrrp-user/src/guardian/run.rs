@@ -35,6 +35,8 @@ const PRIORITY: u8 = 60;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one that has crashed may take for its last words, a log line or two.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long after its kill a worker is taken to be stuck.
+const LINGERS: Duration = Duration::from_secs(1);
 /// How long a worker in the place of another may take to be at work.
 const START: Duration = Duration::from_secs(30);
 /// Until a worker that could not be started is tried again.
@@ -69,7 +71,8 @@ pub(super) struct Guardian {
     watchdog: Watchdog,
     /// How long the last start took, without what the next one need not do again.
     start: Duration,
-    /// Routers left as they were by a crash that the new worker has not spoken for yet.
+    /// Routers left as they were by a crash that the new worker has not spoken for yet, or those of a
+    /// worker that was killed: should even that not end it, they are released in time.
     waiting: Vec<Entry>,
     /// When a worker is started after a crash loop.
     again: Option<Instant>,
@@ -278,15 +281,22 @@ impl Guardian {
         let now = now();
         if self.stop.is_some() {
             // It is reaped where it is, and the end follows.
-            self.given_up = Some(self.left.give_up());
+            self.given_up.get_or_insert_with(|| self.left.give_up());
             self.worker = Some(worker);
             return;
         }
         let mut done = match self.crashes.crashed(now, worker.started) {
             Again::AtOnce => {
-                let done = self.settle(now);
+                let released = self.settle(now);
+                let on = self.left.table.is_some().then_some(self.waiting.len());
                 self.again = Some(now);
-                done
+                self.start_due(now);
+                let what = match (&self.worker, on) {
+                    (Some(_), Some(on)) => format!("a new one goes on for {on} instance(s)"),
+                    (Some(_), None) => "a new one is started".to_owned(),
+                    (None, _) => "no new one can be started yet".to_owned(),
+                };
+                std::iter::once(what).chain(released).collect::<Vec<_>>().join("; ")
             }
             Again::After(wait) => {
                 let released = self.left.release_all();
@@ -305,24 +315,17 @@ impl Guardian {
         if let Some(why) = worker.why() {
             done = format!("{why}; {done}");
         }
-        self.start_due(now);
         self.dying.push(Dying { worker, done, until: now + LAST_WORDS });
     }
 
-    /// Leaves alone what the next worker can continue and releases the rest.
-    fn settle(&mut self, now: Instant) -> String {
-        let Some(table) = &self.left.table else {
-            return "a new one is started".to_owned();
-        };
+    /// Leaves alone what the next worker can continue, releases the rest, and says what.
+    fn settle(&mut self, now: Instant) -> Option<String> {
+        let table = self.left.table.as_ref()?;
         table.set_silent(Duration::ZERO);
         let fates = crash::judge(table.entries(), now, self.start);
         let released = self.left.release(&fates.released, now);
         self.waiting = fates.waiting;
-        let mut done = format!("a new one goes on for {} instance(s)", self.waiting.len());
-        if let Some(released) = told(released) {
-            done.push_str(&format!("; {released}"));
-        }
-        done
+        told(released)
     }
 
     /// Does what is due, and says when something is next.
@@ -331,9 +334,10 @@ impl Guardian {
         let confirmed = self.tend_waiting(now);
         let word = self.tend_worker(now);
         let stop = self.tend_stop(now);
+        let killed = self.tend_killed(now);
         let dying = self.tend_dying(now);
         let watchdog = self.watchdog.tend(now);
-        [self.again, confirmed, word, stop, dying, watchdog].into_iter().flatten().min()
+        [self.again, confirmed, word, stop, killed, dying, watchdog].into_iter().flatten().min()
     }
 
     /// Starts a worker, where one is due, and tells `xvrrp status` where there is none.
@@ -349,6 +353,7 @@ impl Guardian {
                     self.again = Some(now + NO_PROCESS);
                     let why = format!("no worker can be started, trying again: {error}");
                     let said = std::iter::once(why).chain(self.left.release_all());
+                    self.waiting.clear();
                     say::error(&said.collect::<Vec<_>>().join("; "));
                 }
             }
@@ -358,7 +363,7 @@ impl Guardian {
         }
     }
 
-    /// Releases routers for which the new worker did not speak in time, and says when to look again.
+    /// Releases routers for which the worker did not speak in time, and says when to look again.
     fn tend_waiting(&mut self, now: Instant) -> Option<Instant> {
         let table = self.left.table.as_ref()?;
         let mut late = Vec::new();
@@ -373,8 +378,12 @@ impl Guardian {
             // It has spoken, or has been released by whoever came after.
             Some(_) | None => false,
         });
+        let why = match self.worker.as_ref().filter(|worker| worker.killed.is_some()) {
+            Some(killed) => format!("{} and is not gone yet", killed.was_killed()),
+            None => "the new worker was not there in time".to_owned(),
+        };
         for one in self.left.release(&late, now) {
-            say::warn(&format!("the new worker was not there in time: {one}"));
+            say::warn(&format!("{why}: {one}"));
         }
         self.waiting.iter().map(judge::peers_wait).min()
     }
@@ -385,18 +394,18 @@ impl Guardian {
         if let Some(worker) = self.worker.as_mut()
             && worker.again
             && !worker.running
-            && !worker.ended_here
+            && worker.killed.is_none()
         {
             // The first may take its time; whoever started it sees that.
             let limit = worker.started + START;
             if now < limit {
                 return Some(limit);
             }
-            worker.end(Why::Slow);
+            worker.end(Why::Slow, now);
             return Some(now);
         }
         let (worker, table) = (self.worker.as_mut()?, self.left.table.as_ref()?);
-        if !at_work || worker.ended_here {
+        if !at_work || worker.killed.is_some() {
             return None;
         }
         let grace = crash::grace(table.entries());
@@ -418,8 +427,7 @@ impl Guardian {
                     Seen::Starved => Why::Starved,
                     Seen::Hung => Why::Silent,
                 };
-                worker.end(why);
-                // Should even that not end it, its routers are released in time.
+                worker.end(why, now);
                 self.waiting = self.left.active();
                 Some(now)
             }
@@ -432,16 +440,39 @@ impl Guardian {
         if now < stop {
             return Some(stop);
         }
-        if !worker.ended_here {
-            worker.end(Why::Stays);
+        if worker.killed.is_none() {
+            worker.end(Why::Stays, now);
+            self.waiting = self.left.active();
+        }
+        None
+    }
+
+    /// Says of a worker that was killed and does not end that it does not. Where the whole ends, what it
+    /// holds does not wait for that.
+    fn tend_killed(&mut self, now: Instant) -> Option<Instant> {
+        let worker = self.worker.as_mut()?;
+        let due = worker.killed? + LINGERS;
+        if now < due {
+            return Some(due);
+        }
+        let is_news = !std::mem::replace(&mut worker.lingers, true);
+        let given_up = (self.stop.is_some() && self.given_up.is_none()).then(|| {
+            self.given_up = Some(Vec::new());
+            self.left.give_up()
+        });
+        if is_news || given_up.is_some() {
+            let what = format!("{} and does not end: it hangs in the kernel", worker.was_killed());
+            say::error(&[vec![what], given_up.unwrap_or_default()].concat().join("; "));
         }
         None
     }
 
     /// Ends those that crashed and don't come to an end: another one does their work by now.
     fn tend_dying(&mut self, now: Instant) -> Option<Instant> {
-        for one in self.dying.iter_mut().filter(|one| one.until <= now && !one.worker.ended_here) {
-            one.worker.kill();
+        for one in
+            self.dying.iter_mut().filter(|one| one.until <= now && one.worker.killed.is_none())
+        {
+            one.worker.kill(now);
         }
         self.dying.iter().filter(|one| one.until > now).map(|one| one.until).min()
     }

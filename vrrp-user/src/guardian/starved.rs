@@ -1,4 +1,4 @@
-//! Whether a worker that stays away is kept from its CPU, as a new one would be too, or is dying already.
+//! Whether a worker that stays away is kept from its CPU, as a new one would be too.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,37 +66,6 @@ fn look(worker: u32, at: Instant) -> Option<Look> {
     Some(Look { at, runnable: state == 'R', ran })
 }
 
-/// Whether a process has been killed or is ending, and has not got that far: on a busy host that takes its
-/// time, and nobody here has the blame for it.
-pub(super) fn is_dying(process: u32) -> bool {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}"));
-    // Without either it is gone.
-    let Some((status, stat)) = read("status").ok().zip(read("stat").ok()) else { return true };
-    is_killed(&status) || is_ending(&stat)
-}
-
-/// By what `/proc/PID/status` says: SIGKILL waits for it, as for each thread where one ends them all.
-fn is_killed(status: &str) -> bool {
-    const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
-    let pending = status.lines().filter_map(|line| {
-        let set = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
-        u64::from_str_radix(set.trim(), 16).ok()
-    });
-    pending.fold(0, |all, set| all | set) & SIGKILL != 0
-}
-
-/// By what `/proc/PID/stat` says: its state, and the kernel's flags of it.
-fn is_ending(stat: &str) -> bool {
-    /// `PF_EXITING` and `PF_DUMPCORE` of the kernel's `sched.h`.
-    const FLAGS: u64 = 0x4 | 0x200;
-    let Some((_, behind)) = stat.rsplit_once(')') else { return false };
-    let mut words = behind.split_whitespace();
-    let state = words.next();
-    // The ninth of all words, the seventh behind the name.
-    let flags: Option<u64> = words.nth(5).and_then(|flags| flags.parse().ok());
-    matches!(state, Some("Z" | "X")) || flags.is_some_and(|flags| flags & FLAGS != 0)
-}
-
 fn task(worker: u32) -> Option<PathBuf> {
     let tasks = fs::read_dir(format!("/proc/{worker}/task")).ok()?;
     let named = |task: &PathBuf| {
@@ -134,32 +103,5 @@ mod tests {
         assert!(!look.runnable);
         drop(stop);
         assert!(thread.join().is_ok());
-    }
-
-    #[test]
-    fn one_that_was_killed_is_dying() {
-        assert!(is_killed("State:\tR (running)\nSigPnd:\t0000000000000100\nShdPnd:\t0\n"));
-        assert!(is_killed("SigPnd:\t0000000000000000\nShdPnd:\t0000000000000100\n"));
-        // SIGHUP and SIGTERM wait.
-        assert!(!is_killed("SigPnd:\t0000000000000001\nShdPnd:\t0000000000004000\n"));
-        assert!(!is_ending("7 (a) b) S 1 7 7 0 -1 4194560 5"));
-        assert!(is_ending("7 (a) b) R 1 7 7 0 -1 4194564 5"));
-        assert!(is_ending("7 (a) b) D 1 7 7 0 -1 4195072 5"));
-        assert!(is_ending("7 (a) Z 1 7 7 0 -1 0 5"));
-    }
-
-    /// Of processes as the kernel has them.
-    #[test]
-    fn the_kernel_tells_that_too() {
-        assert!(!is_dying(std::process::id()));
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
-        assert!(!is_dying(child.id()));
-        child.kill().expect("it lives");
-        // From the kill on, whichever way it has gone by now.
-        assert!(is_dying(child.id()));
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(is_dying(child.id()), "nobody has waited for it");
-        child.wait().expect("its end");
-        assert!(is_dying(child.id()));
     }
 }

@@ -12,7 +12,7 @@ use vrrp_common::Instant;
 
 use super::MARK;
 use super::channel::{self, Kept, Said};
-use super::starved;
+use crate::procfs;
 use crate::sys::child::{self, pidfd, send_signal};
 
 /// A worker.
@@ -28,8 +28,10 @@ pub(super) struct Worker {
     pub(super) silent: bool,
     /// It is at work.
     pub(super) running: bool,
-    /// It was ended from here.
-    pub(super) ended_here: bool,
+    /// When it was killed from here.
+    pub(super) killed: Option<Instant>,
+    /// It was said that it does not end for all that.
+    pub(super) lingers: bool,
     /// Why, where it lived.
     why: Option<Why>,
     /// There was another one before it.
@@ -72,7 +74,8 @@ impl Worker {
             listens: false,
             silent: false,
             running: false,
-            ended_here: false,
+            killed: None,
+            lingers: false,
             why: None,
             again: false,
             ended: None,
@@ -105,21 +108,27 @@ impl Worker {
     }
 
     /// Ends it, since it does not do its work.
-    pub(super) fn end(&mut self, why: Why) {
+    pub(super) fn end(&mut self, why: Why, now: Instant) {
         // Killed by somebody else, it may not have had the time to die.
-        self.why = (!starved::is_dying(self.pid())).then_some(why);
-        self.kill();
+        self.why = (!procfs::is_dying(self.pid())).then_some(why);
+        self.kill(now);
     }
 
     /// Ends it, now that its work is another one's.
-    pub(super) fn kill(&mut self) {
-        self.ended_here = true;
+    pub(super) fn kill(&mut self, now: Instant) {
+        self.killed = Some(now);
         self.signal(Signal::SIGKILL);
     }
 
     /// Why it was ended from here, where that is what it died of.
     pub(super) fn why(&self) -> Option<Why> {
         self.why
+    }
+
+    /// Says of one that was killed from here that it was, and why.
+    pub(super) fn was_killed(&self) -> String {
+        let why = self.why.map(|why| format!(", since {why},")).unwrap_or_default();
+        format!("the worker (process {}) was killed{why}", self.pid())
     }
 
     /// How it ended; `None`: it has not.

@@ -30,12 +30,14 @@ use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Slot, StateName};
 
 mod body;
+mod glance;
 pub(crate) mod judge;
 mod pool;
 pub(crate) mod release;
 mod table;
 
 pub(crate) use body::{Body, Held};
+pub(crate) use glance::Glance;
 pub(crate) use table::{Entry, Phase, State, Table};
 
 use pool::Pool;

@@ -37,8 +37,8 @@ use vrrp_common::{Instant, Priority, time};
 use super::body::{self, Body, UNIT};
 use crate::sys::mapped::Mapped;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"xvrrpldg");
-const VERSION: u64 = 3;
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"xvrrpldg");
+pub(super) const VERSION: u64 = 3;
 const HEAD_BYTES: usize = 4096;
 const SLOT_WORDS: usize = 8;
 const SLOT_BYTES: usize = SLOT_WORDS * size_of::<u64>();
@@ -50,17 +50,17 @@ const NEVER: u64 = u64::MAX;
 const WORD_MAGIC: usize = 0;
 const WORD_VERSION: usize = 1;
 const WORD_BOOT: usize = 2;
-const WORD_NAMESPACE: usize = 4;
-const WORD_PID: usize = 5;
+pub(super) const WORD_NAMESPACE: usize = 4;
+pub(super) const WORD_PID: usize = 5;
 const WORD_STARTED: usize = 6;
 const WORD_WAITING: usize = 7;
 const WORD_BACK: usize = 8;
-const WORD_PHASE: usize = 9;
+pub(super) const WORD_PHASE: usize = 9;
 const WORD_USED: usize = 10;
 const WORD_SILENT: usize = 11;
 const WORD_HELD: usize = 12;
 const WORD_SIGNED: usize = 13;
-const WORD_NEXT: usize = 14;
+pub(super) const WORD_NEXT: usize = 14;
 
 const SLOT_PLACE: usize = 0;
 const SLOT_INTERVAL: usize = 1;
@@ -185,11 +185,7 @@ impl Table {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        match self.load(WORD_PHASE) {
-            0 => Phase::Starting,
-            1 => Phase::Running,
-            _ => Phase::Stopping,
-        }
+        phase_of(self.load(WORD_PHASE))
     }
 
     /// How long the next worker is to stay silent.
@@ -218,16 +214,6 @@ impl Table {
 
     pub(crate) fn set_signed(&self, sequence: u32) {
         self.words()[WORD_SIGNED].fetch_max(sequence.into(), Ordering::AcqRel);
-    }
-
-    /// When the next worker is started, where there is none, by a ledger of any network namespace.
-    pub(crate) fn next_start(file: &File) -> Option<Instant> {
-        let mut head = [[0; size_of::<u64>()]; WORD_NEXT + 1];
-        file.read_exact_at(head.as_flattened_mut(), 0).ok()?;
-        let [boot, more] = boot_id().ok()?;
-        let same = [MAGIC, VERSION, boot, more].map(u64::to_ne_bytes) == head[..WORD_NAMESPACE];
-        let next = u64::from_ne_bytes(head[WORD_NEXT]);
-        (same && next != 0).then(|| Instant::from_nanos(next))
     }
 
     pub(crate) fn set_next_start(&self, next: Option<Instant>) {
@@ -421,6 +407,14 @@ fn read(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
 }
 
+pub(super) fn phase_of(word: u64) -> Phase {
+    match word {
+        0 => Phase::Starting,
+        1 => Phase::Running,
+        _ => Phase::Stopping,
+    }
+}
+
 fn status(state: State, priority: u8, form: ChecksumForm) -> u64 {
     u64::from_le_bytes([state as u8, priority, form as u8, 0, 0, 0, 0, 0])
 }
@@ -474,7 +468,7 @@ fn read_up_to(file: &File, bytes: &mut [u8], from: u64) -> io::Result<usize> {
 }
 
 /// Which start of the host this is: its clock began anew with it.
-fn boot_id() -> io::Result<[u64; 2]> {
+pub(super) fn boot_id() -> io::Result<[u64; 2]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let number = u128::from_str_radix(&digits, 16)

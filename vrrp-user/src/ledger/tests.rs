@@ -36,18 +36,22 @@ fn body(name: &str, addresses: &[&str]) -> Body {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[test]
-fn the_next_start_is_told_to_who_asks() {
+fn the_worker_and_the_next_start_are_told_to_who_asks() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
-    let next = || Table::next_start(&File::open(path(dir.path())).unwrap());
-    assert_eq!(next(), None);
+    let glance = || Glance::at(&File::open(path(dir.path())).unwrap());
+    let none = Glance { worker: 0, phase: Phase::Starting, next: None };
+    assert_eq!(glance(), Some(none));
     ledger.table().set_next_start(Some(at(7)));
-    assert_eq!(next(), Some(at(7)));
+    assert_eq!(glance(), Some(Glance { next: Some(at(7)), ..none }));
     ledger.table().set_next_start(None);
-    assert_eq!(next(), None);
+    ledger.table().start(42, at(8));
+    assert_eq!(glance(), Some(Glance { worker: 42, ..none }));
+    ledger.set_phase(Phase::Running);
+    assert_eq!(glance(), Some(Glance { worker: 42, phase: Phase::Running, next: None }));
     // What is no ledger says nothing.
     std::fs::write(path(dir.path()), [7; 4096]).unwrap();
-    assert_eq!(next(), None);
+    assert_eq!(glance(), None);
 }
 
 #[test]

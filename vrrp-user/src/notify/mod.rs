@@ -110,8 +110,8 @@ impl Notifier {
     /// Lets the commands of the last changes run, but returns within `limit` and a little.
     ///
     /// After half of `limit`, older changes give way to [`Word::Stop`]: their running command
-    /// gets SIGTERM, the waiting ones are dropped. At `limit` what still runs gets SIGTERM. All
-    /// of that is logged.
+    /// gets SIGTERM, the waiting ones are dropped. At `limit` what still runs gets SIGTERM, and
+    /// SIGKILL a little later or with the end of the runtime. All of that is logged.
     pub async fn finish(&mut self, limit: Duration) {
         let half = limit / 2;
         for (ending, patience) in

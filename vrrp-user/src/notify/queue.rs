@@ -21,7 +21,7 @@ use crate::users::{Origin, SCRIPT_ACCOUNT};
 /// More changes than this don't wait: whoever reads them is not reading.
 const MOST_WAITING: usize = 100;
 
-/// From SIGTERM to SIGKILL where a command gives way to `notify_stop`.
+/// From SIGTERM to SIGKILL where a command gives way to `notify_stop`, and at most where the daemon ends.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// What is still run.
@@ -229,11 +229,9 @@ impl Worker {
     async fn cut_short(&mut self, mut group: ProcessGroup, label: &str) {
         warn!("{label} (PID {}) is ended, since the daemon ends", group.pid());
         group.signal(Signal::SIGTERM);
+        // At the very end nobody waits for this task any more.
+        group.on_drop(Signal::SIGKILL);
         if timeout(GRACE, group.ended()).await.is_err() {
-            // At the very end this is too late to be waited for, and SIGTERM was the last word.
-            if *self.ending.borrow() == Ending::Now {
-                return;
-            }
             group.signal(Signal::SIGKILL);
             group.ended().await;
         }

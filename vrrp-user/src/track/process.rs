@@ -101,6 +101,11 @@ impl ProcessGroup {
         }
     }
 
+    /// Has the group get another signal where it is dropped before its end.
+    pub(crate) fn on_drop(&mut self, signal: Signal) {
+        self.on_drop = signal;
+    }
+
     /// Takes the leader's status once [`ProcessGroup::ended`] has returned.
     ///
     /// # Errors
