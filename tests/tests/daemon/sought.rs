@@ -84,6 +84,8 @@ fn the_interface_follows_the_source() -> Result<()> {
     wait_until("it is on eth1", LIMIT, || {
         interface_of(&r1, "VI_1").is_ok_and(|(interface, _)| interface == "eth1")
     })?;
+    r1.wait_log("(VI_1) its interface is eth1, which has its source address", LIMIT)?;
+    ensure!(r1.count_log("changed by reload") == 0, "{}", r1.log_end());
     let before = heard(&r1);
     wait_until("r1 hears r2 by eth1", LIMIT, || heard(&r1) > before + 5)?;
     ensure!(r1.count_log("(VI_1) Entering MASTER") == 0, "{}", r1.log_end());
@@ -145,16 +147,24 @@ fn who_comes_after_another_instance_listens_first() -> Result<()> {
     let wire = lab.capture("client")?;
     let written = brisk(100).named("VI_B", 51).holding(&["198.51.100.251/24"]);
     let after = brisk(100).named("VI_A", 51).holding(&["198.51.100.250/24"]);
-    let after = || sought(after.clone(), "192.0.2.11", "192.0.2.12");
-    let r1 = lab.run("r1", &text(Conf::new(3).with(written).with(after())))?;
+    let after = || sought(after.clone(), "192.0.2.11", "192.0.2.100");
+    let both = text(Conf::new(3).with(written).with(after()));
+    let r1 = lab.run("r1", &both)?;
     wait_state(&r1, "VI_B", "MASTER")?;
     let why = interface_of(&r1, "VI_A")?.1;
     ensure!(why.ends_with("on eth0, where VI_B is virtual router 51 already"), "{why}");
     r1.reload(&text(Conf::new(3).with(after())))?;
     wait_state(&r1, "VI_A", "MASTER")?;
     ensure!(r1.count_log("(VI_A) Entering BACKUP") == 1, "{}", r1.log_end());
-    let adverts = wire.adverts();
-    ensure!(adverts.iter().any(|seen| seen.advert.priority == 0), "no last words");
+    let last_words = || wire.adverts().iter().filter(|seen| seen.advert.priority == 0).count();
+    ensure!(last_words() == 1, "VI_B said {} last words", last_words());
+    // And the other way round, where both stay.
+    r1.reload(&both)?;
+    wait_state(&r1, "VI_B", "MASTER")?;
+    ensure!(state(&r1, "VI_A")? == "FAULT", "{}", r1.log_end());
+    ensure!(r1.count_log("(VI_B) Entering BACKUP") == 2, "{}", r1.log_end());
+    ensure!(last_words() == 2, "VI_A said {} last words", last_words() - 1);
+    ensure!(r1.count_log("can't be put on") == 0, "{}", r1.log_end());
     Ok(())
 }
 

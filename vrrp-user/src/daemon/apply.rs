@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 use vrrp_common::{Priority, abi};
-use vrrp_proto::{Effect, Health, Input, Settings, Slot, TrackerId, VirtualAddress};
+use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, TrackerId, VirtualAddress};
 
 use super::plan::{self, Place};
 use super::running::Running;
@@ -192,8 +192,17 @@ impl Service {
         self.index.add(slot, running, &self.own);
         running.reroute = true;
         self.life.note(slot, running, &self.host, &self.own);
+        // It has no interface any more: it says its last words by the way that it had, and takes its
+        // addresses off before they are meant for none.
+        let lost = instance.interface.is_empty() && running.link != Some(Link::NoSource);
+        if lost {
+            running.link = Some(Link::NoSource);
+        }
         self.make_own_links(slot, true);
         self.forget(slot);
+        if lost {
+            self.tell(Input::Link { slot, link: Link::NoSource });
+        }
         self.tell(Input::Change { slot, settings: Box::new(settings) });
     }
 

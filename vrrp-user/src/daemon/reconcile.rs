@@ -125,11 +125,6 @@ impl Service {
             (Some(_), None) => Link::NoSource,
         };
         let mut moved = false;
-        // One whose interface is another one's from now on still says priority 0 by the way it had.
-        if interface.is_none() && running.instance.sought.is_some() && running.link != Some(link) {
-            running.link = Some(link);
-            let _ = self.orders.send(Order::Input(Input::Link { slot, link }));
-        }
         let news = way != running.way || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
         if news && (way.is_some() || interface.is_none() || taken) {
