@@ -111,5 +111,22 @@ fn who_came_last_meanwhile() -> Result<()> {
     send(21, foreign)?;
     r1.thaw();
     come((3, 1))?;
+    // What only the kernel has seen counts as what came last, and is known when it no longer looks.
+    r1.freeze();
+    // Until all its threads stand still.
+    pause(100);
+    send(23, ADDRESS)?;
+    send(22, ADDRESS)?;
+    r1.thaw();
+    come((5, 1))?;
+    let status = r1.status()?;
+    let one = status.instance("VI_1")?;
+    ensure!(one.peer().is_some_and(|(address, _)| address == "192.0.2.22"), "{}", one.json());
+    lab.ns("r1").ip("link set eth0 down")?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    lab.ns("r1").ip("link set eth0 up")?;
+    wait_state(&r1, "VI_1", "BACKUP")?;
+    send(22, foreign)?;
+    come((6, 1))?;
     Ok(())
 }

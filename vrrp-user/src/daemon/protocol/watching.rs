@@ -23,6 +23,8 @@ struct Watched {
     advert: Advert,
     /// The last one that the engine knows of.
     known: Instant,
+    /// What the kernel had seen last when this began: another one.
+    other: Instant,
 }
 
 impl Watching {
@@ -110,8 +112,10 @@ impl Watching {
         let Some(watcher) = &mut self.watcher else { return };
         let (Watch::Start { slot, .. } | Watch::Stop { slot }) = watch;
         watcher.stop(slot.0);
-        if let Some(before) = self.watched.remove(&slot) {
-            let at = watcher.seen(slot.0).at;
+        let seen = watcher.seen(slot.0).at;
+        if let Some(before) = self.watched.remove(&slot)
+            && let Some(at) = before.repeated(seen)
+        {
             table.heard(slot.0, at, wire::octets(before.advert.source));
             if at > before.known {
                 // It came while the engine made up its mind, and the kernel kept it to itself.
@@ -128,15 +132,20 @@ impl Watching {
             // The kernel's timer wakes the thread for what is due then.
             let down = down.saturating_sub(EARLY);
             watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
-            self.watched.insert(slot, Watched { advert, known: heard });
+            self.watched.insert(slot, Watched { advert, known: heard, other: seen });
         }
     }
 }
 
 impl Watched {
+    /// When it came last, where the kernel has seen it at all.
+    fn repeated(&self, seen: Instant) -> Option<Instant> {
+        Some(seen).filter(|at| *at > self.other)
+    }
+
     fn tell(&mut self, watcher: &Watcher, slot: Slot, engine: &mut Engine) {
         let seen = watcher.seen(slot.0);
-        self.known = self.known.max(seen.at);
+        self.known = self.known.max(self.repeated(seen.at).unwrap_or_default());
         engine.handle(self.known, Input::Heard { slot, armed: seen.armed });
     }
 }
