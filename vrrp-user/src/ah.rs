@@ -139,6 +139,7 @@ mod tests {
             }
             assert!(!fits(b"lab12346", &good, 20, hops));
             assert!(!fits(&KEY, &good[..43], 20, hops));
+            assert!(!fits(&KEY, &good, 11, hops), "shorter than an IPv4 header");
         }
     }
 

@@ -178,5 +178,13 @@ mod tests {
         child.wait().expect("its end");
         assert_eq!(trouble(child.id()), Some("is gone"));
         assert!(is_dying(child.id()));
+        // By itself, with no signal on its way; nobody has waited for it.
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let ended = (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            is_dying(child.id())
+        });
+        child.wait().expect("its end");
+        assert!(ended);
     }
 }

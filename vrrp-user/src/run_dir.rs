@@ -323,6 +323,9 @@ mod tests {
         assert_eq!(name(&slash), name(&path));
         assert_eq!(name(&link), name(&path));
         assert_eq!(name(Path::new("/run/xvrrp/")), NAME);
+        // One that is not there yet.
+        let none = dir.path().join("none");
+        assert_eq!(name(&PathBuf::from(format!("{}/", none.display()))), name(&none));
     }
 
     #[test]

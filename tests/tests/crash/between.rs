@@ -61,7 +61,12 @@ fn an_end_without_a_worker_at_work_leaves_nothing() -> Result<()> {
 }
 
 fn master(lab: &Lab) -> Result<Daemon> {
-    let r1 = lab.run("r1", &Instance::new(200).alone(3))?;
+    master_with(lab, &[])
+}
+
+fn master_with(lab: &Lab, lines: &[&str]) -> Result<Daemon> {
+    let instance = lines.iter().fold(Instance::new(200), |instance, line| instance.line(line));
+    let r1 = lab.run("r1", &instance.alone(3))?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
     Ok(r1)
 }
@@ -84,7 +89,7 @@ fn ends_stopped() -> Result<()> {
 
 fn ends_without() -> Result<()> {
     let lab = Lab::new(&["r1"])?;
-    let mut r1 = master(&lab)?;
+    let mut r1 = master_with(&lab, &["use_vmac"])?;
     // Long enough for what follows, on a busy machine too.
     let wait = "the next start is in 4 s";
     while r1.count_log(wait) == 0 {
@@ -96,6 +101,9 @@ fn ends_without() -> Result<()> {
         .with_context(|| r1.log_end())?;
     }
     says_when(&r1)?;
+    // Its address is another's by now.
+    let shown = lab.ns("r1").ip("-d addr show dev vrrp.51")?;
+    ensure!(shown.contains("mode source") && !shown.contains(VIP), "{shown}");
     let status = r1.stop()?;
     ensure!(status.success(), "exit {status}: {}", r1.log_end());
     let loops = r1.count_log("crashes again and again");

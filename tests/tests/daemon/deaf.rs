@@ -162,7 +162,11 @@ fn what_could_not_be_had_is_tried_again() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
-    together(&[("group", a_group_is_joined_later), ("own interface", an_interface_is_made_later)])
+    together(&[
+        ("group", a_group_is_joined_later),
+        ("own interface", an_interface_is_made_later),
+        ("no_accept", an_address_is_closed_later),
+    ])
 }
 
 fn a_group_is_joined_later() -> Result<()> {
@@ -172,10 +176,32 @@ fn a_group_is_joined_later() -> Result<()> {
     ns.sysctl(MEMBERSHIPS, 0)?;
     let r1 = lab.run("r1", &brisk(100).alone(3))?;
     r1.wait_log("eth0: can't join 224.0.0.18", LIMIT)?;
+    // Tried again, and not said again.
+    pause(2500);
+    ensure!(r1.count_log("can't join") == 1, "{}", r1.log_end());
     ns.sysctl(MEMBERSHIPS, 20)?;
     r1.wait_log("eth0: joined 224.0.0.18", LIMIT)?;
     let joined = ns.sh("cat /proc/net/igmp")?;
     ensure!(joined.contains("120000E0"), "{joined}");
+    Ok(())
+}
+
+/// The note of the table can't be written.
+fn an_address_is_closed_later() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let r1 = lab.run("r1", &brisk(100).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    let note = r1.run_dir().join("nftables");
+    std::fs::create_dir(&note)?;
+    r1.reload(&brisk(100).line("no_accept").alone(3))?;
+    r1.wait_log("can't be dropped, so they answer", LIMIT)?;
+    pause(2500);
+    ensure!(r1.count_log("can't be dropped, so they answer") == 1, "{}", r1.log_end());
+    let closed = "will not answer, not even ping";
+    ensure!(r1.count_log(closed) == 0, "{}", r1.log_end());
+    std::fs::remove_dir(&note)?;
+    r1.wait_log(closed, LIMIT)?;
+    ensure!(note.is_file() && r1.count_log(closed) == 1, "{}", r1.log_end());
     Ok(())
 }
 

@@ -23,9 +23,13 @@ fn other_interfaces() -> Result<()> {
     ])
 }
 
-fn master(lab: &Lab, lines: &[&str], address: &str) -> Result<Daemon> {
+fn with(lines: &[&str], address: &str) -> String {
     let instance = lines.iter().fold(brisk(100), |instance, line| instance.line(line));
-    let r1 = lab.run("r1", &instance.track("virtual_ipaddress_excluded", &[address]).alone(3))?;
+    instance.track("virtual_ipaddress_excluded", &[address]).alone(3)
+}
+
+fn master(lab: &Lab, lines: &[&str], address: &str) -> Result<Daemon> {
+    let r1 = lab.run("r1", &with(lines, address))?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", ELSEWHERE))
         .with_context(|| r1.log_end())?;
     Ok(r1)
@@ -62,8 +66,7 @@ fn secondary_addresses_stay_there() -> Result<()> {
     ensure!(lab.ns("r1").sh(SETTING)?.trim() == "0", "it is not put back");
 
     let mut r1 = master(&lab, &["promote_secondaries"], address)?;
-    let without = brisk(100).track("virtual_ipaddress_excluded", &[address]).alone(3);
-    r1.reload(&without)?;
+    r1.reload(&with(&[], address))?;
     wait_until("a reload puts it back", LIMIT, || {
         lab.ns("r1").sh(SETTING).is_ok_and(|value| value.trim() == "0")
     })?;
@@ -86,5 +89,14 @@ fn what_a_crash_leaves(lab: &Lab, address: &str) -> Result<()> {
     ensure!(is("1"), "put back by a kill");
     let r1 = master(lab, &[], address)?;
     wait_until("the next start puts it back", LIMIT, || is("0")).with_context(|| r1.log_end())?;
+    // An interface that comes anew comes without it.
+    lab.ns("r1").sysctl("net.ipv4.conf.default.promote_secondaries", 0)?;
+    r1.reload(&with(&["promote_secondaries"], address))?;
+    wait_until("a reload sets it", LIMIT, || is("1")).with_context(|| r1.log_end())?;
+    let ip = |command: &str| lab.ns("r1").ip(command).map(drop);
+    ip("link del eth1")?;
+    ip("link add eth1 type veth peer name other")?;
+    ip("link set eth1 up")?;
+    wait_until("it is set on that too", LIMIT, || is("1")).with_context(|| r1.log_end())?;
     Ok(())
 }

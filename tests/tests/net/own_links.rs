@@ -129,6 +129,20 @@ fn a_setting_of_somebody_else_stays() -> Result<()> {
     keep_only(&cable, &mut links, &[])?;
     assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "2");
     assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_announce")?, "0");
+    // What was as we need it stays so.
+    cable.here.sysctl("net.ipv4.conf.eth0.arp_ignore", 1)?;
+    make(&cable, &mut links, &wanted())?;
+    keep_only(&cable, &mut links, &[])?;
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "1");
+    // And what is set at another interface that has the name by now.
+    cable.here.ip("link add eth1 type veth peer name other")?;
+    make(&cable, &mut links, &Wanted { base: "eth1".to_owned(), ..wanted() })?;
+    assert_eq!(setting(&cable, "ipv4/conf/eth1/arp_ignore")?, "1");
+    cable.here.ip("link del eth1")?;
+    cable.here.ip("link add eth1 type veth peer name other")?;
+    cable.here.sysctl("net.ipv4.conf.eth1.arp_ignore", 1)?;
+    keep_only(&cable, &mut links, &[])?;
+    assert_eq!(setting(&cable, "ipv4/conf/eth1/arp_ignore")?, "1");
     Ok(())
 }
 
@@ -240,12 +254,27 @@ fn one_of_somebody_else_is_left_alone() -> Result<()> {
     let make_it =
         format!("link add eth0v10 link eth0 address {MAC_TEXT} type macvlan mode private");
     cable.here.ip(&make_it)?;
-    make(&cable, &mut links, &wanted())?;
+    let wanted = Wanted { group: 7, ..wanted() };
+    make(&cable, &mut links, &wanted)?;
     assert_eq!(links.complaint("eth0v10"), None);
-    assert!(links.traces(&[wanted()]).links.is_empty());
+    assert!(links.traces(std::slice::from_ref(&wanted)).links.is_empty());
+    assert_eq!(link(&cable, "eth0v10").context("gone")?["group"], "default");
     cable.here.ip("link set eth0v10 type macvlan mode source")?;
     keep_only(&cable, &mut links, &[])?;
     assert_eq!(mode(&cable, "eth0v10").as_deref(), Some("private"));
+    Ok(())
+}
+
+/// Ours are removed together, as a group of interfaces, which somebody else may happen to use.
+#[test]
+fn whoever_is_in_our_group_is_left_alone() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("link add eth1 type veth peer name other")?;
+    cable.here.ip(&format!("link set dev eth1 group {}", u32::from_be_bytes(*b"vrrp")))?;
+    let mut links = none();
+    make(&cable, &mut links, &wanted())?;
+    keep_only(&cable, &mut links, &[])?;
+    assert!(link(&cable, "eth0v10").is_none() && link(&cable, "eth1").is_some());
     Ok(())
 }
 

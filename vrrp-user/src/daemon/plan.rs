@@ -390,9 +390,11 @@ fn flags(instance: &Instance) -> u8 {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::config;
+    use crate::daemon::trackers::Trackers;
     use crate::net::fixtures;
 
     /// How an instance with these lines sends on a host whose `eth0` has 192.0.2.11.
@@ -444,5 +446,35 @@ mod tests {
         // Where it matters, a change of it must lead to the instance.
         let named_by = |lines: &str| named(&sends(lines).0).next().map(|ip| ip.to_string());
         assert_eq!(named_by("mcast_src_ip 192.0.2.12").as_deref(), Some("192.0.2.12"));
+    }
+
+    /// What an instance on eth0 with these lines tracks: names and weights, in order, and whether it waits
+    /// before it believes that one is down.
+    fn tracked(lines: &str) -> Vec<(String, i32, bool)> {
+        let text = format!(
+            "interface_up_down_delays {{\neth1 2\n}}\nvrrp_instance A {{\ninterface eth0\n\
+             virtual_router_id 51\n{lines}\n}}\n"
+        );
+        let config =
+            config::parse_str(Path::new("test.conf"), text).config.expect("a configuration");
+        let mut numbers = Trackers::default();
+        let settings = settings(&config.instances[0], |watched| numbers.id(watched));
+        let one = |tracker: &Tracker| {
+            let name = numbers.interface(tracker.id).expect("an interface").to_owned();
+            (name, i32::from(tracker.weight), tracker.delays.down > Duration::ZERO)
+        };
+        settings.trackers.iter().map(one).collect()
+    }
+
+    /// Its own interface is no tracker, which `dont_track_primary` would not get rid of.
+    #[test]
+    fn the_interfaces_of_addresses_are_tracked_once_and_its_own_is_not() {
+        let on = "virtual_ipaddress {\n192.0.2.1/24\n192.0.2.2/24 dev eth1\n}";
+        let eth1 = || ("eth1".to_owned(), 0, true);
+        assert_eq!(tracked(on), [eth1()]);
+        let own = "dont_track_primary\nvirtual_ipaddress {\n192.0.2.1/24\n}";
+        assert_eq!(tracked(own), []);
+        let twice = format!("track_interface {{\neth1\neth2 weight -5\n}}\n{on}");
+        assert_eq!(tracked(&twice), [eth1(), ("eth2".to_owned(), -5, false)]);
     }
 }

@@ -108,3 +108,33 @@ impl Service {
         self.secondaries.keep_only(&BTreeMap::new());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config;
+    use crate::daemon::plan;
+    use crate::daemon::trackers::Trackers;
+
+    #[test]
+    fn it_is_wanted_for_ipv4_and_until_the_end() {
+        let wanting = |line: &str, ending: bool| {
+            let text = format!(
+                "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\n{line}\n\
+                 virtual_ipaddress {{\n192.0.2.1/24 dev eth1\n}}\nvirtual_ipaddress_excluded {{\n\
+                 192.0.2.2/24 dev eth2\n2001:db8::1/64 dev eth3\n}}\n}}\n"
+            );
+            let config = config::parse_str(Path::new("test.conf"), text).config.expect("one");
+            let mut numbers = Trackers::default();
+            let settings = plan::settings(&config.instances[0], |watched| numbers.id(watched));
+            let mut running = Running::new(Arc::clone(&config.instances[0]), settings);
+            running.ending = ending;
+            devices(&running, &running.settings).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(wanting("promote_secondaries", false), ["eth1", "eth2"]);
+        assert!(wanting("promote_secondaries", true).is_empty() && wanting("", false).is_empty());
+    }
+}

@@ -126,29 +126,12 @@ impl Keeper {
         set_pdeathsig(Signal::SIGTERM)?;
         // It may have ended before that was set.
         let main = getppid();
-        let (mut kept, mut missing) = (Kept::new(), Vec::new());
-        loop {
-            let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-            let limit = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-            poll(&mut ready, limit)?;
-            let Some(Received { text, descriptors, cut }) = receive(socket.as_fd())? else {
-                return Err(io::ErrorKind::TimedOut.into());
-            };
-            let mut words = text.split_whitespace();
-            match words.next() {
-                Some("keep") => {
-                    let (some, not) = named(words.map(str::to_owned).collect(), descriptors, cut);
-                    kept.extend(some);
-                    missing.extend(not);
-                }
-                Some(_) if !is_closed(socket.as_fd())? => break,
-                Some(_) | None => {
-                    // Its end is closed: what pdeathsig would have done.
-                    raise(Signal::SIGTERM)?;
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
+        let (kept, missing) = take_over(socket.as_fd()).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                // What pdeathsig would have done.
+                raise(Signal::SIGTERM).ok();
             }
-        }
+        })?;
         let keeper = Self { socket, main: u32::try_from(main.as_raw()).unwrap_or(0), kept };
         if !missing.is_empty() {
             // A program that is on an interface and that nobody can read would take its adverts.
@@ -220,9 +203,66 @@ fn tell(result: io::Result<()>) {
     }
 }
 
+/// Receives what an earlier worker has had kept, and the names of what this process had no room for.
+///
+/// # Errors
+/// `BrokenPipe`: the guardian is gone.
+fn take_over(socket: BorrowedFd<'_>) -> io::Result<(Kept, Vec<String>)> {
+    let (mut kept, mut missing) = (Kept::new(), Vec::new());
+    loop {
+        let mut ready = [PollFd::new(socket, PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+        poll(&mut ready, limit)?;
+        let Some(Received { text, descriptors, cut }) = receive(socket)? else {
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        let mut words = text.split_whitespace();
+        match words.next() {
+            Some("keep") => {
+                let (some, not) = named(words.map(str::to_owned).collect(), descriptors, cut);
+                kept.extend(some);
+                missing.extend(not);
+            }
+            Some(_) if !is_closed(socket)? => return Ok((kept, missing)),
+            Some(_) | None => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
 /// Says whether the other end is gone, even where something is left to read.
 fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut state = [PollFd::new(socket, PollFlags::empty())];
     poll(&mut state, PollTimeout::ZERO)?;
     Ok(state[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::child::channel;
+
+    #[test]
+    fn a_worker_has_all_that_was_kept() {
+        let (guardian, worker) = channel().unwrap();
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        // More than one message holds.
+        let all: Kept = (0..DESCRIPTORS + 3).map(|n| (format!("map{n}"), null())).collect();
+        hand_over(guardian.as_fd(), &all).unwrap();
+        let (kept, missing) = take_over(worker.as_fd()).unwrap();
+        assert!(kept.keys().eq(all.keys()) && missing.is_empty(), "{missing:?}");
+    }
+
+    /// Also where it has said all before.
+    #[test]
+    fn a_guardian_that_is_gone_is_known() {
+        let gone = |told: bool| {
+            let (guardian, worker) = channel().unwrap();
+            if told {
+                hand_over(guardian.as_fd(), &Kept::new()).unwrap();
+            }
+            drop(guardian);
+            take_over(worker.as_fd()).unwrap_err().kind()
+        };
+        assert_eq!([true, false].map(gone), [io::ErrorKind::BrokenPipe; 2]);
+    }
 }

@@ -37,9 +37,8 @@ impl<T: AsFd> Sockets<T> {
     /// The kernel's, where it can't be waited for.
     pub(super) fn insert(&mut self, ifindex: u32, family: Family, socket: T) -> io::Result<()> {
         let key = key(ifindex, family);
-        // Closing it takes the one before out.
-        self.all.remove(&key);
         self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        // Closing the one before takes it out of what is waited for.
         self.all.insert(key, socket);
         self.events.resize(self.all.len(), EpollEvent::empty());
         self.had.reserve(self.all.len());

@@ -56,6 +56,16 @@ pub enum FirewallError {
     },
 }
 
+impl FirewallError {
+    /// Whether it may do to try again. A kernel does not come to have nf_tables while it runs.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::Refused(_) | Self::Netlink(_) | Self::Note { .. } => true,
+        }
+    }
+}
+
 /// The table of a daemon. In a tokio runtime it is put back where somebody else removes or changes it, as
 /// a new ruleset for the whole host does, or a saved one with an old copy of it.
 #[derive(Debug)]
@@ -105,7 +115,7 @@ impl Firewall {
     /// [`FirewallError`]; then all is as it was before.
     pub fn refuse(&mut self, addresses: BTreeSet<Refused>) -> Result<(), FirewallError> {
         let done = self.try_refuse(addresses);
-        self.open = matches!(&done, Err(error) if !matches!(error, FirewallError::Missing));
+        self.open = done.as_ref().is_err_and(FirewallError::may_pass);
         done
     }
 
@@ -192,6 +202,12 @@ mod tests {
         assert!(firewall.is_open());
         firewall.refuse(BTreeSet::new()).unwrap();
         assert!(!firewall.is_open());
+    }
+
+    #[test]
+    fn what_will_never_do_is_not_tried_again() {
+        assert!(!FirewallError::Missing.may_pass());
+        assert!(FirewallError::Refused(Errno::ENOBUFS).may_pass());
     }
 
     #[test]

@@ -81,6 +81,17 @@ fn interfaces_of_addresses_are_tracked(
     assert_eq!((devices, faults), (tracked.iter().map(|n| (*n).to_owned()).collect(), vec![]));
 }
 
+/// Where the interface is still to be found, an address that names none needs none yet.
+#[test]
+fn an_interface_that_is_not_known_is_not_tracked() {
+    let read = read(
+        "vrrp_instance VI_1 {\nunicast_src_ip 192.0.2.11\nunicast_peer {\n192.0.2.12\n}\n\
+         virtual_router_id 51\nvirtual_ipaddress {\n192.0.2.1/24\n192.0.2.2/24 dev eth1\n}\n}\n",
+    );
+    let tracked = &read.instance("VI_1").track_devices;
+    assert_eq!(tracked.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["eth1"]);
+}
+
 /// As in keepalived: what an address needs has no weight.
 #[test]
 fn the_weight_of_an_addresss_interface_is_dropped() {
