@@ -433,7 +433,6 @@ mod tests {
         let command = command(&[&path], None);
         let [problem] = problems(&[&path]).try_into().unwrap();
         assert!(matches!(&problem, ScriptProblem::Insecure { .. }) && problem.is_risk());
-
         assert_eq!(prepare(&command, &as_root(true)).err(), Some(problem.clone()));
         let prepared = prepare(&command, &as_root(false)).unwrap();
         assert_eq!(prepared.risks, [problem]);
@@ -462,8 +461,7 @@ mod tests {
     fn a_script_of_another_user_may_lie_anywhere() {
         let directory = tempfile::tempdir().unwrap();
         let path = script(directory.path(), 0o755);
-        let examined = examine(&command(&[&path], Some("nobody")), &as_root(true));
-        assert_eq!(examined.problems, []);
+        assert_eq!(examine(&command(&[&path], Some("nobody")), &as_root(true)).problems, []);
     }
 
     #[test]
@@ -474,7 +472,6 @@ mod tests {
         symlink(&target, &link).unwrap();
         let through = directory.path().join("loop");
         symlink(&through, &through).unwrap();
-
         let (element, _) = foreign_element(&link).unwrap();
         assert!(target.starts_with(element.to_str().unwrap()), "{element:?}");
         assert_eq!(foreign_element(Path::new("/bin/sh")), None);
