@@ -139,7 +139,8 @@ mod tests {
         assert!(!holds_lock(us, &path) && lock_holders(&path).is_empty());
         file.lock().expect("its lock");
         assert!(holds_lock(us, &path));
-        assert_eq!(lock_holders(&path), [us]);
+        // A process that another test is just starting has it for a moment, too.
+        assert!(lock_holders(&path).contains(&us));
         // Of another file of that name it is not.
         fs::remove_file(&path).expect("it is there");
         let _other = File::create(&path).expect("a file");
