@@ -120,7 +120,7 @@ fn word(input: &mut Input<'_>, mode: Mode) -> Parsed<Word> {
     loop {
         let first = pieces == 0;
         let piece = alt((
-            |input: &mut Input<'_>| quotation(input, first),
+            |input: &mut Input<'_>| quotation(input, first, mode),
             |input: &mut Input<'_>| backslash(input, mode),
             variable.map(|text: &str| (text.to_owned(), None)),
             |input: &mut Input<'_>| bare(input, mode),
@@ -157,7 +157,8 @@ fn variable<'s>(input: &mut Input<'s>) -> Parsed<&'s str> {
 }
 
 /// A quoted text. An apostrophe inside a word (`Bob's`) that nothing closes is just that.
-fn quotation(input: &mut Input<'_>, first: bool) -> Parsed<Piece> {
+/// One that ends a command is nothing, as in keepalived.
+fn quotation(input: &mut Input<'_>, first: bool, mode: Mode) -> Parsed<Piece> {
     let before = input.checkpoint();
     let quote = one_of(['"', '\'']).parse_next(input)?;
     let mut text = String::new();
@@ -174,6 +175,9 @@ fn quotation(input: &mut Input<'_>, first: bool) -> Parsed<Piece> {
         }
     }
     if opt(quote).parse_next(input)?.is_some() {
+        return Ok((text, None));
+    }
+    if mode == Mode::Command && !first && text.is_empty() {
         return Ok((text, None));
     }
     if quote == '\'' && !first {
@@ -310,6 +314,19 @@ mod tests {
     #[test]
     fn carriage_returns_are_spaces() {
         assert_eq!(words("auth_pass x\r\n}\r\n"), ["auth_pass", "x", "\\n", "}", "\\n"]);
+    }
+
+    /// As keepalived 2.2.7 takes them.
+    #[test]
+    fn a_quote_that_ends_a_command_is_nothing() {
+        let split = |text: &str| split_command(text).ok();
+        let words = |all: &[&str]| Some(all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(split("/bin/echo 'it's'"), words(&["/bin/echo", "its"]));
+        assert_eq!(split("/bin/echo x'"), words(&["/bin/echo", "x"]));
+        assert_eq!(split("/bin/echo x\""), words(&["/bin/echo", "x"]));
+        assert_eq!(split("/bin/echo 'a b'c'd e'"), words(&["/bin/echo", "a bcd e"]));
+        assert_eq!(split(r"/bin/echo it\'s"), words(&["/bin/echo", "it's"]));
+        assert_eq!(split("/bin/echo '"), None);
     }
 
     #[test]

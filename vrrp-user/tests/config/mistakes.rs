@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use xvrrp::config::diag::{Code, Severity};
-use xvrrp::config::model::{Command, UserSpec};
+use xvrrp::config::model::{Auth, Command, UserSpec};
 use xvrrp::config::{ScriptChecker, ScriptFault};
 
 use crate::common::{addresses, config, faults, hints, instance, refused, run, snapshot, text};
@@ -21,7 +21,7 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
 #[case::semicolon("priority 150;", "5:10 error bad-value", "write `150`")]
 #[case::zero("priority 0", "5:10 error bad-value", "1 to 254")]
 #[case::above("priority 256", "5:10 error bad-value", "")]
-#[case::words("priority high", "5:10 error bad-value", "from 0 to 255")]
+#[case::words("priority high", "5:10 error bad-value", "from 1 to 255")]
 #[case::vrid_zero("virtual_router_id 0", "5:19 error bad-value", "")]
 #[case::vrid_above("virtual_router_id 256", "5:19 error bad-value", "")]
 #[case::vrid_hex("virtual_router_id 0x33", "5:19 error bad-value", "decimal: write `51`")]
@@ -80,6 +80,52 @@ fn costs_the_instance(#[case] lines: &str, #[case] fault: &str, #[case] hint: &s
     assert_eq!(loaded.exit_code(), 4);
 }
 
+/// Where a word stands twice, what counts is what keepalived 2.2.7 lets count.
+#[test]
+fn which_of_two_counts() {
+    let one = |lines: &str| {
+        let loaded = instance(lines);
+        let said: Vec<String> = loaded.diags.iter().map(|d| d.consequence.clone()).collect();
+        (run(&loaded, "VI_1").clone(), said.concat())
+    };
+    let (read, said) = one("version 2\nversion 3");
+    assert_eq!((read.version as u8, &*said), (2, "the first one counts, as in keepalived"));
+    let (read, said) = one("use_vmac vm1\nuse_vmac vm2");
+    assert_eq!(read.own_link.map(|link| link.name).as_deref(), Some("vm1"));
+    assert_eq!(said, "the first one counts, as in keepalived");
+    let (read, said) = one("priority 100\npriority 110");
+    assert_eq!((read.priority.get(), &*said), (110, "the last one counts, as in keepalived"));
+    let (read, said) = one("nopreempt\npreempt_delay 5");
+    assert_eq!((read.preempt, read.preempt_delay.as_secs()), (false, 0));
+    assert!(said.starts_with("it changes nothing, as in keepalived"), "{said}");
+}
+
+#[test]
+fn blocks_of_authentication_are_read_as_one() {
+    let auth = |blocks: &str| {
+        let loaded = instance(&format!("version 2\n{blocks}"));
+        (faults(&loaded), loaded.config.as_ref().and_then(|c| c.instances.first()?.auth))
+    };
+    let apart = "authentication {\nauth_type PASS\n}\nauthentication {\nauth_pass abc\n}";
+    let pass = Some(Auth::Pass(*b"abc\0\0\0\0\0"));
+    assert_eq!(auth(apart), (vec!["9:1 warning twice".to_owned()], pass));
+    let (_, auth) = auth(
+        "authentication {\nauth_type PASS\nauth_pass abc\n}\nauthentication {\nauth_type AH\n}",
+    );
+    assert_eq!(auth, Some(Auth::Ah(*b"abc\0\0\0\0\0")));
+}
+
+/// keepalived has no instance of that.
+#[test]
+fn a_second_name_is_not_said_to_be_keepalived_s_way() {
+    let loaded = text(
+        "vrrp_instance A B {\ninterface eth0\nvirtual_router_id 1\n\
+         virtual_ipaddress {\n192.0.2.1\n}\n}\n",
+    );
+    assert_eq!(faults(&loaded), ["1:17 warning extra-words"]);
+    assert_eq!(loaded.diags[0].consequence, "it is ignored; the name is `A`");
+}
+
 /// The instance is what was written, or as near as keepalived would take it.
 #[rstest]
 #[case::nowhere_near("colour blue", "5:1 error unknown-word", 5)]
@@ -88,6 +134,9 @@ fn costs_the_instance(#[case] lines: &str, #[case] fault: &str, #[case] hint: &s
 #[case::global_word("vrrp_garp_master_delay 5", "5:1 error unknown-word", 5)]
 #[case::mail("smtp_server 192.0.2.1", "5:1 error wrong-place", 5)]
 #[case::twice("priority 100\npriority 150", "6:1 warning twice", 0)]
+#[case::version_twice("version 3\nversion 2", "6:1 warning twice", 0)]
+#[case::no_wait("nopreempt\npreempt_delay 5", "6:1 warning conflict", 0)]
+#[case::no_wait_either("nopreempt\npreempt_delay 0", "", 0)]
 #[case::extra("priority 100 200", "5:14 warning extra-words", 0)]
 #[case::slashes("//nopreempt", "5:1 warning slash-comment", 0)]
 #[case::owner("state MASTER", "5:1 warning missing", 0)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xvrrp::config::{Unstartable, parse_str};
 
-use crate::common::{addresses, handed, left, run, text};
+use crate::common::{addresses, faults, handed, instance, left, run, text};
 
 const TWO: &str = "vrrp_instance VI_1 {\ninterface eth0\nvirtual_router_id 51\npriority 110\n\
                    virtual_ipaddress {\n192.0.2.250/24\n198.51.100.1/28 dev eth1\n192.0.2.251\n}\n\
@@ -111,4 +111,16 @@ fn addresses_in_a_broken_file_are_known() {
         assert_eq!(addresses(vi_1), ["192.0.2.250/24", "198.51.100.1/28", "192.0.2.251/32"]);
         assert_eq!(left(&loaded, "VI_2").len(), 2, "{file}");
     }
+}
+
+/// keepalived 2.2.7 cuts it, too, and does not fall back to a second.
+#[test]
+fn an_interval_too_long_for_version_3_is_cut() {
+    for written in ["41", "40.96", "40.955", "255"] {
+        let loaded = instance(&format!("version 3\nadvert_int {written}"));
+        assert_eq!(faults(&loaded), ["6:12 warning changed"], "{written}");
+        assert_eq!(run(&loaded, "VI_1").interval.get().as_millis(), 40_950, "{written}");
+    }
+    assert_eq!(faults(&instance("version 3\nadvert_int 40.95")), [] as [String; 0]);
+    assert_eq!(faults(&instance("version 3\nadvert_int 256")), ["6:12 error bad-value"]);
 }

@@ -22,7 +22,13 @@ pub(super) fn lower(
     draft: &mut Draft<'_>,
     version: Version,
 ) -> Option<Auth> {
-    let (block, _) = draft.authentication.take()?;
+    let blocks = std::mem::take(&mut draft.authentication);
+    let block = blocks.first()?;
+    for twice in &blocks[1..] {
+        let diag = Diag::warning(Code::Twice, twice.head(), "`authentication` is written twice");
+        let diag = diag.now("they are read as one, as in keepalived").hint("make one of them");
+        maker.ctx.push(diag.also(block.head(), "the first one"));
+    }
     let (message, hint) = match (version, maker.strict()) {
         (Version::V3, _) => {
             ("VRRP version 3 has no authentication", "leave it out, or write `version 2`")
@@ -31,7 +37,7 @@ pub(super) fn lower(
             ("strict mode has no authentication", "leave it out, or take strict mode out")
         }
         (Version::V2, false) => {
-            let (auth, refusals) = read(maker.ctx, &block, &maker.lost);
+            let (auth, refusals) = read(maker.ctx, &blocks, &maker.lost);
             if let Some((Auth::Ah(_), span)) = &auth {
                 draft.places.insert("auth_type AH", span.clone());
             }
@@ -44,20 +50,26 @@ pub(super) fn lower(
     None
 }
 
-fn read(ctx: &mut Ctx, block: &Item<'_>, lost: &str) -> (Option<(Auth, Span)>, Vec<Refusal>) {
-    if block.statements().is_empty() {
-        let diag = Diag::warning(Code::Missing, block.head(), "`authentication` is empty");
+fn read(ctx: &mut Ctx, blocks: &[Item<'_>], lost: &str) -> (Option<(Auth, Span)>, Vec<Refusal>) {
+    let head = blocks.first().map(Item::head).unwrap_or_default();
+    if blocks.iter().all(|block| block.statements().is_empty()) {
+        let diag = Diag::warning(Code::Missing, head, "`authentication` is empty");
         let now = "adverts are sent and taken without, as in keepalived";
         let hint =
             "leave it out, or write `auth_type PASS` and `auth_pass` with the peers' password";
         ctx.push(diag.now(now).hint(hint));
         return (None, Vec::new());
     }
-    let (items, mut refusals) = items(ctx, Place::Authentication, lost, block.statements());
+    let (mut all, mut refusals) = (Vec::new(), Vec::new());
+    for block in blocks {
+        let (some, lost) = items(ctx, Place::Authentication, lost, block.statements());
+        all.extend(some);
+        refusals.extend(lost);
+    }
     let mut password = None;
     let mut kind = None;
     let mut make: Make = Auth::Pass;
-    for item in &items {
+    for item in &all {
         match item.known.name {
             "auth_type" => kind = Some(item),
             _ => match pad(ctx, item) {
@@ -81,7 +93,7 @@ fn read(ctx: &mut Ctx, block: &Item<'_>, lost: &str) -> (Option<(Auth, Span)>, V
             (Some(_), None) => "`auth_type` without `auth_pass`",
             (None, None) => "`authentication` without `auth_type` and `auth_pass`",
         };
-        let diag = Diag::error(Code::Missing, block.head(), missing).now(lost);
+        let diag = Diag::error(Code::Missing, head, missing).now(lost);
         let hint = "write `auth_type PASS` and `auth_pass` with the peers' password";
         refusals.push(ctx.lose(diag.hint(hint)));
     }

@@ -12,7 +12,7 @@ use super::super::suggest::shown;
 use super::super::value::{Bad, integer, interface, seconds};
 use super::garp::Garp;
 use super::global::version;
-use super::items::{Item, bad_value, first, set};
+use super::items::{Item, bad_value, first, first_counts, set, set_first};
 use super::options::Options;
 use super::strict::Places;
 use super::{Ctx, Refusal, address, command, unicast};
@@ -45,7 +45,7 @@ pub(super) struct Draft<'a> {
     /// `accept` or `no_accept`, the last of which counts.
     pub(super) accept: Option<bool>,
     pub(super) timer_expired: Said<Priority>,
-    pub(super) authentication: Said<Item<'a>>,
+    pub(super) authentication: Vec<Item<'a>>,
     pub(super) addresses: Vec<Item<'a>>,
     pub(super) excluded: Vec<Item<'a>>,
     pub(super) track_scripts: Vec<Item<'a>>,
@@ -80,7 +80,7 @@ impl<'a> Draft<'a> {
             ipvlan: None,
             accept: None,
             timer_expired: None,
-            authentication: None,
+            authentication: Vec::new(),
             addresses: Vec::new(),
             excluded: Vec::new(),
             track_scripts: Vec::new(),
@@ -96,7 +96,7 @@ impl<'a> Draft<'a> {
     /// Takes one statement.
     pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'a>, lost: &str) {
         self.places.entry(item.known.name).or_insert_with(|| item.head());
-        if self.garp.take(ctx, item) || self.notify(ctx, item) || self.block(ctx, item) {
+        if self.garp.take(ctx, item) || self.notify(ctx, item) || self.block(item) {
             return;
         }
         let taken = match self.options.take(ctx, item) {
@@ -121,8 +121,8 @@ impl<'a> Draft<'a> {
                 let vrid = vrid.ok_or_else(|| Bad::new("there is no such VRID"))?;
                 set(ctx, &mut self.vrid, vrid, item);
             }
-            "priority" => set(ctx, &mut self.priority, priority(integer(word, 0..=255)?)?, item),
-            "version" => set(ctx, &mut self.version, version(item)?, item),
+            "priority" => set(ctx, &mut self.priority, priority(word)?, item),
+            "version" => set_first(ctx, &mut self.version, version(item)?, item),
             "preempt_delay" => set(ctx, &mut self.preempt_delay, seconds(word, 1000)?, item),
             "advert_int" => set(ctx, &mut self.advert_int, *item, item),
             "nopreempt" => self.nopreempt = Some(item.head()),
@@ -147,8 +147,8 @@ impl<'a> Draft<'a> {
             "unicast_ttl" => set(ctx, &mut self.unicast_ttl, unicast::ttl(word)?, item),
             "unicast_fault_no_peer" => self.fault_no_peer = true,
             "vrf" => set(ctx, &mut self.vrf, interface(word)?, item),
-            "use_vmac" => set(ctx, &mut self.vmac, *item, item),
-            "use_ipvlan" => set(ctx, &mut self.ipvlan, *item, item),
+            "use_vmac" => set_first(ctx, &mut self.vmac, *item, item),
+            "use_ipvlan" => set_first(ctx, &mut self.ipvlan, *item, item),
             _ => {}
         }
         Ok(())
@@ -171,9 +171,7 @@ impl<'a> Draft<'a> {
     fn state(&mut self, ctx: &mut Ctx, item: &Item<'a>) {
         let word = first(item);
         if let Some((_, before)) = &self.master {
-            let diag = Diag::warning(Code::Twice, item.head(), "`state` is written twice");
-            let diag = diag.now("the first one counts, as in keepalived");
-            ctx.push(diag.also(before.clone(), "the first one"));
+            ctx.push(first_counts(item, before.clone()));
             return;
         }
         let master = match word.text.as_str() {
@@ -194,9 +192,9 @@ impl<'a> Draft<'a> {
         self.master = Some((master, item.head()));
     }
 
-    fn block(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> bool {
+    fn block(&mut self, item: &Item<'a>) -> bool {
         match item.known.name {
-            "authentication" => set(ctx, &mut self.authentication, *item, item),
+            "authentication" => self.authentication.push(*item),
             "virtual_ipaddress" => self.addresses.push(*item),
             "virtual_ipaddress_excluded" => self.excluded.push(*item),
             "unicast_peer" => self.peers.push(*item),
@@ -218,12 +216,7 @@ impl<'a> Draft<'a> {
         };
         match command::notify(ctx, item.args) {
             Ok(command) => match slot {
-                Some(first) => {
-                    let message = format!("`{}` is written twice", item.known.name);
-                    let diag = Diag::warning(Code::Twice, item.head(), message);
-                    let diag = diag.now("the first one counts, as in keepalived");
-                    ctx.push(diag.also(first.span.clone(), "the first one"));
-                }
+                Some(first) => ctx.push(first_counts(item, first.span.clone())),
                 None => *slot = Some(command),
             },
             Err(diag) => ctx.push(diag.now("no command is run for it")),
@@ -244,11 +237,11 @@ fn link(word: &Word) -> Result<String, Bad> {
     Ok(name)
 }
 
-fn priority(number: i64) -> Result<Priority, Bad> {
-    match u8::try_from(number) {
-        Ok(0) => Err(Bad::new("0 is what a router sends when it gives up the addresses")
-            .hint("write a number from 1 to 254, or 255 for the owner of the addresses")),
-        Ok(number) => Ok(Priority::new(number)),
-        Err(_) => Err(Bad::new("there is no such priority")),
+fn priority(word: &Word) -> Result<Priority, Bad> {
+    if integer(word, 0..=0).is_ok() {
+        return Err(Bad::new("0 is what a router sends when it gives up the addresses")
+            .hint("write a number from 1 to 254, or 255 for the owner of the addresses"));
     }
+    let number = integer(word, 1..=255)?;
+    u8::try_from(number).map(Priority::new).map_err(|_| Bad::new("there is no such priority"))
 }

@@ -30,7 +30,7 @@ impl Maker<'_> {
     }
 
     /// `advert_int`: whole seconds in version 2 (RFC 3768 §5.3.7), 10 ms steps in version 3. What
-    /// can't be sent is rounded as keepalived rounds it, and never to 0.
+    /// can't be sent is rounded and cut as keepalived does it, and never to 0.
     pub(super) fn interval(&mut self, draft: &Draft<'_>, version: Version) -> Interval {
         let second = Duration::from_secs(1);
         let Some((item, _)) = &draft.advert_int else { return Interval::DEFAULT };
@@ -39,9 +39,8 @@ impl Maker<'_> {
             Version::V3 => (CENTISECOND, CENTISECOND * 4095),
         };
         let read = seconds(first(item), 255).and_then(|time| {
-            let size = if time > longest { "long" } else { "short" };
-            let bad = Bad::new(format!("{} is too {size}", said(time)));
-            if time < CENTISECOND || time > longest { Err(bad) } else { Ok(time) }
+            let bad = || Bad::new(format!("{} is too short", said(time)));
+            if time < CENTISECOND { Err(bad()) } else { Ok(time) }
         });
         let time = match read {
             Ok(time) => time,
@@ -58,7 +57,7 @@ impl Maker<'_> {
             }
         };
         let steps = (time + step / 2).as_nanos() / step.as_nanos();
-        let rounded = step * u32::try_from(steps.max(1)).unwrap_or(1);
+        let rounded = (step * u32::try_from(steps.max(1)).unwrap_or(1)).min(longest);
         if rounded != time {
             let word = first(item);
             let message = format!("version {version} can't say {} in an advert", said(time));
@@ -69,7 +68,7 @@ impl Maker<'_> {
                 Version::V2 => {
                     "version 2 has whole seconds: `version 3` on all peers takes 10 ms steps"
                 }
-                Version::V3 => "version 3 has steps of 0.01 s",
+                Version::V3 => "version 3 has steps of 0.01 s, up to 40.95 s",
             };
             self.ctx.push(diag.hint(hint));
         }
@@ -125,6 +124,7 @@ impl Maker<'_> {
         } else if priority.is_owner() {
             "priority 255"
         } else {
+            self.idle_delay(draft);
             return draft.nopreempt.is_none();
         };
         let nopreempt = draft.nopreempt.take().map(|span| (span, "nopreempt"));
@@ -141,5 +141,19 @@ impl Maker<'_> {
             );
         }
         true
+    }
+
+    /// Who replaces no lower MASTER does not wait for that.
+    fn idle_delay(&mut self, draft: &mut Draft<'_>) {
+        let delayed = draft.preempt_delay.as_ref().is_some_and(|(delay, _)| !delay.is_zero());
+        if draft.nopreempt.is_some()
+            && delayed
+            && let Some((_, span)) = draft.preempt_delay.take()
+        {
+            let message = "`preempt_delay` does not go with `nopreempt`";
+            let diag = Diag::warning(Code::Conflict, span, message);
+            let now = "it changes nothing, as in keepalived: a lower MASTER is never replaced";
+            self.ctx.push(diag.now(now).hint("leave one of them out"));
+        }
     }
 }

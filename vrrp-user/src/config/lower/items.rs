@@ -255,6 +255,21 @@ pub(super) fn first<'a>(item: &Item<'a>) -> &'a Word {
     item.args.first().unwrap_or(item.key)
 }
 
+/// What is said of a word that counted before already.
+pub(super) fn first_counts(item: &Item<'_>, before: Span) -> Diag {
+    let message = format!("`{}` is written twice", item.known.name);
+    let diag = Diag::warning(Code::Twice, item.head(), message);
+    diag.now("the first one counts, as in keepalived").also(before, "the first one")
+}
+
+/// Sets what can be said once; the first one counts, as in keepalived.
+pub(super) fn set_first<T>(ctx: &mut Ctx, slot: &mut Option<(T, Span)>, value: T, item: &Item<'_>) {
+    match slot {
+        Some((_, before)) => ctx.push(first_counts(item, before.clone())),
+        None => *slot = Some((value, item.head())),
+    }
+}
+
 /// Sets what can be said once; the last one counts, as in keepalived.
 pub(super) fn set<T>(ctx: &mut Ctx, slot: &mut Option<(T, Span)>, value: T, item: &Item<'_>) {
     if let Some((_, before)) = slot.replace((value, item.head())) {

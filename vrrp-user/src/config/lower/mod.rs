@@ -264,7 +264,14 @@ fn block_name(ctx: &mut Ctx, item: &Item<'_>) -> Option<(String, Span)> {
         return None;
     };
     if let Some(extra) = item.args.get(1..).filter(|extra| !extra.is_empty()) {
-        ctx.push(extra_words(extra, &format!("the name is `{}`", shown(&name.text))));
+        let diag = extra_words(extra, &format!("the name is `{}`", shown(&name.text)));
+        let slashes = diag.code == Code::SlashComment;
+        ctx.push(match item.known.name {
+            "vrrp_instance" if !slashes => diag
+                .now(format!("it is ignored; the name is `{}`", shown(&name.text)))
+                .hint("leave it out: keepalived does not run an instance with more words"),
+            _ => diag,
+        });
     }
     Some((name.text.clone(), name.span.clone()))
 }
