@@ -103,11 +103,14 @@ pub struct Address {
     pub address: String,
     /// The interface it belongs on.
     pub device: String,
-    /// Whether it is there, as the kernel says.
+    /// Whether it is there, as the kernel says, with whatever prefix length.
     pub held: bool,
     /// Why the kernel did not take it, where it was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It is there although the virtual router is not MASTER: two hosts may answer for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexpected: bool,
 }
 
 /// The MASTER that a BACKUP listens to.
@@ -401,8 +404,14 @@ fn render_instance(out: &mut String, i: &Instance) {
 }
 
 fn render_addresses(out: &mut String, i: &Instance) {
-    for (word, held) in [("held", true), ("not held", false)] {
-        let those = i.addresses.iter().filter(|address| address.held == held);
+    let although = format!("on the host although {}", i.state);
+    let place = |address: &Address| match (address.unexpected, address.held) {
+        (true, _) => although.as_str(),
+        (false, true) => "held",
+        (false, false) => "not held",
+    };
+    for word in ["held", &although, "not held"] {
+        let those = i.addresses.iter().filter(|address| place(address) == word);
         let list: Vec<String> = those
             .map(|a| {
                 let why = a.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();

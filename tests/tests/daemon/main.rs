@@ -19,6 +19,7 @@ mod rights;
 mod run_dirs;
 mod sought;
 mod sources;
+mod strays;
 mod twice;
 mod unheard;
 mod unheld;

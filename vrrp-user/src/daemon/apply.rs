@@ -255,9 +255,8 @@ impl Service {
         let theirs = taken.flat_map(|instance| instance.addresses.iter().chain(&instance.excluded));
         let known =
             held.chain(theirs).map(|address| (address.device.clone(), address.ip)).collect();
-        let found = leftovers::find(&self.life.marked(&self.host), config, &known, |instance| {
-            self.life.resumes(instance)
-        });
+        let (host, resumes) = (self.life.marked(&self.host), |i: &Instance| self.life.resumes(i));
+        let found = leftovers::find(&host, &config.instances, &config.refused, &known, resumes);
         self.own.extend(leftover::own(&found));
         self.index.learn_own(&self.own);
         self.executor.protect(self.own.clone());
@@ -265,7 +264,7 @@ impl Service {
     }
 
     /// Takes addresses of an earlier life off, but for those that a router holds.
-    fn take_off(&self, addresses: Vec<VirtualAddress>) {
+    pub(super) fn take_off(&self, addresses: Vec<VirtualAddress>) {
         if !addresses.is_empty() {
             let slot = executor::LEFTOVERS;
             self.executor.send(Effect::RemoveAddresses { slot, addresses: addresses.into() });

@@ -70,6 +70,9 @@ impl Service {
                 let instance = &running.instance;
                 let notify = &instance.notify;
                 self.notifier.push(Kind::Instance, &instance.name, word, *priority, notify);
+                if *from == StateName::Active {
+                    self.look_for_strays([*slot], false);
+                }
             }
             Event::LowerAdvert { slot, from, theirs, .. } => {
                 self.chat(now, *slot, event, &format!("lower {from} {theirs}"));
@@ -168,11 +171,15 @@ impl Service {
     }
 
     fn lines(&self, name: &str, slot: Slot, event: &Event) -> Vec<String> {
-        let no_source = self.running.get(&slot).and_then(|running| self.no_source(running));
-        let failed = |id| self.failed(self.running.get(&slot), id);
+        let running = self.running.get(&slot);
+        let no_source = running.and_then(|running| self.no_source(running));
+        let failed = |id| self.failed(running, id);
         let tracker = |id| self.trackers.name(id);
         let lease_ended = self.lease_ended();
-        let names = words::Names { tracker: &tracker, failed: &failed, no_source, lease_ended };
+        let served_by = running.and_then(|running| self.served_by(&running.instance));
+        let served_by = served_by.map(str::to_owned);
+        let names =
+            words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
         words::lines(name, event, &names)
     }
 

@@ -40,6 +40,12 @@ pub(super) fn holds(host: &Snapshot, address: &VirtualAddress) -> bool {
     on.is_some_and(|on| host.interfaces.holds(on.ifindex, address.ip, address.prefix))
 }
 
+/// Says whether an address is on its interface, with whatever prefix length.
+pub(super) fn has(host: &Snapshot, address: &VirtualAddress) -> bool {
+    let on = host.by_name(&address.device);
+    on.is_some_and(|on| host.interfaces.has(on.ifindex, address.ip))
+}
+
 impl Service {
     /// Lets address work that is under way come to its end, and what the kernel tells of it arrive: an
     /// address that moves from one router to another goes and comes, and nobody has taken it away.

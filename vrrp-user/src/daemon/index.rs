@@ -51,7 +51,7 @@ impl Index {
         for address in running.settings.held() {
             remove(&mut self.devices, &address.device, slot);
             remove(&mut self.addresses, &(address.ip, address.prefix), slot);
-            if self.of_ip(address.ip).next().is_none() {
+            if self.with_ip(address.ip).next().is_none() {
                 self.virtual_ones.remove(&address.ip);
             }
         }
@@ -85,6 +85,11 @@ impl Index {
         maps.into_iter().filter_map(move |map| map.get(interface)).flatten().copied()
     }
 
+    /// The interfaces with addresses of instances.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.keys().map(String::as_str)
+    }
+
     /// The instances with addresses on the interface.
     pub(super) fn with_addresses_on(&self, interface: &str) -> impl Iterator<Item = Slot> {
         self.devices.get(interface).into_iter().flatten().copied()
@@ -100,7 +105,8 @@ impl Index {
         self.named.get(&ip).into_iter().flatten().copied()
     }
 
-    fn of_ip(&self, ip: IpAddr) -> impl Iterator<Item = Slot> {
+    /// The instances with the address, whatever its prefix length.
+    pub(super) fn with_ip(&self, ip: IpAddr) -> impl Iterator<Item = Slot> {
         self.addresses.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, slots)| slots).copied()
     }
 }

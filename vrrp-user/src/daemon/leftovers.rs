@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 use vrrp_proto::VirtualAddress;
 
-use crate::config::model::{Config, Instance};
+use crate::config::model::{Config, Instance, Refused};
 use crate::net::Snapshot;
 use crate::net::addr::Addresses;
 use crate::net::firewall;
@@ -22,12 +23,12 @@ use super::life::Life;
 /// each. Those of an instance that `goes_on` as Active stay. Instances that are not run count too: they may have held theirs in an earlier life.
 pub(super) fn find(
     host: &Snapshot,
-    config: &Config,
+    instances: &[Arc<Instance>],
+    refused: &[Refused],
     known: &BTreeSet<(String, IpAddr)>,
     goes_on: impl Fn(&Instance) -> bool,
 ) -> Vec<Found> {
-    let wanted: Vec<Wanted<'_>> = config
-        .instances
+    let wanted: Vec<Wanted<'_>> = instances
         .iter()
         .flat_map(|instance| {
             let at_once = instance.priority.is_owner() || goes_on(instance);
@@ -37,7 +38,7 @@ pub(super) fn find(
                 Wanted { address, base, at_once }
             })
         })
-        .chain(config.refused.iter().flat_map(|refused| {
+        .chain(refused.iter().flat_map(|refused| {
             refused.addresses.iter().map(|address| Wanted { address, base: None, at_once: false })
         }))
         .filter(|wanted| !known.contains(&(wanted.address.device.clone(), wanted.address.ip)))
@@ -46,7 +47,7 @@ pub(super) fn find(
         let mut sources = routes::sources(host)
             .inspect_err(|error| warn!("The host's routes can't be read: {error}"))
             .unwrap_or_default();
-        sources.extend(config.instances.iter().filter_map(|instance| instance.source));
+        sources.extend(instances.iter().filter_map(|instance| instance.source));
         sources
     });
     // A router's that holds it there now: it moves.
@@ -82,7 +83,8 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
         warn!("An nftables table of an earlier life stays: {error}");
     }
     let Ok(host) = Snapshot::read() else { return };
-    let found = find(&life.marked(&host), config, &BTreeSet::new(), |_| false);
+    let found =
+        find(&life.marked(&host), &config.instances, &config.refused, &BTreeSet::new(), |_| false);
     let removed: Vec<VirtualAddress> = removals(&found).collect();
     let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);
     let results = Addresses::open().map(|mut addresses| addresses.remove(&removed, index));

@@ -13,6 +13,7 @@ use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Settings, Slot, VirtualAddress};
 
 use super::accepted::Accepted;
+use super::host;
 use super::plan::{self, Place};
 use super::running::Running;
 use super::served::{self, Served};
@@ -245,6 +246,16 @@ impl Life {
             marked.interfaces.mark(crate::net::addr::PROTOCOL, ours);
         }
         marked
+    }
+
+    /// Whether the host has an address of an instance that no earlier life of ours put on its interface.
+    /// An owner's may be the host's own.
+    pub(super) fn has_anothers(&self, host: &Snapshot, instance: &Instance) -> bool {
+        let mut held = instance.addresses.iter().chain(&instance.excluded);
+        let ours =
+            |address: &VirtualAddress| self.put_on.contains(&(address.device.clone(), address.ip));
+        let is_anothers = |address| host::has(host, address) && !ours(address);
+        !instance.priority.is_owner() && held.any(is_anothers)
     }
 
     /// All that an earlier life put on is somebody's by now or off: what is found later is not its.

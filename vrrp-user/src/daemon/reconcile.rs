@@ -70,8 +70,27 @@ impl Service {
     /// Has every other daemon know what is served here: what runs, and `more`.
     pub(super) fn serve(&mut self, more: &[Arc<Instance>]) {
         let running = self.running.values().map(|running| &running.instance);
-        let wanted = running.chain(more).filter_map(|instance| self.key(instance)).collect();
-        self.served.apply(&wanted, clock::now());
+        let wanted: BTreeMap<Key, Arc<Instance>> = running
+            .chain(more)
+            .filter_map(|instance| Some((self.key(instance)?, Arc::clone(instance))))
+            .collect();
+        let mut rivals = std::mem::take(&mut self.served.rivals);
+        let (host, life) = (&self.host, &self.life);
+        let mut looked = false;
+        let rival = |key: Key, before: Option<&str>| {
+            if !std::mem::replace(&mut looked, true) {
+                rivals.look();
+            }
+            let instance = wanted.get(&key)?;
+            rivals.serving(instance, before, || life.has_anothers(host, instance))
+        };
+        self.served.apply(&wanted.keys().copied().collect(), clock::now(), rival);
+        self.served.rivals = rivals;
+    }
+
+    /// Who serves an instance's virtual router instead of this daemon, where that is no xvrrp.
+    pub(super) fn served_by(&self, instance: &Instance) -> Option<&str> {
+        self.served.by(self.key(instance)?)
     }
 
     fn key(&self, instance: &Instance) -> Option<Key> {
@@ -86,8 +105,17 @@ impl Service {
 
     fn reconcile_all(&mut self, slots: impl IntoIterator<Item = Slot>) {
         let (mut moved, mut sources) = (false, Sources::default());
+        let mut freed = BTreeSet::new();
+        let is_taken = |running: &Running| running.link == Some(Link::Taken);
         for slot in slots {
+            let was_taken = self.running.get(&slot).is_some_and(is_taken);
             moved |= self.reconcile_one(slot, &mut sources);
+            if was_taken && !self.running.get(&slot).is_some_and(is_taken) {
+                freed.insert(slot);
+            }
+        }
+        if !freed.is_empty() {
+            self.judge_freed(&freed);
         }
         if moved {
             self.open_ports();
@@ -162,6 +190,8 @@ impl Service {
     pub(super) fn host_changed(&mut self, changes: &[Change]) {
         let mut touched = Touched::default();
         let (mut lost, mut readdressed) = (Vec::new(), BTreeSet::new());
+        let behind: BTreeSet<_> =
+            changes.iter().filter_map(|one| self.may_be_behind(one)).collect();
         for change in changes {
             readdressed.extend(self.readdressed(change).map(str::to_owned));
             self.note_touched(change, &mut touched);
@@ -171,6 +201,7 @@ impl Service {
             }
             self.host.follow(change);
             self.lapses.note(change);
+            self.look_at_added(change);
             for found in links(change).filter_map(|interface| self.own_links.saw(interface)) {
                 self.executor.found(found);
             }
@@ -189,6 +220,12 @@ impl Service {
         self.send_again(&touched.resized);
         for (slot, address) in lost {
             self.tell(Input::AddressLost { slot, address });
+        }
+        if touched.all {
+            self.look_for_strays(self.running.keys().copied().collect::<Vec<_>>(), true);
+            self.put_all_behind();
+        } else {
+            self.put_behind(behind);
         }
         for device in readdressed {
             self.announce_again(&device);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Reject, abi, time, wire};
-use vrrp_proto::{Health, Slot, View, VirtualAddress};
+use vrrp_proto::{Health, Slot, StateName, View, VirtualAddress};
 
 use super::budget::Budget;
 use super::host;
@@ -94,7 +94,9 @@ impl Service {
         let tracker = |id| self.trackers.name(id);
         let failed = |id| self.failed(Some(running), id);
         let lease_ended = false;
-        let names = words::Names { tracker: &tracker, failed: &failed, no_source, lease_ended };
+        let served_by = self.served_by(instance).map(str::to_owned);
+        let names =
+            words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),
@@ -109,7 +111,7 @@ impl Service {
             master_down_ms: down.as_secs_f64() * 1000.0,
             source: view.source.map(|source| source.to_string()),
             peer,
-            addresses: self.addresses(running),
+            addresses: self.addresses(view.state, running),
             takeover: running.takeover.map(|budget| {
                 let notified = self.notifier.began(Kind::Instance, &instance.name, Word::Master);
                 let notified = notified.filter(|at| *at >= budget.due);
@@ -124,14 +126,15 @@ impl Service {
         }
     }
 
-    fn addresses(&self, running: &Running) -> Vec<status::Address> {
+    fn addresses(&self, state: StateName, running: &Running) -> Vec<status::Address> {
         let one = |address: &VirtualAddress| {
-            let held = host::holds(&self.host, address);
+            let held = host::has(&self.host, address);
             let refused = running.unheld.iter().find(|(one, _)| !held && one == address);
             status::Address {
                 address: format!("{}/{}", address.ip, address.prefix),
                 device: address.device.clone(),
                 held,
+                unexpected: state != StateName::Active && self.is_on_host(running, address),
                 error: refused.map(|(_, error)| error.clone()),
             }
         };

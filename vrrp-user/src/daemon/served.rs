@@ -18,6 +18,7 @@ use nix::sys::socket::{
 use tracing::{info, warn};
 use vrrp_common::{Family, Instant};
 
+use super::rivals::Rivals;
 use crate::guardian::channel::Kept;
 use crate::procfs;
 
@@ -40,10 +41,12 @@ impl Key {
 }
 
 /// Somebody who has a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Theirs {
     /// This process.
     Process(i32),
+    /// No xvrrp at all: it has no name, and was found otherwise.
+    Rival(String),
     /// Who could not be asked, since then: just about to serve, or too busy.
     Silent(Instant),
 }
@@ -60,6 +63,8 @@ pub(super) struct Served {
     /// Without a descriptor where the kernel gave none: it is served all the same.
     ours: BTreeMap<Key, Option<OwnedFd>>,
     theirs: BTreeMap<Key, Theirs>,
+    /// The daemons that are no xvrrp.
+    pub(super) rivals: Rivals,
     /// It was said that there is no socket.
     failing: bool,
 }
@@ -70,12 +75,18 @@ impl Served {
         Self { adopted: kept, ..Self::default() }
     }
 
-    /// Serves exactly these, as far as nobody else does.
-    pub(super) fn apply(&mut self, wanted: &BTreeSet<Key>, now: Instant) {
+    /// Serves exactly these, as far as nobody else does. `rival`: who serves one that is no xvrrp, where
+    /// it was that one before, by its name.
+    pub(super) fn apply(
+        &mut self,
+        wanted: &BTreeSet<Key>,
+        now: Instant,
+        mut rival: impl FnMut(Key, Option<&str>) -> Option<String>,
+    ) {
         self.ours.retain(|key, _| wanted.contains(key));
         self.theirs.retain(|key, _| wanted.contains(key));
         for key in wanted {
-            if !self.ours.contains_key(key) {
+            if !self.ours.contains_key(key) && !self.is_rivals(*key, &mut rival) {
                 self.take(*key, now);
             }
         }
@@ -87,6 +98,11 @@ impl Served {
         self.theirs.contains_key(&key)
     }
 
+    /// Which daemon serves it that is no xvrrp.
+    pub(super) fn by(&self, key: Key) -> Option<&str> {
+        if let Some(Theirs::Rival(who)) = self.theirs.get(&key) { Some(who) } else { None }
+    }
+
     /// Whether any is to be asked for again.
     pub(super) fn waits(&self) -> bool {
         !self.theirs.is_empty()
@@ -95,6 +111,27 @@ impl Served {
     /// What the guardian is to keep.
     pub(super) fn exports(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.ours.iter().filter_map(|(key, fd)| Some((key.name(), fd.as_ref()?.as_fd())))
+    }
+
+    /// Whether a daemon serves it that is no xvrrp. What an earlier worker of ours served is ours.
+    fn is_rivals(
+        &mut self,
+        key: Key,
+        rival: &mut impl FnMut(Key, Option<&str>) -> Option<String>,
+    ) -> bool {
+        if self.adopted.contains_key(&key.name()) {
+            return false;
+        }
+        let before = self.by(key).map(str::to_owned);
+        let Some(who) = rival(key, before.as_deref()) else { return false };
+        if before.as_ref() != Some(&who) {
+            let Key { family, vrid, ifindex } = key;
+            info!(
+                "{who} serves VRID {vrid} ({family:?}) on interface {ifindex}: in FAULT here until it ends"
+            );
+        }
+        self.theirs.insert(key, Theirs::Rival(who));
+        true
     }
 
     fn take(&mut self, key: Key, now: Instant) {
@@ -128,7 +165,7 @@ impl Served {
             // Once known, only the socket is asked for again.
             Some(Theirs::Process(_)) => return,
             Some(Theirs::Silent(since)) => Some(*since),
-            None => None,
+            Some(Theirs::Rival(_)) | None => None,
         };
         let Key { family, vrid, ifindex } = key;
         match holder(name) {
@@ -209,6 +246,10 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1);
 
+    fn nobody(_: Key, _: Option<&str>) -> Option<String> {
+        None
+    }
+
     /// No interface has such an index.
     fn key(vrid: u8) -> Key {
         Key { ifindex: u32::MAX - std::process::id(), family: Family::V6, vrid }
@@ -218,22 +259,22 @@ mod tests {
     fn one_serves_and_the_next_waits_until_it_goes() {
         let (mut first, mut second) = (Served::default(), Served::default());
         let both = BTreeSet::from([key(1), key(2)]);
-        first.apply(&BTreeSet::from([key(1)]), NOW);
-        second.apply(&both, NOW);
+        first.apply(&BTreeSet::from([key(1)]), NOW, nobody);
+        second.apply(&both, NOW, nobody);
         assert!(second.is_taken(key(1)) && !second.is_taken(key(2)) && second.waits());
         assert_eq!(second.theirs[&key(1)], Theirs::Process(std::process::id() as i32));
         // What it has does not keep it waiting, nor does it take it from itself.
-        second.apply(&both, NOW);
+        second.apply(&both, NOW, nobody);
         assert!(second.is_taken(key(1)) && second.ours.contains_key(&key(2)));
-        first.apply(&BTreeSet::new(), NOW);
-        second.apply(&both, NOW);
+        first.apply(&BTreeSet::new(), NOW, nobody);
+        second.apply(&both, NOW, nobody);
         assert!(!second.is_taken(key(1)) && !second.waits());
     }
 
     #[test]
     fn the_next_worker_has_what_the_guardian_kept() {
         let mut before = Served::default();
-        before.apply(&BTreeSet::from([key(3), key(4)]), NOW);
+        before.apply(&BTreeSet::from([key(3), key(4)]), NOW, nobody);
         let kept: Kept = before
             .exports()
             .map(|(name, fd)| (name, fd.try_clone_to_owned().expect("a descriptor")))
@@ -241,8 +282,8 @@ mod tests {
         assert!(kept.keys().all(|name| name.starts_with(PREFIX)), "{kept:?}");
         drop(before);
         let (mut after, mut other) = (Served::over(kept), Served::default());
-        after.apply(&BTreeSet::from([key(3)]), NOW);
-        other.apply(&BTreeSet::from([key(3), key(4)]), NOW);
+        after.apply(&BTreeSet::from([key(3)]), NOW, nobody);
+        other.apply(&BTreeSet::from([key(3), key(4)]), NOW, nobody);
         assert!(!after.is_taken(key(3)) && other.is_taken(key(3)));
         assert!(!other.is_taken(key(4)), "what is not wanted any more is let go");
     }
@@ -261,15 +302,15 @@ mod tests {
         let fd = unix().unwrap();
         bind(fd.as_raw_fd(), &address(&key(5).name()).unwrap()).unwrap();
         let mut ours = Served::default();
-        ours.apply(&wanted, at(0));
+        ours.apply(&wanted, at(0), nobody);
         assert!(ours.is_taken(key(5)) && ours.waits(), "it does not listen yet");
         listen(&fd, Backlog::MAXCONN).unwrap();
-        ours.apply(&wanted, at(1));
+        ours.apply(&wanted, at(1), nobody);
         assert_eq!(ours.theirs[&key(5)], Theirs::Process(std::process::id() as i32));
         drop(fd);
-        ours.apply(&wanted, at(2));
+        ours.apply(&wanted, at(2), nobody);
         assert!(!ours.is_taken(key(5)) && !ours.waits());
-        ours.apply(&BTreeSet::new(), at(3));
+        ours.apply(&BTreeSet::new(), at(3), nobody);
 
         let fd = busy(0);
         let asked: Vec<_> = (0..3).map(|_| (unix().unwrap(), holder(&key(5).name()))).collect();
@@ -277,11 +318,36 @@ mod tests {
             asked.iter().any(|(_, answer)| answer.as_ref().is_err_and(is_silence)),
             "{asked:?}"
         );
-        ours.apply(&wanted, at(4));
-        ours.apply(&wanted, at(13));
+        ours.apply(&wanted, at(4), nobody);
+        ours.apply(&wanted, at(13), nobody);
         assert!(ours.is_taken(key(5)));
-        ours.apply(&wanted, at(14));
+        ours.apply(&wanted, at(14), nobody);
         assert!(!ours.is_taken(key(5)) && ours.ours.contains_key(&key(5)));
         drop(fd);
+    }
+
+    /// keepalived, say: its name is held by nobody.
+    #[test]
+    fn a_rival_is_waited_for_and_what_is_ours_stays_so() {
+        let mut asked = Vec::new();
+        let mut served = Served::default();
+        let wanted = BTreeSet::from([key(6), key(7)]);
+        served.apply(&BTreeSet::from([key(6)]), NOW, nobody);
+        let mut rival = |key: Key, before: Option<&str>| {
+            asked.push((key.vrid, before.map(str::to_owned)));
+            Some("keepalived".to_owned())
+        };
+        served.apply(&wanted, NOW, &mut rival);
+        served.apply(&wanted, NOW, &mut rival);
+        assert_eq!(asked, [(7, None), (7, Some("keepalived".to_owned()))]);
+        assert!(!served.is_taken(key(6)) && served.is_taken(key(7)) && served.waits());
+        assert_eq!((served.by(key(6)), served.by(key(7))), (None, Some("keepalived")));
+        served.apply(&wanted, NOW, nobody);
+        assert!(!served.is_taken(key(7)) && !served.waits() && served.ours.contains_key(&key(7)));
+        // An earlier worker had it.
+        let kept = served.exports().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap()));
+        let mut next = Served::over(kept.collect());
+        next.apply(&wanted, NOW, |_, _| Some("keepalived".to_owned()));
+        assert!(!next.is_taken(key(7)));
     }
 }

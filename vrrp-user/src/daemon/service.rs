@@ -286,6 +286,7 @@ impl Service {
     fn apply_first(&mut self, config: Config) {
         self.apply(config, true);
         self.fast.iter_mut().for_each(FastPath::drop_unused);
+        self.put_all_behind();
     }
 
     /// Waits until the protocol thread is at work, and tells the guardian, or until it has failed to be.

@@ -22,6 +22,8 @@ pub(crate) struct Names<'a> {
     pub(crate) failed: &'a dyn Fn(TrackerId) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
+    /// Who serves the virtual router on this host, where it is no xvrrp.
+    pub(crate) served_by: Option<String>,
     /// An address that was put back had gone because its lease could not be renewed.
     pub(crate) lease_ended: bool,
 }
@@ -66,7 +68,10 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
             "no advert could be sent for so long that other routers have taken over".to_owned()
         }
         Why::Trying => "trying whether adverts can be sent again".to_owned(),
-        Why::Taken => "another xvrrp on this host serves this VRID on the interface".to_owned(),
+        Why::Taken => {
+            let who = names.served_by.as_deref().unwrap_or("another xvrrp");
+            format!("{who} on this host serves this VRID on the interface")
+        }
         Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
@@ -205,7 +210,7 @@ mod tests {
         let tracker = &|id: TrackerId| format!("script {}", id.0);
         let failed = &|id: TrackerId| format!("script {} failed", id.0);
         let no_source = no_source.map(str::to_owned);
-        Names { tracker, failed, no_source, lease_ended: false }
+        Names { tracker, failed, no_source, served_by: None, lease_ended: false }
     }
 
     #[test]

@@ -147,6 +147,17 @@ impl Addresses {
         Ok(there)
     }
 
+    /// The addresses of the interface of that index, in the kernel's order.
+    pub(super) fn on(&mut self, index: u32) -> io::Result<Vec<HostAddress>> {
+        let mut there = Vec::new();
+        self.dump(|message, address| {
+            if message.header.index == index {
+                there.push(address);
+            }
+        })?;
+        Ok(there)
+    }
+
     /// For how long each address of the host is valid and preferred.
     fn lifetimes(&mut self) -> io::Result<BTreeMap<Place, Lifetimes>> {
         let mut there = BTreeMap::new();

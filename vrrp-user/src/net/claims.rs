@@ -84,6 +84,12 @@ impl Claims {
         claims.is_some_and(|claims| claims.iter().any(|claim| claim.index == index))
     }
 
+    /// Says whether any router has the address on the interface of that index, with whatever prefix length.
+    pub(super) fn has(&self, ip: IpAddr, index: u32) -> bool {
+        let mut claims = self.claims.range((ip, 0)..=(ip, u8::MAX)).flat_map(|(_, claims)| claims);
+        claims.any(|claim| claim.index == index)
+    }
+
     /// The routers that have the address on the interface of that index, and as what.
     pub(super) fn holders(
         &self,
@@ -223,7 +229,10 @@ mod tests {
         claims.claim(Slot(2), &vip("eth0", 32), ETH0);
         claims.claim(Slot(3), &vip("eth1", 24), ETH1);
         assert!(!claims.holds(&vip("eth0", 16), ETH0));
+        let ip = vip("", 0).ip;
+        assert!(claims.has(ip, ETH0) && claims.has(ip, ETH1) && !claims.has(ip, ETH1 + 1));
         assert_eq!(claims.release(Slot(1), &vip("eth0", 24)), Some(ETH0));
+        assert!(claims.has(ip, ETH0));
         assert_eq!(claims.release(Slot(3), &vip("eth1", 24)), Some(ETH1));
         assert_eq!(claims.release(Slot(2), &vip("eth0", 32)), Some(ETH0));
     }

@@ -16,6 +16,7 @@ use vrrp_proto::settings::VirtualAddress;
 
 use super::leftover::OwnAddress;
 use super::own_link::{Found, Macvlan};
+use super::strays::Stray;
 use super::worker::Worker;
 use crate::config::model::Scheduling;
 
@@ -88,6 +89,8 @@ pub(super) enum Message {
     Made(Macvlan),
     Unmade(u32),
     Found(Found),
+    Behind(u32),
+    Suspect(Box<Stray>),
     Configure(Config),
     Flush(SyncSender<()>),
 }
@@ -144,6 +147,16 @@ impl Executor {
     /// announced, and before that put on again where it was found to be a duplicate.
     pub fn detected(&self, detected: Detected) {
         self.post(Message::Detected(detected));
+    }
+
+    /// Has an address judged that no router may have put on.
+    pub(crate) fn suspect(&self, stray: Stray) {
+        self.post(Message::Suspect(Box::new(stray)));
+    }
+
+    /// Has the addresses that routers hold on the interface of that index come behind the host's own.
+    pub fn put_behind(&self, ifindex: u32) {
+        self.post(Message::Behind(ifindex));
     }
 
     /// Works by another configuration from now on. Addresses that are there get its lease.

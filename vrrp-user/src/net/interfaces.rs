@@ -53,6 +53,17 @@ impl Interfaces {
         self.places.contains(&(ip, ifindex, prefix))
     }
 
+    /// Says whether one has an address, with whatever prefix length.
+    pub(crate) fn has(&self, ifindex: u32, ip: IpAddr) -> bool {
+        self.prefixes(ifindex, ip).next().is_some()
+    }
+
+    /// The prefix lengths that an interface has an address with.
+    pub(crate) fn prefixes(&self, ifindex: u32, ip: IpAddr) -> impl Iterator<Item = u8> {
+        let places = self.places.range((ip, ifindex, 0)..=(ip, ifindex, u8::MAX));
+        places.map(|(_, _, prefix)| *prefix)
+    }
+
     /// Takes one in, in place of the one of its index before.
     pub fn insert(&mut self, interface: Interface) {
         let ifindex = interface.ifindex;

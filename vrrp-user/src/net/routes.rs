@@ -37,6 +37,29 @@ pub fn sources(host: &Snapshot) -> io::Result<BTreeSet<IpAddr>> {
     Ok(sources)
 }
 
+/// Names the addresses that routes of IPv4 say as their source, but for the kernel's own routes: such a
+/// route goes with the address.
+///
+/// # Errors
+/// As [`sources`].
+pub(crate) fn written() -> io::Result<BTreeSet<IpAddr>> {
+    let mut netlink = Netlink::open(0, RECEIVE_BUFFER)?;
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    let mut written = BTreeSet::new();
+    netlink.dump(RouteNetlinkMessage::GetRoute(request), |message| {
+        if let RouteNetlinkMessage::NewRoute(route) = message
+            && route.header.protocol != RouteProtocol::Kernel
+        {
+            written.extend(route.attributes.iter().find_map(|attribute| {
+                let RouteAttribute::PrefSource(address) = attribute else { return None };
+                ip(address)
+            }));
+        }
+    })?;
+    Ok(written)
+}
+
 fn add_sources(route: &RouteMessage, host: &Snapshot, sources: &mut BTreeSet<IpAddr>) {
     if route.header.kind != RouteType::Unicast || route.header.protocol == RouteProtocol::Kernel {
         return;

@@ -65,7 +65,7 @@ impl HostAddress {
     }
 
     /// Whether a host is in its network.
-    fn is_near(&self, host: IpAddr) -> bool {
+    pub(super) fn is_near(&self, host: IpAddr) -> bool {
         in_one_network(self.peer.unwrap_or(self.ip), host, self.prefix)
     }
 

@@ -20,6 +20,7 @@ use super::lease::Lease;
 use super::leftover::{self, OwnAddress};
 use super::link::Link;
 use super::own_link::Hearing;
+use super::strays::Strays;
 use crate::sys::interface::Interfaces;
 use crate::sys::{clock, schedule};
 use crate::transmit::Sender;
@@ -48,6 +49,7 @@ pub(super) struct Worker<R, T> {
     pub(super) refused: BTreeSet<(Slot, IpAddr)>,
     pub(super) own: BTreeSet<OwnAddress>,
     pub(super) hearing: Hearing,
+    pub(super) strays: Strays,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
     pub(super) up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
     report: R,
@@ -86,6 +88,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             refused: BTreeSet::new(),
             own: BTreeSet::new(),
             hearing: Hearing::default(),
+            strays: Strays::default(),
             up: BTreeMap::new(),
             config,
             report,
@@ -131,6 +134,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             }
             Message::Unmade(index) => self.hearing.remove(index),
             Message::Found(found) => self.mend(&found),
+            Message::Behind(ifindex) => self.put_behind(ifindex),
+            Message::Suspect(stray) => self.stray(&stray),
             Message::Configure(config) => self.configure(config),
             Message::Flush(done) => {
                 self.announce(usize::MAX);
