@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nix::net::if_::if_nametoindex;
 use vrrp_tests::netns::{Netns, run};
 use vrrp_tests::wait_until;
 use xvrrp::config::model::Datapath;
-use xvrrp::fastpath::{Attached, FastPath};
+use xvrrp::fastpath::{Attached, FastPath, Lately};
 
 /// A namespace with a veth pair.
 struct Pair {
@@ -162,6 +162,51 @@ fn left_alone(pair: &Pair, ours: &mut FastPath, shown: &str, their_id: u32) -> R
         ensure!(found == Some((shown.to_owned(), their_id)), "{want:?}: {found:?}");
     }
     Ok(())
+}
+
+/// Whoever may can take an attachment off whose descriptor is another's.
+#[test]
+fn what_others_do_to_the_programs_is_noticed() -> Result<()> {
+    let pair = Pair::new("ao")?;
+    let (mut ours, mut theirs) = (FastPath::load(1)?, FastPath::load(1)?);
+    let look = |fast: &mut FastPath| {
+        pair.netns.enter(|| Ok(fast.look("near", pair.ifindex, Datapath::Auto)))
+    };
+    let take_off = |fast: &FastPath| -> Result<()> {
+        let copy = |(name, fd): (String, BorrowedFd<'_>)| Ok((name, fd.try_clone_to_owned()?));
+        FastPath::discard(fast.exports().into_iter().map(copy).collect::<Result<_>>()?);
+        Ok(())
+    };
+    ensure!(look(&mut ours)?.is_none(), "nobody has asked for it yet");
+    ensure!(pair.attach(&mut ours, Datapath::Auto)? == Attached::Native);
+    ensure!(look(&mut ours)?.is_none());
+    take_off(&ours)?;
+    pair.wait_gone()?;
+    ensure!(look(&mut ours)? == Some((Lately::TakenOff, Attached::Native)));
+    ensure!(pair.shown()?.is_some() && look(&mut ours)?.is_none());
+    // Another one is faster.
+    take_off(&ours)?;
+    ensure!(pair.attach(&mut theirs, Datapath::Generic)? != Attached::Native);
+    let found = look(&mut ours)?;
+    let id = |fast: &mut FastPath| Ok::<_, anyhow::Error>(format!("id {}", id(fast)?));
+    ensure!(names(&found, Lately::TakenOff, &id(&mut theirs)?), "{found:?}");
+    ensure!(look(&mut ours)?.is_none());
+    // And goes, and comes again as another one.
+    let mut third = FastPath::load(1)?;
+    theirs.detach(pair.ifindex);
+    pair.attach(&mut third, Datapath::Auto)?;
+    let found = look(&mut ours)?;
+    ensure!(names(&found, Lately::Replaced, &id(&mut third)?), "{found:?}");
+    third.detach(pair.ifindex);
+    ensure!(look(&mut ours)? == Some((Lately::Free, Attached::Native)));
+    ensure!(look(&mut ours)?.is_none());
+    pair.netns.ip("link del near")?;
+    ensure!(look(&mut ours)?.is_none(), "an interface that is gone is not one of others' deeds");
+    Ok(())
+}
+
+fn names(found: &Option<(Lately, Attached)>, lately: Lately, id: &str) -> bool {
+    matches!(found, Some((what, Attached::Socket { why })) if *what == lately && why.contains(id))
 }
 
 /// A veth end hands tags over beside the frame, as most hardware does.

@@ -20,6 +20,7 @@ mod run_dirs;
 mod sought;
 mod sources;
 mod strays;
+mod taken_off;
 mod twice;
 mod unheard;
 mod unheld;

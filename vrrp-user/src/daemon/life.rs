@@ -221,14 +221,15 @@ impl Life {
         }
     }
 
-    /// Has the guardian keep the kernel program, and what is served, as they are now.
-    pub(super) fn keep(&mut self, fast: Option<&FastPath>, served: &Served) {
+    /// Has the guardian keep the kernel program, and what is served, as they are now. `attached`: so it is
+    /// on an interface by another attachment, with the same name.
+    pub(super) fn keep(&mut self, fast: Option<&FastPath>, served: &Served, attached: bool) {
         let Some(keeper) = &self.keeper else { return };
         let mut now = fast.map(FastPath::exports).unwrap_or_default();
         now.extend(served.exports());
         let new: Vec<_> = now
             .iter()
-            .filter(|(name, _)| !self.kept.contains(*name))
+            .filter(|(name, _)| attached && fastpath::is_link(name) || !self.kept.contains(*name))
             .map(|(name, fd)| (name.as_str(), *fd))
             .collect();
         keeper.keep(&new);

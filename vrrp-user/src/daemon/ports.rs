@@ -10,7 +10,7 @@ use vrrp_common::{Family, wire};
 
 use super::protocol::Order;
 use crate::config::model::{Datapath, Destination, Instance};
-use crate::fastpath::{Attached, FastPath};
+use crate::fastpath::{Attached, FastPath, Lately};
 use crate::net::Snapshot;
 use crate::slowpath::{Filter, SlowPath, Target};
 use crate::transmit::Presence;
@@ -41,6 +41,8 @@ struct Port {
     attached: Attached,
     /// Those with a socket.
     families: BTreeSet<Family>,
+    /// The routers on it.
+    targets: BTreeSet<Target>,
     /// The routers that the slow path's filter was made for; `None`: all.
     filtered: Option<BTreeSet<Target>>,
     /// Held for their effect: the NIC's filter and IGMP snooping let the groups through.
@@ -167,6 +169,42 @@ impl Ports {
         }
     }
 
+    /// Looks whether others took the kernel program off open interfaces with one of these names, or what was
+    /// in its way there; all interfaces without names. Attaches it anew, and says so. Says whether it is
+    /// attached otherwise than before.
+    pub(crate) fn look(
+        &mut self,
+        names: Option<&BTreeSet<String>>,
+        fast: &mut Option<FastPath>,
+    ) -> bool {
+        let Some(fast) = fast else { return false };
+        let mut changed = false;
+        for (ifindex, port) in &mut self.open {
+            if names.is_some_and(|names| !names.contains(&port.name)) {
+                continue;
+            }
+            let found = fast.look(&port.name, *ifindex, self.want);
+            let Some((lately, attached)) = found else {
+                continue;
+            };
+            changed = true;
+            let (name, now) = (&port.name, path(&attached));
+            match lately {
+                Lately::TakenOff => {
+                    warn!("{name}: somebody took the kernel program off; now {now}");
+                }
+                Lately::Free => info!("{name}: the other XDP program is gone; now {now}"),
+                Lately::Replaced => info!("{name}: another XDP program than before; now {now}"),
+            }
+            let by_socket = matches!(attached, Attached::Socket { .. });
+            port.filtered = (!by_socket).then(|| port.targets.clone());
+            let filter = port.filtered.clone().map_or(Filter::All, Filter::Only);
+            refilter(&self.orders, *ifindex, filter);
+            port.attached = attached;
+        }
+        changed
+    }
+
     /// Says whether adverts of an interface are heard.
     pub(crate) fn hears(&self, name: &str) -> bool {
         self.attached(name).is_some()
@@ -234,6 +272,7 @@ impl Ports {
             name: name.to_owned(),
             attached: Attached::Socket { why: self.without.clone() },
             families: BTreeSet::new(),
+            targets: BTreeSet::new(),
             filtered: None,
             groups: BTreeMap::new(),
         };
@@ -282,6 +321,9 @@ impl Port {
         targets: &BTreeSet<Target>,
         orders: &UnboundedSender<Order>,
     ) -> io::Result<()> {
+        if self.targets != *targets {
+            self.targets.clone_from(targets);
+        }
         let used = targets.iter().map(|target| wire::family_of(target.destination));
         let new: Vec<Family> = used.filter(|family| self.families.insert(*family)).collect();
         for family in &new {
@@ -321,12 +363,17 @@ impl Port {
 }
 
 fn describe(name: &str, attached: &Attached) {
+    info!("{name}: {}", path(attached));
+}
+
+/// How adverts come, in words.
+fn path(attached: &Attached) -> String {
     match attached {
-        Attached::Native => info!("{name}: adverts are checked by XDP in native mode"),
+        Attached::Native => "adverts are checked by XDP in native mode".to_owned(),
         Attached::Generic { why } => {
-            info!("{name}: adverts are checked by XDP in generic mode ({why})");
+            format!("adverts are checked by XDP in generic mode ({why})")
         }
-        Attached::Socket { why } => info!("{name}: adverts come through a socket ({why})"),
+        Attached::Socket { why } => format!("adverts come through a socket ({why})"),
     }
 }
 

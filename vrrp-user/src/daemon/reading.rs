@@ -64,6 +64,7 @@ impl Service {
         info!("Reloading {}", self.options.config.display());
         self.life.say("reloading");
         self.read_again();
+        self.look_at_data_paths(None);
         self.life.say("reloaded");
     }
 

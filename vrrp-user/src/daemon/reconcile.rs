@@ -59,12 +59,20 @@ impl Service {
         }
         self.serve(&[]);
         self.ports.apply(&wanted, &self.host, &mut self.fast);
-        self.life.keep(self.fast.as_ref(), &self.served);
+        self.life.keep(self.fast.as_ref(), &self.served, false);
         let there = |name: &&String| self.host.by_name(name).is_some();
         let mut there = wanted.keys().filter(there);
         self.deaf = self.served.waits()
             || self.ports.lacks_something()
             || there.any(|name| !self.ports.hears(name));
+    }
+
+    /// Has the kernel program where it is to be, on interfaces with these names or on all, whatever others did
+    /// to it.
+    pub(super) fn look_at_data_paths(&mut self, names: Option<&BTreeSet<String>>) {
+        if self.ports.look(names, &mut self.fast) {
+            self.life.keep(self.fast.as_ref(), &self.served, true);
+        }
     }
 
     /// Has every other daemon know what is served here: what runs, and `more`.
@@ -233,6 +241,7 @@ impl Service {
         if self.own_links.waits() {
             self.tidy_own_links();
         }
+        self.look_at_data_paths(Some(&touched.links).filter(|_| !touched.all));
         if touched.new_link {
             self.promote_secondaries();
             self.ports.recheck(&mut self.fast);

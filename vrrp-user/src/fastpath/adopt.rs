@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData};
 use aya::programs::Xdp;
 use vrrp_common::abi;
 
-use super::{Attached, FastPath, LoadError, Program, link, sys};
+use super::{Attached, FastPath, LoadError, Program, sys};
 
 /// The maps by name. `TIMERS` is there only with timers.
 pub(super) const MAPS: [&str; 11] = [
@@ -123,7 +123,7 @@ impl FastPath {
     /// An attachment that was taken over, where it is in one of these modes and still there.
     pub(super) fn take_found(&mut self, ifindex: u32, modes: &[sys::Mode]) -> Option<&Attached> {
         let (fd, mode) = self.found.remove(&ifindex)?;
-        if !modes.contains(&mode) || !link::has_program(ifindex) {
+        if !modes.contains(&mode) || !sys::is_on(fd.as_fd()) {
             // Before another one can come, it must be gone: others may have its descriptor too.
             sys::detach(fd.as_fd());
             return None;
@@ -159,7 +159,7 @@ impl FastPath {
 }
 
 /// Whether a descriptor is an attachment, of whatever version.
-fn is_link(name: &str) -> bool {
+pub(crate) fn is_link(name: &str) -> bool {
     let versioned = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
     versioned.is_some_and(|(_, of)| of.split('.').next() == Some(LINK))
 }

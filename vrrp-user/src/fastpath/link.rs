@@ -88,12 +88,13 @@ pub(super) fn not_native(ifindex: u32) -> Option<&'static str> {
     (kind(ifindex)? == InfoKind::Bond).then_some("on a bond it would run on the slaves")
 }
 
-/// Says whether an XDP program is on an interface.
-pub(super) fn has_program(ifindex: u32) -> bool {
-    program_id(ifindex).is_some()
+/// Says whether an interface is there, as far as the kernel answers.
+pub(super) fn is_there(ifindex: u32) -> bool {
+    attributes(ifindex).is_some_and(|mut attributes| attributes.next().is_some())
 }
 
-fn program_id(ifindex: u32) -> Option<u32> {
+/// The number of the XDP program on an interface.
+pub(super) fn program_id(ifindex: u32) -> Option<u32> {
     attributes(ifindex)?
         .filter_map(
             |attribute| if let LinkAttribute::Xdp(xdp) = attribute { Some(xdp) } else { None },
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn loopback_has_no_program_and_no_vlan() {
-        assert_eq!(program_id(1), None);
+        assert_eq!((program_id(1), is_there(1)), (None, true));
         assert_eq!(vlan_on(1).unwrap(), None);
         assert_eq!(hides_tags("lo", 1), None);
         assert_eq!(not_native(1), None);
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_not_there_has_nothing() {
-        assert_eq!(program_id(u32::MAX >> 1), None);
+        assert_eq!((program_id(u32::MAX >> 1), is_there(u32::MAX >> 1)), (None, false));
         assert!(sys::strips_vlan_tags("no such interface").is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! gone, however they end.
 
 mod adopt;
+mod attach;
 mod counters;
 mod error;
 mod link;
@@ -30,7 +31,8 @@ use tracing_log::log::Log;
 use vrrp_common::abi::{self, PerCounter, Router, RouterKey, Stranger, StrangerKey};
 use vrrp_common::arrivals::{self, Arrivals};
 
-pub(crate) use self::adopt::PREFIX;
+pub(crate) use self::adopt::{PREFIX, is_link};
+pub use self::attach::Lately;
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
@@ -39,7 +41,7 @@ pub use self::watch::{Repeats, Seen, Watcher};
 
 use self::routers::{Maps, Routers};
 use self::watch::Slots;
-use crate::config::model::{Datapath, Peer};
+use crate::config::model::Peer;
 use crate::sys::clock;
 use crate::sys::memory::forget_constant;
 
@@ -92,6 +94,8 @@ pub struct FastPath {
     strangers: HashMap<MapData, StrangerKey, Stranger>,
     ring: Option<Ring>,
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
+    /// Where another program is in the way, and its number.
+    occupied: BTreeMap<u32, Option<u32>>,
     /// See [`FastPath::once`].
     once: Duration,
 }
@@ -218,6 +222,7 @@ impl FastPath {
             strangers: take(&mut maps, "STRANGERS")?,
             ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut maps, "EVENTS")?)),
             attached: BTreeMap::new(),
+            occupied: BTreeMap::new(),
             found: BTreeMap::new(),
             once: Duration::ZERO,
             program,
@@ -225,96 +230,10 @@ impl FastPath {
         })
     }
 
-    /// Attaches the program to an interface of the calling thread's network namespace, as near to the
-    /// wire as `want` and the kernel allow.
-    ///
-    /// A program of somebody else that is there already stays, and the interface is left to the
-    /// socket. Attaching twice changes nothing.
-    pub fn attach(&mut self, name: &str, ifindex: u32, want: Datapath) -> Attached {
-        if let Some((_, attached)) = self.attached.get(&ifindex) {
-            return attached.clone();
-        }
-        let native = (sys::Mode::Native, "native");
-        let generic = (sys::Mode::Generic, "generic");
-        let modes = match want {
-            Datapath::Auto => vec![native, generic],
-            Datapath::Xdp => vec![native],
-            Datapath::Generic => vec![generic],
-            Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
-        };
-        if let Some(why) = link::hides_tags(name, ifindex) {
-            return Attached::Socket { why };
-        }
-        if let Some(found) =
-            self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
-        {
-            return found.clone();
-        }
-        let begin = clock::now();
-        let attached = self.attach_anew(ifindex, &modes);
-        if self.attached.contains_key(&ifindex) {
-            self.once += clock::now().since(begin);
-        }
-        attached
-    }
-
-    fn attach_anew(&mut self, ifindex: u32, modes: &[(sys::Mode, &str)]) -> Attached {
-        let Some(program) = self.program_fd() else {
-            return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
-        };
-        let mut refusals = Vec::new();
-        for &(mode, called) in modes {
-            if mode == sys::Mode::Native
-                && let Some(why) = link::not_native(ifindex)
-            {
-                refusals.push(why.to_owned());
-                continue;
-            }
-            match sys::attach(program, ifindex, mode) {
-                Ok(attachment) => {
-                    let attached = match mode {
-                        sys::Mode::Native => Attached::Native,
-                        sys::Mode::Generic if refusals.is_empty() => {
-                            Attached::Generic { why: "as configured".to_owned() }
-                        }
-                        sys::Mode::Generic => Attached::Generic { why: refusals.join("; ") },
-                    };
-                    self.attached.insert(ifindex, (attachment, attached.clone()));
-                    return attached;
-                }
-                // Taken in this mode, or in the other one, which excludes this.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
-                    return Attached::Socket { why: link::occupant(ifindex) };
-                }
-                Err(error) => refusals.push(format!("{called} XDP: {error}")),
-            }
-        }
-        Attached::Socket { why: refusals.join("; ") }
-    }
-
     /// How long it took to load the program and to attach it where it is, which a process that takes it
     /// over need not do. Some NICs take seconds to be attached to.
     pub const fn once(&self) -> Duration {
         self.once
-    }
-
-    /// Looks again at an interface that a link has come to: takes the program off where a VLAN's tags
-    /// are now hidden from it, and says so.
-    pub fn recheck(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
-        if !self.attached.contains_key(&ifindex) {
-            return None;
-        }
-        let why = link::hides_tags(name, ifindex)?;
-        self.detach(ifindex);
-        Some(Attached::Socket { why })
-    }
-
-    /// Takes the program off an interface; nothing happens where it is not on it.
-    pub fn detach(&mut self, ifindex: u32) {
-        if let Some((attachment, _)) = self.attached.remove(&ifindex) {
-            // Closed it would stay as long as somebody else has a copy of the descriptor.
-            sys::detach(attachment.as_fd());
-        }
     }
 
     /// Has the program check adverts for `key` by `router`, `addresses` and, with

@@ -27,6 +27,7 @@ impl Mode {
     }
 }
 
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_XDP: u32 = 37;
@@ -145,6 +146,49 @@ pub(super) fn detach(attachment: BorrowedFd<'_>) {
     unsafe {
         libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of::<u32>());
     }
+}
+
+/// The part of `union bpf_attr` that `BPF_OBJ_GET_INFO_BY_FD` reads.
+#[repr(C)]
+struct GetInfo {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info`, of an attachment to an interface.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    padding_behind: u32,
+}
+
+/// Says whether an attachment is still on its interface: whoever may can take it off there, and leaves the
+/// descriptor as it is. Where the kernel does not say, it is.
+pub(super) fn is_on(attachment: BorrowedFd<'_>) -> bool {
+    let mut info = LinkInfo::default();
+    let attributes = GetInfo {
+        // An open descriptor is not negative.
+        descriptor: attachment.as_raw_fd() as u32,
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: the kernel reads as many bytes of `attributes` as it is told, all of them initialised, and
+    // writes `length` bytes at most to `info`, which outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw const attributes,
+            size_of::<GetInfo>(),
+        )
+    };
+    result < 0 || info.ifindex != 0
 }
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;

@@ -165,6 +165,14 @@ impl Watcher {
         self.next += 1;
     }
 
+    /// The slot's watched advert came by another way, since the kernel program was not there: the next gap
+    /// counts from it.
+    pub fn heard(&self, slot: u32, at: Instant) {
+        if let Some(words) = self.slots.slot(slot) {
+            words[LAST_SEEN].fetch_max(at.as_nanos(), SeqCst);
+        }
+    }
+
     /// From now on every advert for the slot is reported. What arrived before is in [`Watcher::seen`].
     pub fn stop(&mut self, slot: u32) {
         self.slots.stop(slot);

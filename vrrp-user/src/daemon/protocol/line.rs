@@ -100,6 +100,11 @@ impl Line {
         self.route.frames.iter().map(|frame| frame.packet().len()).max().unwrap_or(0)
     }
 
+    /// When the last advert came that its gap to the next one is noted of.
+    pub(super) fn last_arrival(&self) -> Instant {
+        self.last.map_or_else(Instant::default, |(_, at)| at)
+    }
+
     pub(super) fn arrivals(&self) -> Option<&Arrivals> {
         self.arrivals.as_deref()
     }

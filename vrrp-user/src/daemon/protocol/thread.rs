@@ -260,6 +260,9 @@ impl Protocol {
             agreement,
             mac: record.mac,
         };
+        if self.watching.note(slot, now, &advert, line.last_arrival()) {
+            line.forget_arrival();
+        }
         line.note_arrival(now, record, interval, self.engine.is_backup(slot));
         line.senders.note(Sender { source: advert.source, form: advert.form, at: now });
         if differs || unlisted || anew {

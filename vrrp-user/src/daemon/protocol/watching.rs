@@ -54,6 +54,17 @@ impl Watching {
         }
     }
 
+    /// Notes that an advert for a router has come up, where that is the watched one and the kernel program
+    /// was not there to keep it. Says whether it is the first one behind those that it kept.
+    pub(super) fn note(&mut self, slot: Slot, at: Instant, advert: &Advert, last: Instant) -> bool {
+        let watched = self.watched.get_mut(&slot).filter(|watched| watched.advert == *advert);
+        let (Some(watcher), Some(watched)) = (&self.watcher, watched) else { return false };
+        let kept = watcher.seen(slot.0).at;
+        watcher.heard(slot.0, at);
+        watched.known = watched.known.max(at);
+        kept > last
+    }
+
     /// The same for all.
     pub(super) fn refresh_all(&mut self, engine: &mut Engine) {
         let Some(watcher) = &self.watcher else { return };

@@ -1,0 +1,131 @@
+//! On which interfaces the program is.
+
+use std::os::fd::AsFd;
+
+use super::{Attached, FastPath, LoadError, PROGRAM, link, sys};
+use crate::config::model::Datapath;
+use crate::sys::clock;
+
+/// What others did to the programs of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lately {
+    /// They took ours off.
+    TakenOff,
+    /// What was in the way of ours is gone.
+    Free,
+    /// Something else is in its way by now.
+    Replaced,
+}
+
+impl FastPath {
+    /// Attaches the program to an interface of the calling thread's network namespace, as near to the
+    /// wire as `want` and the kernel allow.
+    ///
+    /// A program of somebody else that is there already stays, and the interface is left to the
+    /// socket. Attaching twice changes nothing.
+    pub fn attach(&mut self, name: &str, ifindex: u32, want: Datapath) -> Attached {
+        if let Some((_, attached)) = self.attached.get(&ifindex) {
+            return attached.clone();
+        }
+        let native = (sys::Mode::Native, "native");
+        let generic = (sys::Mode::Generic, "generic");
+        let modes = match want {
+            Datapath::Auto => vec![native, generic],
+            Datapath::Xdp => vec![native],
+            Datapath::Generic => vec![generic],
+            Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
+        };
+        if let Some(why) = link::hides_tags(name, ifindex) {
+            return Attached::Socket { why };
+        }
+        if let Some(found) =
+            self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
+        {
+            return found.clone();
+        }
+        let begin = clock::now();
+        let attached = self.attach_anew(ifindex, &modes);
+        if self.attached.contains_key(&ifindex) {
+            self.once += clock::now().since(begin);
+        }
+        attached
+    }
+
+    fn attach_anew(&mut self, ifindex: u32, modes: &[(sys::Mode, &str)]) -> Attached {
+        self.occupied.remove(&ifindex);
+        let Some(program) = self.program_fd() else {
+            return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
+        };
+        let mut refusals = Vec::new();
+        for &(mode, called) in modes {
+            if mode == sys::Mode::Native
+                && let Some(why) = link::not_native(ifindex)
+            {
+                refusals.push(why.to_owned());
+                continue;
+            }
+            match sys::attach(program, ifindex, mode) {
+                Ok(attachment) => {
+                    let attached = match mode {
+                        sys::Mode::Native => Attached::Native,
+                        sys::Mode::Generic if refusals.is_empty() => {
+                            Attached::Generic { why: "as configured".to_owned() }
+                        }
+                        sys::Mode::Generic => Attached::Generic { why: refusals.join("; ") },
+                    };
+                    self.attached.insert(ifindex, (attachment, attached.clone()));
+                    return attached;
+                }
+                // Taken in this mode, or in the other one, which excludes this.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                    self.occupied.insert(ifindex, link::program_id(ifindex));
+                    return Attached::Socket { why: link::occupant(ifindex) };
+                }
+                Err(error) => refusals.push(format!("{called} XDP: {error}")),
+            }
+        }
+        Attached::Socket { why: refusals.join("; ") }
+    }
+
+    /// Looks again at an interface that a link has come to: takes the program off where a VLAN's tags
+    /// are now hidden from it, and says so.
+    pub fn recheck(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
+        if !self.attached.contains_key(&ifindex) {
+            return None;
+        }
+        let why = link::hides_tags(name, ifindex)?;
+        self.detach(ifindex);
+        Some(Attached::Socket { why })
+    }
+
+    /// Takes the program off an interface; nothing happens where it is not on it.
+    pub fn detach(&mut self, ifindex: u32) {
+        self.occupied.remove(&ifindex);
+        if let Some((attachment, _)) = self.attached.remove(&ifindex) {
+            // Closed it would stay as long as somebody else has a copy of the descriptor.
+            sys::detach(attachment.as_fd());
+        }
+    }
+
+    /// Looks whether the program is where it was, and whether what was in its way still is. Where that is
+    /// otherwise, it is attached as by [`FastPath::attach`], and what became of that is given.
+    ///
+    /// Costs a system call where all is as it was, two where another program is in the way.
+    pub fn look(&mut self, name: &str, ifindex: u32, want: Datapath) -> Option<(Lately, Attached)> {
+        let lately = match (self.attached.get(&ifindex), self.occupied.get(&ifindex)) {
+            // An interface that is gone takes it along.
+            (Some((fd, _)), _) if sys::is_on(fd.as_fd()) || !link::is_there(ifindex) => {
+                return None;
+            }
+            (Some(_), _) => Lately::TakenOff,
+            (None, Some(was)) => match link::program_id(ifindex) {
+                None if link::is_there(ifindex) => Lately::Free,
+                is if is == *was || is.is_none() => return None,
+                Some(_) | None => Lately::Replaced,
+            },
+            (None, None) => return None,
+        };
+        self.attached.remove(&ifindex);
+        Some((lately, self.attach(name, ifindex, want)))
+    }
+}
