@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 use vrrp_common::Family;
@@ -26,6 +27,9 @@ const OURS: &str = "xvrrp";
 const KEEPALIVED: &str = "keepalived";
 /// Where keepalived has its file where nothing else is said.
 const USUAL_FILE: &str = "/etc/keepalived/keepalived.conf";
+
+/// As long as nobody who starts has an address: that takes three intervals of silence.
+const FRESH: Duration = Duration::from_millis(300);
 
 /// A virtual router as a file names it: interface, family and VRID.
 type Place = (String, Family, u8);
@@ -56,11 +60,13 @@ pub(super) struct Rivals {
     /// Their sockets, with those of ours.
     sockets: BTreeSet<u64>,
     all: Vec<Rival>,
+    looked: Option<Instant>,
 }
 
 impl Rivals {
     /// Looks again, and tells of each that is new.
     pub(super) fn look(&mut self) {
+        self.looked = Some(Instant::now());
         let tables = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok());
         let sockets: BTreeSet<u64> =
             tables.flat_map(|table| raw_sockets(&table).collect::<Vec<_>>()).collect();
@@ -78,9 +84,11 @@ impl Rivals {
         self.all = now;
     }
 
-    /// Any of them, for a line that names it.
+    /// Any of them, for a line that names it. A takeover asks for each of its addresses.
     pub(super) fn any(&mut self) -> Option<String> {
-        self.look();
+        if self.looked.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.look();
+        }
         self.all.first().map(Rival::to_string)
     }
 
