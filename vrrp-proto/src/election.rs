@@ -48,20 +48,20 @@ pub(crate) enum Bearing {
 }
 
 /// Applies keepalived's rule: weight 0 faults on failure, a positive one is added while good, a
-/// negative one while bad; `reverse` swaps good and bad.
+/// negative one while bad. `reverse` has weight 0 fault on success, and takes off what others add.
 pub(crate) fn bearing(tracker: &Tracker, health: Health) -> Bearing {
     let good = match health {
         Health::Unknown if tracker.weight == 0 => return Bearing::Unknown,
         Health::Unknown => return Bearing::Weight(0),
-        Health::Good => !tracker.reverse,
-        Health::Bad => tracker.reverse,
+        Health::Good => true,
+        Health::Bad => false,
     };
     let weight = i32::from(tracker.weight);
     match (weight, good) {
-        (0, true) => Bearing::Weight(0),
-        (0, false) => Bearing::Fault,
+        (0, good) if good == tracker.reverse => Bearing::Fault,
+        (1.., true) | (..0, false) if tracker.reverse => Bearing::Weight(-weight),
         (1.., true) | (..0, false) => Bearing::Weight(weight),
-        (1.., false) | (..0, true) => Bearing::Weight(0),
+        (0, _) | (1.., false) | (..0, true) => Bearing::Weight(0),
     }
 }
 
@@ -107,7 +107,12 @@ mod tests {
     #[case::plus_unknown(20, false, Health::Unknown, Bearing::Weight(0))]
     #[case::minus_good(-20, false, Health::Good, Bearing::Weight(0))]
     #[case::minus_bad(-20, false, Health::Bad, Bearing::Weight(-20))]
-    #[case::minus_good_reversed(-20, true, Health::Good, Bearing::Weight(-20))]
+    // As keepalived 2.2.7: the sum moves the other way, and when it moves stays.
+    #[case::plus_good_reversed(20, true, Health::Good, Bearing::Weight(-20))]
+    #[case::plus_bad_reversed(20, true, Health::Bad, Bearing::Weight(0))]
+    #[case::plus_unknown_reversed(20, true, Health::Unknown, Bearing::Weight(0))]
+    #[case::minus_good_reversed(-20, true, Health::Good, Bearing::Weight(0))]
+    #[case::minus_bad_reversed(-20, true, Health::Bad, Bearing::Weight(20))]
     fn bearings(
         #[case] weight: i16,
         #[case] reverse: bool,

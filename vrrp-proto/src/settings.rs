@@ -158,7 +158,8 @@ pub struct Tracker {
     pub id: TrackerId,
     /// 0: its failure is a fault. Positive: added while it is good. Negative: added while it is bad.
     pub weight: i16,
-    /// Swaps good and bad.
+    /// Of weight 0: good is the fault. Of another: what would be added is taken off, and the other way
+    /// round, at the same times.
     pub reverse: bool,
     /// How long it must be bad or good before that counts.
     pub delays: Delays,

@@ -100,13 +100,11 @@ impl Host {
             return base;
         }
         let moved = self.settings.trackers.iter().map(|tracker| {
-            let good = match self.health_of(tracker.id) {
-                Health::Unknown => return 0,
-                Health::Good => !tracker.reverse,
-                Health::Bad => tracker.reverse,
-            };
-            let counts = if tracker.weight > 0 { good } else { !good };
-            if counts { i32::from(tracker.weight) } else { 0 }
+            // keepalived's: a positive weight counts while good, a negative one while bad; reversed, what
+            // counts is taken the other way.
+            let by = i32::from(tracker.weight) * if tracker.reverse { -1 } else { 1 };
+            let counting = if tracker.weight > 0 { Health::Good } else { Health::Bad };
+            if self.health_of(tracker.id) == counting { by } else { 0 }
         });
         (i32::from(base) + moved.sum::<i32>()).clamp(1, 254) as u8
     }

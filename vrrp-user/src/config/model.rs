@@ -189,7 +189,8 @@ pub struct Script {
 pub struct Weight {
     /// 0: failure is a fault.
     pub value: i16,
-    /// Good and bad swapped.
+    /// Success is the failure where it is 0; else its sign is the other one, and it counts at the same
+    /// times.
     pub reverse: bool,
 }
 
