@@ -7,7 +7,7 @@ use vrrp_common::Instant;
 
 use crate::deadlines::Deadlines;
 use crate::input::{Health, Input, Slot};
-use crate::output::{Effect, Event, Transmit, Watch};
+use crate::output::{Effect, Event, Transmit, Watch, Why};
 use crate::router::{Router, View};
 use crate::settings::TrackerId;
 use crate::tracking::Tracking;
@@ -60,7 +60,7 @@ impl Engine {
                 self.with(slot, |router, lanes| router.change(now, *settings, &health, lanes));
                 self.health = health;
             }
-            Input::Remove { slot } => self.end(now, slot),
+            Input::Remove { slot } => self.end(now, slot, Why::Removed),
             Input::Resume { slot, until, priority } => {
                 self.with(slot, |router, lanes| router.resume(now, until, priority, lanes));
             }
@@ -96,7 +96,7 @@ impl Engine {
             Input::Shutdown => {
                 let slots: Vec<Slot> = self.routers.keys().copied().collect();
                 for slot in slots {
-                    self.end(now, slot);
+                    self.end(now, slot, Why::Shutdown);
                 }
             }
         }
@@ -215,11 +215,11 @@ impl Engine {
         }
     }
 
-    fn end(&mut self, now: Instant, slot: Slot) {
+    fn end(&mut self, now: Instant, slot: Slot, why: Why) {
         if let Some(mut router) = self.routers.remove(&slot) {
             self.deadlines.remove(slot);
             self.tracking.remove(slot, router.trackers());
-            router.end(now, &mut self.lanes);
+            router.end(now, why, &mut self.lanes);
             router.watch(&mut self.lanes);
         }
     }

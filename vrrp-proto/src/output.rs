@@ -178,8 +178,10 @@ pub enum Why {
     Resumed,
     /// Nothing is in the way any more.
     Recovered,
-    /// The process ends, or the router is no longer configured.
+    /// The process ends.
     Shutdown,
+    /// The router is no longer configured.
+    Removed,
 }
 
 /// For what a router waited before it became Active.

@@ -197,6 +197,8 @@ fn routers_of_one_engine_do_not_touch_each_other() {
     let view = lan.hosts[0].engine.view(other).unwrap();
     assert_eq!((view.state, view.priority), (StateName::Active, Priority::new(90)));
     lan.tell(0, Input::Remove { slot: other });
+    let gone = |(_, event): &(_, Event)| matches!(event, Event::Transition { slot, why: Why::Removed, .. } if *slot == other);
+    assert!(lan.hosts[0].events.iter().any(gone), "{:?}", lan.hosts[0].events);
     assert!(lan.hosts[0].engine.view(other).is_none());
     assert!(!lan.hosts[0].held.contains(&vip(251).ip));
     assert!(lan.hosts[0].engine.view(SLOT).is_some());

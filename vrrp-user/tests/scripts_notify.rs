@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use scripts_common::*;
 use vrrp_common::Priority;
-use xvrrp::config::model::Notify;
+use xvrrp::config::model::{Notify, Removed};
 use xvrrp::notify::{Kind, Notifier, Word};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ async fn each_state_has_its_own_command_and_a_group_its_word() {
         backup: Some(command(&[&path, "b"])),
         fault: Some(command(&[&path, "f"])),
         stop: Some(command(&[&path, "s"])),
-        any: None,
+        ..Notify::default()
     };
     for word in [Word::Backup, Word::Master, Word::Fault, Word::Stop] {
         bench.push("VI_1", word, &notify);
@@ -95,6 +95,29 @@ async fn each_state_has_its_own_command_and_a_group_its_word() {
             .await
             .is_some()
     );
+}
+
+/// As keepalived 2.2.7: FAULT without `notify_fault`, or DELETED.
+#[tokio::test]
+async fn what_a_reload_removes_is_told_to_the_general_command() {
+    let mut bench = Bench::new();
+    let path = bench.teller("it", "");
+    let with = |removed| Notify {
+        fault: Some(command(&[&path, "f"])),
+        stop: Some(command(&[&path, "s"])),
+        any: Some(command(&[&path])),
+        removed,
+        ..Notify::default()
+    };
+    let plain = with(Removed::Fault);
+    bench.push("A", Word::of_removed(&plain), &plain);
+    assert_eq!(bench.lines(1).await, ["it [INSTANCE] [A] [FAULT] [100]"]);
+    let named = with(Removed::Deleted(None));
+    bench.push("A", Word::of_removed(&named), &named);
+    assert_eq!(bench.lines(2).await[1..], ["it [INSTANCE] [A] [DELETED] [100]"]);
+    let own = with(Removed::Deleted(Some(command(&[&path, "d"]))));
+    bench.push("A", Word::of_removed(&own), &own);
+    assert_eq!(bench.lines(4).await[2..], ["it [d]", "it [INSTANCE] [A] [DELETED] [100]"]);
 }
 
 #[tokio::test]

@@ -304,9 +304,9 @@ impl Router {
     }
 
     /// Releases and ends (RFC 9568 §6.4.2 and §6.4.3, Shutdown).
-    pub(crate) fn end(&mut self, now: Instant, lanes: &mut Lanes) {
+    pub(crate) fn end(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
         self.release(lanes);
-        self.enter(now, State::Initialize, Why::Shutdown, lanes);
+        self.enter(now, State::Initialize, why, lanes);
         lanes.events.push_back(Event::Ended { slot: self.slot });
     }
 

@@ -233,15 +233,16 @@ impl Loaded {
         let notify = config.instances.iter().flat_map(|instance| {
             let notify = &instance.notify;
             let named = [
-                ("notify_master", &notify.master),
-                ("notify_backup", &notify.backup),
-                ("notify_fault", &notify.fault),
-                ("notify_stop", &notify.stop),
-                ("notify", &notify.any),
+                ("notify_master", notify.master.as_ref()),
+                ("notify_backup", notify.backup.as_ref()),
+                ("notify_fault", notify.fault.as_ref()),
+                ("notify_stop", notify.stop.as_ref()),
+                ("notify_deleted", notify.removed.command()),
+                ("notify", notify.any.as_ref()),
             ];
             named.into_iter().filter_map(|(keyword, command)| {
                 let what = format!("`{keyword}` of {}", instance.name);
-                Some((what, command.as_ref()?, "it is not run"))
+                Some((what, command?, "it is not run"))
             })
         });
         let diags = scripts.chain(notify).flat_map(|(what, command, lost)| {

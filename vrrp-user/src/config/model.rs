@@ -218,8 +218,30 @@ pub struct Notify {
     pub fault: Option<Command>,
     /// `notify_stop`.
     pub stop: Option<Command>,
+    /// `notify_deleted`.
+    pub removed: Removed,
     /// `notify`, after the specific one.
     pub any: Option<Command>,
+}
+
+/// What an instance reports that a reload removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Removed {
+    /// FAULT, to `notify` alone.
+    #[default]
+    Fault,
+    /// `notify_deleted`: DELETED, perhaps to a command of its own first.
+    Deleted(Option<Command>),
+}
+
+impl Removed {
+    /// The command of its own.
+    pub fn command(&self) -> Option<&Command> {
+        match self {
+            Self::Fault => None,
+            Self::Deleted(command) => command.as_ref(),
+        }
+    }
 }
 
 /// A `vrrp_instance` block.

@@ -61,14 +61,15 @@ impl Service {
                 if *to != StateName::Fault {
                     running.unheld.clear();
                 }
-                let word = match (from, to) {
-                    (_, StateName::Active) => Word::Master,
-                    (_, StateName::Backup) => Word::Backup,
-                    (_, StateName::Fault) => Word::Fault,
-                    (_, StateName::Initialize) => Word::Stop,
-                };
                 let instance = &running.instance;
                 let notify = &instance.notify;
+                let word = match to {
+                    StateName::Active => Word::Master,
+                    StateName::Backup => Word::Backup,
+                    StateName::Fault => Word::Fault,
+                    StateName::Initialize if *why == Why::Removed => Word::of_removed(notify),
+                    StateName::Initialize => Word::Stop,
+                };
                 self.notifier.push(Kind::Instance, &instance.name, word, *priority, notify);
                 if *from == StateName::Active {
                     self.look_for_strays([*slot], false);

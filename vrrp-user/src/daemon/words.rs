@@ -78,6 +78,7 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
         Why::Resumed => "was MASTER before it was started anew".to_owned(),
         Why::Recovered => "nothing is in the way any more".to_owned(),
         Why::Shutdown => "stopped".to_owned(),
+        Why::Removed => "removed by reload".to_owned(),
     }
 }
 
@@ -174,7 +175,8 @@ fn transition(
         | Why::AddressRefused
         | Why::Resumed
         | Why::Recovered
-        | Why::Shutdown => {}
+        | Why::Shutdown
+        | Why::Removed => {}
     }
     match (from, to) {
         (_, StateName::Active) => {

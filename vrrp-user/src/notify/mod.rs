@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use vrrp_common::{Instant, Priority};
 
-use crate::config::model::{Command, Notify};
+use crate::config::model::{Command, Notify, Removed};
 use crate::track::Policy;
 use queue::{Change, Ending, Hook, Queue};
 
@@ -35,8 +35,22 @@ pub enum Word {
     Backup,
     /// Something it needs is missing.
     Fault,
-    /// The daemon ends, or the instance is no longer configured.
+    /// The daemon ends.
     Stop,
+    /// A reload has removed it. keepalived calls that FAULT, and runs `notify` alone.
+    Removed,
+    /// The same where `notify_deleted` is written.
+    Deleted,
+}
+
+impl Word {
+    /// What an instance with these commands reports when a reload has removed it.
+    pub fn of_removed(notify: &Notify) -> Self {
+        match notify.removed {
+            Removed::Fault => Self::Removed,
+            Removed::Deleted(_) => Self::Deleted,
+        }
+    }
 }
 
 /// The queues of notify commands. Must live on a thread that lives as long as they.
@@ -136,14 +150,15 @@ impl Notifier {
         notify: &Notify,
     ) -> Vec<Hook> {
         let specific = match word {
-            Word::Master => ("notify_master", &notify.master),
-            Word::Backup => ("notify_backup", &notify.backup),
-            Word::Fault => ("notify_fault", &notify.fault),
-            Word::Stop => ("notify_stop", &notify.stop),
+            Word::Master => ("notify_master", notify.master.as_ref()),
+            Word::Backup => ("notify_backup", notify.backup.as_ref()),
+            Word::Fault => ("notify_fault", notify.fault.as_ref()),
+            Word::Stop => ("notify_stop", notify.stop.as_ref()),
+            Word::Removed | Word::Deleted => ("notify_deleted", notify.removed.command()),
         };
         let hook =
             |keyword, command: Command| Hook { keyword, command, policy: self.policy.clone() };
-        let specific = specific.1.clone().map(|command| hook(specific.0, command));
+        let specific = specific.1.cloned().map(|command| hook(specific.0, command));
         let any = notify.any.clone().map(|mut command| {
             let told =
                 [kind.to_string(), name.to_owned(), word.to_string(), priority.get().to_string()];
@@ -174,8 +189,9 @@ impl fmt::Display for Word {
         f.pad(match self {
             Self::Master => "MASTER",
             Self::Backup => "BACKUP",
-            Self::Fault => "FAULT",
+            Self::Fault | Self::Removed => "FAULT",
             Self::Stop => "STOP",
+            Self::Deleted => "DELETED",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use xvrrp::config::diag::{Code, Severity};
-use xvrrp::config::model::{Auth, Command, UserSpec};
+use xvrrp::config::model::{Auth, Command, Removed, UserSpec};
 use xvrrp::config::{ScriptChecker, ScriptFault};
 
 use crate::common::{addresses, config, faults, hints, instance, refused, run, snapshot, text};
@@ -166,6 +166,10 @@ fn a_second_name_is_not_said_to_be_keepalived_s_way() {
 #[case::notice("smtp_alert", "5:1 notice not-served", 0)]
 #[case::arguments("notify_master /etc/notify.sh MASTER", "5:30 warning command", 0)]
 #[case::notify_twice("notify /a\nnotify /b", "6:1 warning twice", 0)]
+#[case::deleted("notify_deleted", "", 0)]
+#[case::deleted_command("notify_deleted \"/a b\" nobody nogroup", "", 0)]
+#[case::deleted_twice("notify_deleted\nnotify_deleted /a", "6:1 warning twice", 0)]
+#[case::deleted_empty("notify_deleted \"\"", "5:16 error command", 5)]
 #[case::notify_empty("notify \"\"", "5:8 error command", 5)]
 #[case::bool("lower_prio_no_advert maybe", "5:22 error bad-value", 5)]
 fn leaves_the_instance(#[case] lines: &str, #[case] fault: &str, #[case] exit: u8) {
@@ -466,6 +470,10 @@ fn scripts_are_looked_at_by_whoever_can() {
     assert_eq!(check("/unsafe", "/good"), (vec!["6:8 warning script-security".to_owned()], 6));
     assert_eq!(check("/good", "/missing"), (vec!["11:8 error script-unusable".to_owned()], 5));
     assert_eq!(check("/unsafe", "/missing").1, 5);
+    let mut deleted =
+        text(&file("/good", "/missing").replace("\nnotify \"", "\nnotify_deleted \""));
+    deleted.check_scripts(&Checker);
+    assert_eq!(faults(&deleted), ["11:16 error script-unusable"]);
     // Only a check can fail.
     let now = |script: &str, notify: &str| {
         let mut loaded = text(&file(script, notify));
@@ -494,6 +502,13 @@ fn users_of_commands() {
     assert_eq!(user(&notify.fault), nobody(None));
     assert_eq!(user(&notify.stop), None);
     assert_eq!(notify.stop.as_ref().unwrap().argv, ["/bin/a", "--now"]);
+    assert_eq!(notify.removed, Removed::Fault);
+    let removed = |line: &str| run(&instance(line), "VI_1").notify.removed.clone();
+    assert_eq!(removed("notify_deleted"), Removed::Deleted(None));
+    assert_eq!(removed("notify_deleted\nnotify_deleted /bin/a"), Removed::Deleted(None));
+    let written = removed("notify_deleted \"/bin/a b\" nobody");
+    assert_eq!(written.command().unwrap().argv, ["/bin/a", "b"]);
+    assert_eq!(user(&written.command().cloned()), nobody(None));
 }
 
 #[test]

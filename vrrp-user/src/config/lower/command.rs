@@ -57,7 +57,9 @@ pub(super) fn user(words: &[Word]) -> Option<UserSpec> {
 /// A word that can be the name of a user, and is not more likely an argument.
 fn user_like(word: &Word) -> bool {
     let text = word.text.as_str();
-    let state = ["master", "backup", "fault", "stop"].iter().any(|s| text.eq_ignore_ascii_case(s));
+    let state = ["master", "backup", "fault", "stop", "deleted"]
+        .iter()
+        .any(|s| text.eq_ignore_ascii_case(s));
     !state && !text.starts_with('-') && !text.contains(['/', '.', '=', ' '])
 }
 

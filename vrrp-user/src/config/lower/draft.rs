@@ -7,7 +7,7 @@ use vrrp_common::{Priority, Version, Vrid};
 
 use super::super::ast::Word;
 use super::super::diag::{Code, Diag};
-use super::super::model::{Notify, Span};
+use super::super::model::{Notify, Removed, Span};
 use super::super::suggest::shown;
 use super::super::value::{Bad, integer, interface, seconds};
 use super::garp::Garp;
@@ -212,6 +212,10 @@ impl<'a> Draft<'a> {
             "notify_backup" => &mut self.notify.backup,
             "notify_fault" => &mut self.notify.fault,
             "notify_stop" => &mut self.notify.stop,
+            "notify_deleted" => {
+                self.notify_deleted(ctx, item);
+                return true;
+            }
             _ => return false,
         };
         match command::notify(ctx, item.args) {
@@ -222,6 +226,20 @@ impl<'a> Draft<'a> {
             Err(diag) => ctx.push(diag.now("no command is run for it")),
         }
         true
+    }
+
+    /// Says something without a command, too.
+    fn notify_deleted(&mut self, ctx: &mut Ctx, item: &Item<'a>) {
+        if self.notify.removed != Removed::Fault {
+            let before = self.places.get(item.known.name).cloned().unwrap_or_else(|| item.head());
+            ctx.push(first_counts(item, before));
+            return;
+        }
+        let command = (!item.args.is_empty()).then(|| command::notify(ctx, item.args)).transpose();
+        self.notify.removed = Removed::Deleted(command.unwrap_or_else(|diag| {
+            ctx.push(diag.now("no command is run for it"));
+            None
+        }));
     }
 }
 

@@ -325,6 +325,7 @@ const INSTANCE: &[Known] = &[
     served("notify_backup", Line),
     served("notify_fault", Line),
     served("notify_stop", Line),
+    served("notify_deleted", Values(0, usize::MAX)),
 ];
 
 const MAIL: &str = "no mail is sent";
@@ -338,7 +339,6 @@ const INSTANCE_LATER: &[Known] = &[
     ignored("kernel_rx_buf_size", Anything),
     ignored("old_unicast_checksum", Anything),
     later("smtp_alert", Bool, MAIL),
-    later("notify_deleted", Anything, "an instance that a reload removes reports STOP"),
     later("notify_master_rx_lower_pri", Anything, "the command is not run"),
     later("notify_priority_changes", Bool, FIFO),
     later("proxy_arp", Anything, "the interface is left as it is"),
