@@ -104,7 +104,8 @@ pub enum Input {
         /// The priority it had, which it keeps until everything with a weight has spoken.
         priority: Priority,
     },
-    /// New settings for a router, by reload.
+    /// New settings for a router, by reload. VRID and family stay: with others it is another router. Where
+    /// the version is another, [`Transmit`](crate::Transmit) means adverts of that from now on.
     Change {
         /// Its number.
         slot: Slot,

@@ -109,14 +109,51 @@ fn another_interval_does_not_undo_a_release() {
     assert!(lan.hosts[0].is_active());
 }
 
+fn to_version_2(lan: &mut Lan) {
+    lan.hosts[0].settings.version = vrrp_common::Version::V2;
+    lan.reload(0);
+}
+
+/// As keepalived: it stays Active, and speaks the new version at once and at its interval from then on.
 #[test]
-fn another_version_is_another_router() {
+fn another_version_goes_on_as_active() {
     let mut lan = active_with(|_| {});
-    let mut new = settings(100);
-    new.version = vrrp_common::Version::V2;
-    lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
-    assert_eq!(lan.hosts[0].sent, [(at(ms(5000)), 0)]);
-    assert_eq!(lan.hosts[0].state(), StateName::Backup);
+    let events = lan.hosts[0].events.len();
+    to_version_2(&mut lan);
+    lan.run_for(ms(1500));
+    let host = &lan.hosts[0];
+    assert_eq!(host.sent, [(at(ms(5000)), 100), (at(ms(6000)), 100)]);
+    assert!(host.is_active() && host.held.contains(&vip(250).ip) && host.announced.is_empty());
+    assert_eq!(host.events[events..], []);
+}
+
+/// It has heard nothing in the new version, and listens for as long as that has it, by its own interval:
+/// 3 s and a skew of 156/256 s, and not by the 100 ms that another one had in the old version.
+#[test]
+fn another_version_goes_on_as_backup() {
+    let mut lan = Lan::of([settings(100)]);
+    lan.hear(0, advert(12, 200, ms(100)));
+    let started = lan.hosts[0].last();
+    lan.run_for(ms(300));
+    to_version_2(&mut lan);
+    assert_eq!(lan.hosts[0].last(), started);
+    lan.run_for(ms(5000));
+    let (at_last, _, why) = lan.hosts[0].last();
+    assert_eq!(at_last, at(Duration::from_nanos(3_909_375_000)));
+    let silence = Duration::from_nanos(3_609_375_000);
+    assert_eq!(why, Why::NoAdvert { from: None, silence });
+}
+
+/// The form that a peer's adverts of one version had is none to send the other version in.
+#[test]
+fn another_version_forgets_the_peers_checksum_form() {
+    use vrrp_common::wire::ChecksumForm::{Message, PseudoHeader};
+    let mut lan = active_with(|_| {});
+    let form = |lan: &Lan| lan.hosts[0].engine.view(SLOT).unwrap().form;
+    lan.hear(0, vrrp_proto::Advert { form: Message, ..advert(12, 90, ms(1000)) });
+    assert_eq!(form(&lan), Message);
+    to_version_2(&mut lan);
+    assert_eq!(form(&lan), PseudoHeader);
 }
 
 #[test]

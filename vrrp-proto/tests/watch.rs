@@ -271,6 +271,21 @@ fn close_beats_fall_into_step() {
     assert_eq!(sent(&mut engine), 5);
 }
 
+/// A watcher compares interval fields, and those of the other version mean something else.
+#[test]
+fn another_version_ends_the_watch() {
+    let mut engine = Engine::new();
+    let mut own = settings(100);
+    let (now, slot) = (at(ms(5)), SLOT);
+    engine.handle(now, Input::Add { slot, settings: Box::new(own.clone()), hold: ms(0) });
+    engine.handle(now, Input::Link { slot, link: Link::Up(OURS) });
+    engine.handle(now, Input::Advert { slot, advert: advert(12, 200, ms(1000)) });
+    assert!(matches!(engine.poll_watch(), Some(Watch::Start { .. })));
+    own.version = vrrp_common::Version::V2;
+    engine.handle(now, Input::Change { slot, settings: Box::new(own) });
+    assert_eq!(engine.poll_watch(), Some(Watch::Stop { slot }));
+}
+
 fn resume(now: Instant) -> Input {
     Input::Resume { slot: SLOT, until: now + ms(1000), priority: Priority::new(120) }
 }
@@ -307,6 +322,24 @@ fn the_peers_do_not_wait_for_ever() {
     engine.handle(now + ms(1000), Input::Link { slot: SLOT, link: Link::Up(OURS) });
     assert_eq!(engine.view(SLOT).map(|view| view.state), Some(StateName::Backup));
     assert!(matches!(engine.poll_effect(), Some(Effect::RemoveAddresses { .. })));
+    assert_eq!(engine.poll_transmit(), None);
+}
+
+/// One whose failed tracker is known before its link says that it is no longer Active.
+#[test]
+fn a_known_failure_releases_what_an_earlier_life_held() {
+    let mut engine = Engine::new();
+    let settings = Settings { trackers: vec![tracker(1, 0)], ..settings(100) };
+    let now = at(ms(5));
+    engine.handle(now, Input::Add { slot: SLOT, settings: Box::new(settings), hold: ms(0) });
+    engine.handle(now, resume(now));
+    let id = vrrp_proto::TrackerId(1);
+    engine.handle(now, Input::Track { id, health: Health::Bad });
+    assert_eq!(engine.poll_effect(), None, "nobody can be told yet");
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Up(OURS) });
+    assert_eq!(engine.poll_transmit().map(|t| t.priority), Some(Priority::RELEASE));
+    assert!(matches!(engine.poll_effect(), Some(Effect::RemoveAddresses { .. })));
+    assert_eq!(engine.view(SLOT).map(|view| view.state), Some(StateName::Fault));
     assert_eq!(engine.poll_transmit(), None);
 }
 

@@ -1,6 +1,7 @@
 //! What a router makes of an advert: RFC 9568 §6.4.2 and §6.4.3.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use vrrp_common::check::Agreement;
 use vrrp_common::{Instant, Interval, Priority, time};
@@ -166,6 +167,12 @@ impl Active {
 }
 
 impl Backup {
+    /// One that begins to listen, for this long.
+    pub(super) fn listening(now: Instant, wait: Duration, following: Option<Following>) -> Self {
+        let (outranked, released, preempt_at) = (None, None, None);
+        Self { listens: now, down_at: now + wait, following, outranked, released, preempt_at }
+    }
+
     /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3. Behind a
     /// release it is the one that was in use then, whatever a reload changed since.
     pub(super) fn interval(&self, settings: &Settings) -> Interval {
@@ -206,17 +213,11 @@ impl Backup {
     }
 
     /// Why Master_Down_Timer ran out.
-    pub(super) fn why_active(
-        &self,
-        now: Instant,
-        since: Instant,
-        ours: Priority,
-        settings: &Settings,
-    ) -> Why {
+    pub(super) fn why_active(&self, now: Instant, ours: Priority, settings: &Settings) -> Why {
         if let Some((from, _)) = self.released {
             return Why::Released { from };
         }
-        let last = self.following.map_or(since, |following| following.heard);
+        let last = self.following.map_or(self.listens, |following| following.heard);
         let from = self.following.map(|following| following.source);
         let patience = |lower: Following| lower.interval.get() * u32::from(settings.down_adverts);
         match self.outranked {

@@ -91,6 +91,8 @@ enum State {
 
 #[derive(Debug)]
 struct Backup {
+    /// When listening began, in the version that is spoken.
+    listens: Instant,
     /// Master_Down_Timer.
     down_at: Instant,
     /// The Active router, once it was heard.
@@ -197,7 +199,7 @@ impl Router {
                 if backup.down_at <= now {
                     let due = backup.down_at;
                     let heard = backup.last_heard();
-                    let why = backup.why_active(now, self.since, self.priority, &self.settings);
+                    let why = backup.why_active(now, self.priority, &self.settings);
                     self.become_active(now, why, (Waited::Silence { heard }, due), lanes);
                 }
             }
@@ -314,7 +316,9 @@ impl Router {
     pub(crate) fn review(&mut self, now: Instant, lanes: &mut Lanes) {
         match (&self.state, self.fault()) {
             (State::Initialize | State::Backup(_) | State::Active(_), Some(why)) => {
-                if !self.held_back(now) {
+                // One that was Active can say that it no longer is once it knows its link.
+                let early = self.resumes.is_some() && self.link.get().is_none();
+                if !self.held_back(now) && !early {
                     self.enter_fault(now, why, None, lanes);
                 }
             }
@@ -361,9 +365,8 @@ impl Router {
         why: Why,
         lanes: &mut Lanes,
     ) {
-        let mut backup =
-            Backup { down_at: now, following, outranked: None, released: None, preempt_at: None };
-        backup.down_at = now + self.down_interval(backup.interval(&self.settings));
+        let interval = following.map_or(self.settings.interval, |winner| winner.interval);
+        let backup = Backup::listening(now, self.down_interval(interval), following);
         self.enter(now, State::Backup(backup), why, lanes);
     }
 
@@ -402,13 +405,9 @@ impl Router {
     /// Gives up being Active: priority 0 where it can be heard, addresses off.
     fn release(&mut self, lanes: &mut Lanes) {
         match &self.state {
-            State::Initialize => {
-                if self.resumes.take().is_some() {
-                    self.remove_addresses(lanes);
-                }
-            }
+            State::Initialize if self.resumes.take().is_none() => {}
             State::Fault { .. } | State::Backup(_) => {}
-            State::Active(_) => {
+            State::Initialize | State::Active(_) => {
                 if !matches!(self.link.get(), Some(Link::Down) | None) {
                     self.transmit(Priority::RELEASE, lanes);
                 }

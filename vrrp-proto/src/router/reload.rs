@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use vrrp_common::{Instant, time};
 
-use super::{Router, State};
+use super::{Backup, Router, State};
 use crate::engine::Lanes;
 use crate::input::{Health, Slot};
-use crate::output::{Effect, Why};
+use crate::output::Effect;
 use crate::settings::{Settings, TrackerId, VirtualAddress};
 
 impl Router {
     /// Goes on with other settings, as little disturbed as they allow. The same settings disturb
-    /// nothing; another VRID, version or family ends this virtual router and starts another.
+    /// nothing.
     pub(crate) fn change(
         &mut self,
         now: Instant,
@@ -25,21 +24,8 @@ impl Router {
         if settings == self.settings {
             return;
         }
-        let identity = |s: &Settings| (s.vrid, s.version, s.family);
-        if identity(&settings) != identity(&self.settings) {
-            self.release(lanes);
-            self.enter(now, State::Initialize, Why::Shutdown, lanes);
-            let (link, watched) = (self.link.latest(), self.watched);
-            *self = Self::new(now, self.slot, settings, Duration::ZERO, health);
-            // Still watched, until the lane says otherwise.
-            self.watched = watched;
-            match link {
-                Some(link) => self.on_link(now, link, lanes),
-                None => self.review(now, lanes),
-            }
-            return;
-        }
         let before = std::mem::replace(&mut self.settings, settings);
+        let other_version = before.version != self.settings.version;
         self.forgive();
         if before.priority != self.settings.priority {
             self.earlier = None;
@@ -47,25 +33,31 @@ impl Router {
         self.read_health(&before.trackers, health);
         self.reprioritize(now, lanes);
         self.recount(now, before.down_adverts);
-        if before.form != self.settings.form {
+        // The form of the adverts of one version says nothing of those of the other.
+        if before.form != self.settings.form || other_version {
             self.form = self.settings.form;
         }
         match &mut self.state {
             State::Initialize | State::Fault { .. } => {}
             State::Backup(backup) => {
+                let Settings { version, interval, down_adverts, .. } = self.settings;
+                let wait = time::master_down(version, self.priority, interval, down_adverts);
                 let unheard = backup.following.is_none() && backup.released.is_none();
-                if unheard && before.interval != self.settings.interval {
+                if other_version {
+                    // Nobody was heard in this one yet.
+                    *backup = Backup::listening(now, wait, None);
+                } else if unheard && before.interval != interval {
                     // Nobody was heard, so the wait since listening began is by our own interval.
-                    let Settings { version, interval, down_adverts, .. } = self.settings;
-                    let wait = time::master_down(version, self.priority, interval, down_adverts);
-                    backup.down_at = (self.since + wait).max(now);
+                    backup.down_at = (backup.listens + wait).max(now);
                 }
                 if before.preempt_delay != self.settings.preempt_delay {
                     backup.preempt_at = None;
                 }
             }
             State::Active(active) => {
-                active.advert_at = active.advert_at.min(now + self.settings.interval.get());
+                // Who speaks the new version hears nothing before this.
+                let soon = if other_version { now } else { now + self.settings.interval.get() };
+                active.advert_at = active.advert_at.min(soon);
                 if before.announce != self.settings.announce {
                     active.announcements.changed(now, &self.settings.announce);
                 }

@@ -279,7 +279,7 @@ impl Lan {
         } else if let Input::Add { slot: SLOT, settings, .. }
         | Input::Change { slot: SLOT, settings } = &input
         {
-            host.listener.reads(settings);
+            host.listener.reads(stamp, settings);
             host.settings.clone_from(settings);
         } else if let Input::Track { id, health } = &input {
             host.health.insert(*id, *health);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vrrp_common::{Instant, Interval, Priority, time};
+use vrrp_common::{Instant, Interval, Priority, Version, time};
 use vrrp_proto::settings::Tracker;
 use vrrp_proto::{
     Advert, Event, Health, Settings, Slot, StateName, TrackerId, Transmit, View, Waited, Why,
@@ -24,13 +24,20 @@ pub(crate) struct Listener {
     /// The first advert of lower priority, for `preempt_delay`.
     lower: Option<Instant>,
     delay: Duration,
+    version: Option<Version>,
     /// The `since` of the Backup that this is about.
     entered: Option<Instant>,
 }
 
 impl Listener {
-    /// Takes settings before the engine does; another delay begins anew.
-    pub(super) fn reads(&mut self, settings: &Settings) {
+    /// Takes settings before the engine does; another delay begins anew, and so does listening in another
+    /// version.
+    pub(super) fn reads(&mut self, now: Instant, settings: &Settings) {
+        if self.version.is_some_and(|version| version != settings.version) {
+            self.since = self.since.map(|_| now);
+            (self.interval, self.lower) = (None, None);
+        }
+        self.version = Some(settings.version);
         if self.delay != settings.preempt_delay {
             self.lower = None;
         }
@@ -77,7 +84,8 @@ impl Listener {
             let winner = backup.and_then(|view| view.following);
             let interval = winner.map(|winner| winner.interval);
             let since = Some(now);
-            *self = Self { since, interval, delay: self.delay, ..Self::default() };
+            let Self { delay, version, .. } = *self;
+            *self = Self { since, interval, delay, version, ..Self::default() };
         }
         self.entered = entered.or(self.entered);
     }

@@ -184,6 +184,7 @@ impl Service {
         }
         self.index.remove(slot, running);
         let before = std::mem::replace(&mut running.instance, Arc::clone(instance));
+        let other_version = before.version != instance.version;
         // That it was found elsewhere has been said.
         if before.interface == instance.interface || before.sought != instance.sought {
             info!("({}) changed by reload", instance.name);
@@ -202,6 +203,10 @@ impl Service {
         self.forget(slot);
         if lost {
             self.tell(Input::Link { slot, link: Link::NoSource });
+        }
+        if other_version {
+            // The engine speaks at once. Else its last words by the old settings go first.
+            self.reroute(slot);
         }
         self.tell(Input::Change { slot, settings: Box::new(settings) });
     }

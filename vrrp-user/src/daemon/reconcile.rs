@@ -44,8 +44,9 @@ impl Service {
         self.stale = false;
         self.open_ports();
         let slots: Vec<Slot> = self.running.keys().copied().collect();
-        self.reconcile_all(slots);
+        // First: who starts tells its priority.
         self.watch_interfaces();
+        self.reconcile_all(slots);
         self.promote_secondaries();
         self.tidy_own_links();
     }
@@ -175,6 +176,13 @@ impl Service {
             self.tell(Input::Link { slot, link });
         }
         moved
+    }
+
+    /// Has adverts leave and be judged by an instance's settings as they are now, on the way there is.
+    pub(super) fn reroute(&mut self, slot: Slot) {
+        if let Some(running) = self.running.get(&slot).filter(|running| running.way.is_some()) {
+            set_route(slot, running, running.way.as_ref(), &mut self.fast, &self.orders);
+        }
     }
 
     fn watch_interfaces(&mut self) {

@@ -30,6 +30,8 @@ pub(super) struct Line {
     unlisted: Option<(Instant, [u8; 16])>,
     /// The number of the last authentication header.
     signed: u32,
+    /// When its version became what it is: records of before may be of the other one.
+    since: Instant,
 }
 
 impl Line {
@@ -45,11 +47,14 @@ impl Line {
             differing: None,
             unlisted: None,
             signed,
+            since: Instant::default(),
         }
     }
 
-    /// Goes on where the router's line before this one led to the same place.
-    pub(super) fn follow(&mut self, before: Self) {
+    /// Goes on at `now` where the router's line before this one led to the same place.
+    pub(super) fn follow(&mut self, before: Self, now: Instant) {
+        let same = before.route.version == self.route.version;
+        self.since = if same { before.since } else { now };
         // Whoever heard the last one waits for a greater one, wherever it comes from.
         self.signed = before.signed;
         if before.route.key == self.route.key {
@@ -57,6 +62,14 @@ impl Line {
             self.arrivals = before.arrivals;
             self.senders = before.senders;
         }
+    }
+
+    /// The interval that an accepted advert names; `None` where it can't be said, since another version was
+    /// spoken then.
+    pub(super) fn interval(&self, record: &abi::Event) -> Option<Interval> {
+        let anew = Instant::from_nanos(record.at) <= self.since;
+        // The validator lets no interval through that is none.
+        Interval::of_field(self.route.version, record.interval).filter(|_| !anew)
     }
 
     /// The number for the next advert's authentication header, where it has one; `heard`: the greatest of
@@ -146,10 +159,10 @@ mod tests {
 
     use super::*;
 
-    fn line() -> Line {
+    fn line(version: Version) -> Line {
         let route = Route {
             key: RouterKey::new(2, Family::V4, 51),
-            version: Version::V3,
+            version,
             rule: abi::Router::zeroed(),
             addresses: Vec::new(),
             peers: Vec::new(),
@@ -162,7 +175,7 @@ mod tests {
     /// Adverts at these seconds, each by its sender and with whether the router listened; gives how many
     /// gaps there were, how many adverts were missed, and the longest gap in seconds.
     fn gaps(adverts: &[(u64, u8, bool)]) -> (u64, u64, u64) {
-        let mut line = line();
+        let mut line = line(Version::V3);
         for (second, sender, listens) in adverts {
             let source = [*sender; 16];
             let record = abi::Event { source, priority: 100, ..abi::Event::zeroed() };
@@ -185,5 +198,25 @@ mod tests {
     #[test]
     fn no_gap_spans_another_ones_adverts() {
         assert_eq!(gaps(&[(1, 12, true), (2, 13, true), (9, 12, true), (10, 12, true)]), (1, 0, 1));
+    }
+
+    fn record(at: u64) -> abi::Event {
+        abi::Event { at, interval: 1, ..abi::Event::zeroed() }
+    }
+
+    /// A second of version 2 is no centisecond of version 3.
+    #[test]
+    fn what_came_in_another_version_names_no_interval() {
+        let [start, changed, again] = [5, 10, 20].map(Instant::from_nanos);
+        let mut second = line(Version::V2);
+        second.follow(line(Version::V2), start);
+        assert_eq!(second.interval(&record(1)), Interval::new(Duration::from_secs(1)));
+        let mut third = line(Version::V3);
+        third.follow(second, changed);
+        assert_eq!([1, 10].map(|at| third.interval(&record(at))), [None, None]);
+        let mut same = line(Version::V3);
+        same.follow(third, again);
+        assert_eq!(same.interval(&record(10)), None);
+        assert_eq!(same.interval(&record(11)), Interval::new(Duration::from_millis(10)));
     }
 }

@@ -11,7 +11,7 @@ use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
-use vrrp_common::{Family, Instant, Interval, Priority};
+use vrrp_common::{Family, Instant, Priority};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot, Transmit};
 
 use super::failing::{Failing, Fate};
@@ -248,10 +248,7 @@ impl Protocol {
         let unlisted = record.unlisted != 0 && line.newly_unlisted(now, record);
         // Only once: from then on its numbers grow again.
         let anew = record.reason != 0;
-        // The validator lets no interval through that is none.
-        let Some(interval) = Interval::of_field(line.route.version, record.interval) else {
-            return;
-        };
+        let Some(interval) = line.interval(record) else { return };
         let advert = Advert {
             source: wire::address(family, record.source),
             priority: Priority::new(record.priority),
@@ -301,7 +298,7 @@ impl Protocol {
                     if old.route.key != line.route.key {
                         self.table.remove(old.route.key, slot.0);
                     }
-                    line.follow(old);
+                    line.follow(old, clock::now());
                 }
                 self.routes.insert(slot, line);
             }
