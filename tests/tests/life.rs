@@ -1,6 +1,7 @@
 //! The daemon's life: start, reload, stop, and what stays behind.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -158,13 +159,9 @@ fn reload_to_another_version_and_with_fewer_instances() -> Result<()> {
         .line(&format!("notify_deleted \"{command} VI_3 deleted\""));
     let all = |version| Conf::new(version).global("script_user root").with(first.clone());
     let mut r1 = lab.run("r1", &all(2).with(second).with(third).text())?;
-    let lines = |of: &str| -> Vec<String> {
-        let text = std::fs::read_to_string(&told).unwrap_or_default();
-        text.lines().filter(|line| line.contains(of)).map(str::to_owned).collect()
-    };
     let reaches = |of: &str, count: usize| {
         let what = format!("{count} calls of {of}");
-        wait_until(&what, LIMIT, || lines(of).len() >= count)
+        wait_until(&what, LIMIT, || calls_of(&told, of).len() >= count)
     };
     for of in ["VI_1", "VI_2", "VI_3"] {
         reaches(of, 2).with_context(|| r1.log_end())?;
@@ -186,6 +183,17 @@ fn reload_to_another_version_and_with_fewer_instances() -> Result<()> {
     ensure!(lab.holds("r1", VIP), "it let go");
     r1.stop()?;
     pause(500);
+    told_as_keepalived_does(&told)
+}
+
+/// The calls that a script has noted for an instance.
+fn calls_of(told: &Path, instance: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(told).unwrap_or_default();
+    text.lines().filter(|line| line.contains(instance)).map(str::to_owned).collect()
+}
+
+/// What the commands were given: the first instance stopped at the end, a reload took the others.
+fn told_as_keepalived_does(told: &Path) -> Result<()> {
     let general = |name: &str, state: &str, priority| format!("INSTANCE {name} {state} {priority}");
     let want = |name: &str, priority, more: &[String]| -> Vec<String> {
         let begun = ["BACKUP", "MASTER"].map(|state| general(name, state, priority));
@@ -197,7 +205,7 @@ fn reload_to_another_version_and_with_fewer_instances() -> Result<()> {
         want("VI_3", 100, &["VI_3 deleted".to_owned(), general("VI_3", "DELETED", 100)]),
     ];
     for (of, mut right) in ["VI_1", "VI_2", "VI_3"].into_iter().zip(right) {
-        let mut got = lines(of);
+        let mut got = calls_of(told, of);
         if !Kind::ours_under_test() {
             // keepalived starts them all at once: which one writes first is left to the scheduler.
             right.sort();

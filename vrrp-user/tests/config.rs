@@ -1,5 +1,7 @@
 //! The configuration: what files mean, and what is said about those that are wrong.
 
+#[path = "config/addresses.rs"]
+mod addresses;
 #[path = "config/cases.rs"]
 mod cases;
 #[path = "config/common.rs"]
