@@ -176,7 +176,7 @@ fn router(settings: u8, other_group: bool) -> Router {
         }),
         addresses: 0,
         flags: flags.iter().filter(|(flag, _)| set(*flag)).fold(0, |all, (_, flag)| all | flag),
-        first_at: 0, reserved: 0, first: [0; 16],
+        reserved: [0; 2], first: [0; 16],
     }
 }
 

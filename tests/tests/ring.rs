@@ -34,8 +34,7 @@ fn router() -> Router {
         destination: wire::octets(wire::group(Family::V4)),
         addresses: 1,
         flags: 0,
-        first_at: 0,
-        reserved: 0,
+        reserved: [0; 2],
         first: [0; 16],
     }
 }

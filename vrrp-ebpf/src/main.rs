@@ -188,15 +188,13 @@ impl Rules for Interface {
     }
 
     #[inline(always)]
-    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
-        let key = AddressKey { slot: router.slot, address };
-        router.first_v4(address).or_else(|| maps::address_v4(&key))
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
+        maps::address_v4(&AddressKey { slot, address })
     }
 
     #[inline(always)]
-    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
-        let key = Address6Key { slot: router.slot, address };
-        router.first_v6(address).or_else(|| maps::address_v6(&key))
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        maps::address_v6(&Address6Key { slot, address })
     }
 
     #[inline(always)]

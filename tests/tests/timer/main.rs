@@ -53,8 +53,7 @@ fn router(slot: u32) -> Router {
         destination: wire::octets(wire::group(Family::V4)),
         addresses: 1,
         flags: 0,
-        first_at: 0,
-        reserved: 0,
+        reserved: [0; 2],
         first: [0; 16],
     }
 }

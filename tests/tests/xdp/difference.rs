@@ -176,12 +176,12 @@ impl<R: Rules> Rules for InKernel<R> {
         self.0.router(family, vrid)
     }
 
-    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
-        self.0.address_v4(router, address)
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
+        self.0.address_v4(slot, address)
     }
 
-    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
-        self.0.address_v6(router, address)
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        self.0.address_v6(slot, address)
     }
 
     fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {

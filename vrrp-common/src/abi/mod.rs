@@ -14,7 +14,7 @@ use crate::reject::Reject;
 pub use self::event::{Event, Expiry};
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Slots next to each other that share one kernel timer.
@@ -97,12 +97,10 @@ pub struct Router {
     pub addresses: u8,
     /// [`Router::SAME_ADDRESSES`] and its kin.
     pub flags: u8,
-    /// The position of `first`.
-    pub first_at: u8,
     /// Zero.
-    pub reserved: u8,
-    /// One of the addresses, in the first bytes, where there are any: most instances have no other, and
-    /// then an advert is judged without another look into memory.
+    pub reserved: [u8; 2],
+    /// One of the addresses, in the first bytes, or zeros: most instances have no other, and then an
+    /// advert is judged without another look into memory.
     pub first: [u8; 16],
 }
 
@@ -118,19 +116,19 @@ impl Router {
     /// The first IPv6 address must be link-local (RFC 9568 §5.2.9, erratum 8300).
     pub const LINK_LOCAL_FIRST: u8 = 16;
 
-    /// The position of an IPv4 address, where it is [`Router::first`].
+    /// Whether an IPv4 address is [`Router::first`].
     #[inline(always)]
-    pub fn first_v4(&self, address: [u8; 4]) -> Option<u32> {
+    pub fn is_first_v4(&self, address: [u8; 4]) -> bool {
         let [a, b, c, d, ..] = self.first;
-        let same = u32::from_ne_bytes([a, b, c, d]) == u32::from_ne_bytes(address);
-        (same && self.addresses != 0).then_some(u32::from(self.first_at))
+        let first = u32::from_ne_bytes([a, b, c, d]);
+        first != 0 && first == u32::from_ne_bytes(address)
     }
 
-    /// The position of an IPv6 address, where it is [`Router::first`].
+    /// Whether an IPv6 address is [`Router::first`].
     #[inline(always)]
-    pub fn first_v6(&self, address: [u8; 16]) -> Option<u32> {
-        let same = u128::from_ne_bytes(self.first) == u128::from_ne_bytes(address);
-        (same && self.addresses != 0).then_some(u32::from(self.first_at))
+    pub fn is_first_v6(&self, address: [u8; 16]) -> bool {
+        let first = u128::from_ne_bytes(self.first);
+        first != 0 && first == u128::from_ne_bytes(address)
     }
 }
 

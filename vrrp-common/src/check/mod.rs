@@ -24,10 +24,10 @@ pub trait Rules {
     fn router(&self, family: Family, vrid: u8) -> Option<&Router>;
 
     /// The position of an address in the instance's list.
-    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32>;
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32>;
 
     /// The same for IPv6.
-    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32>;
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32>;
 
     /// Which TTLs a unicast peer's adverts may have; nothing for a sender that is no peer.
     fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds>;

@@ -40,6 +40,23 @@ fn lists(#[case] ours: &[u8], #[case] theirs: &[u8], #[case] right: Result<Agree
     }
 }
 
+/// The only address of both is found without a look into the list, and nothing else is.
+#[test]
+fn an_only_address_is_at_hand() {
+    for version in BOTH {
+        let agreement = |ours: &[u8], theirs: &[u8]| {
+            let settings = Settings::new(version, &list(ours)).without_list();
+            let verdict = settings.verdict(&Frame::new(version, &list(theirs)).bytes());
+            verdict.map(|checked| checked.agreement)
+        };
+        assert_eq!(agreement(&[1], &[1]), Ok(Agreement::Exact));
+        assert_eq!(agreement(&[1, 2], &[1]), Ok(Agreement::Overlap));
+        for (ours, theirs) in [(&[1][..], &[2][..]), (&[1], &[1, 1]), (&[2, 1], &[1])] {
+            assert_eq!(agreement(ours, theirs), Err(Reject::ForeignCluster), "{ours:?} {theirs:?}");
+        }
+    }
+}
+
 #[test]
 fn no_address_at_all() {
     let empty = Frame::new(Version::V3, &[]).bytes();

@@ -50,9 +50,8 @@ impl Settings {
             destination: wire::octets(wire::group(Family::V4)),
             addresses: u8::try_from(addresses.len()).unwrap(),
             flags: 0,
-            first_at: 0,
-            reserved: 0,
-            first: [0; 16],
+            reserved: [0; 2],
+            first: addresses.first().map_or([0; 16], |first| wire::octets((*first).into())),
         };
         let family = Family::V4;
         Self { router, family, positions, peers: HashMap::new(), unsealed: None, came_last: None }
@@ -66,6 +65,7 @@ impl Settings {
             source: OURS6.octets(),
             destination: wire::GROUP_V6,
             addresses: u8::try_from(addresses.len()).unwrap(),
+            first: addresses.first().map_or([0; 16], Ipv6Addr::octets),
             ..none.router
         };
         Self { router, positions, family: Family::V6, ..none }
@@ -79,6 +79,12 @@ impl Settings {
 
     pub(crate) fn with_same_addresses(mut self) -> Self {
         self.router.flags = Router::SAME_ADDRESSES;
+        self
+    }
+
+    /// With no more of the addresses than stands in [`Router`].
+    pub(crate) fn without_list(mut self) -> Self {
+        self.positions.clear();
         self
     }
 
@@ -108,13 +114,13 @@ impl Rules for Settings {
         (family == self.family && vrid == VRID).then_some(&self.router)
     }
 
-    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
-        assert_eq!(router.slot, SLOT);
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
+        assert_eq!(slot, SLOT);
         self.positions.get(&IpAddr::from(address)).copied()
     }
 
-    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
-        assert_eq!(router.slot, SLOT);
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        assert_eq!(slot, SLOT);
         self.positions.get(&IpAddr::from(address)).copied()
     }
 

@@ -331,8 +331,7 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
         }),
         addresses: addresses.len().min(255) as u8,
         flags: flags(instance),
-        first_at: 0,
-        reserved: 0,
+        reserved: [0; 2],
         first: [0; 16],
     };
     let key = RouterKey::new(way.ifindex, instance.family, instance.vrid.get());

@@ -252,12 +252,10 @@ impl Maps {
 }
 
 /// A router's settings with what they say of its addresses.
-fn leading(router: Router, positions: &Positions) -> Router {
+pub(crate) fn leading(router: Router, positions: &Positions) -> Router {
     let addresses = positions.len().min(255) as u8;
-    // Any will do, as long as its position fits.
-    let first = positions.iter().find_map(|(a, at)| Some((*a, u8::try_from(*at).ok()?)));
-    let (first, first_at) = first.map_or(([0; 16], 0), |(a, at)| (wire::octets(a), at));
-    Router { addresses, first, first_at, ..router }
+    let first = positions.keys().next().map_or([0; 16], |first| wire::octets(*first));
+    Router { addresses, first, ..router }
 }
 
 /// The peers as the validator asks for them.
@@ -324,16 +322,15 @@ mod tests {
     #[test]
     fn a_router_has_one_of_its_addresses_at_hand() {
         let router: Router = bytemuck::Zeroable::zeroed();
-        assert_eq!(leading(router, &Positions::new()).first_v4([0; 4]), None);
-        let old = positions(&Positions::new(), V4, &[v4(3), v4(9)]);
-        let new = positions(&old, V4, &[v4(9)]);
-        let router = leading(router, &new);
-        assert_eq!((router.addresses, router.first_v4([192, 0, 2, 9])), (1, Some(1)));
-        assert_eq!(router.first_v4([192, 0, 2, 3]), None);
+        let none = leading(router, &Positions::new());
+        assert!(!none.is_first_v4([0; 4]) && !none.is_first_v6([0; 16]));
+        let router = leading(router, &positions(&Positions::new(), V4, &[v4(9)]));
+        assert_eq!(router.addresses, 1);
+        assert!(router.is_first_v4([192, 0, 2, 9]) && !router.is_first_v4([192, 0, 2, 3]));
         let v6: IpAddr = "2001:db8::1".parse().unwrap();
-        let router = leading(router, &positions(&old, Family::V6 as u8, &[v6]));
-        assert_eq!(router.first_v6(wire::octets(v6)), Some(0));
-        assert_eq!(router.first_v6([0x20; 16]), None);
+        let list = positions(&Positions::new(), Family::V6 as u8, &[v6]);
+        let router = leading(router, &list);
+        assert!(router.is_first_v6(wire::octets(v6)) && !router.is_first_v6([0x20; 16]));
     }
 
     proptest! {

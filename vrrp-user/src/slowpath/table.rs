@@ -15,7 +15,7 @@ use super::senders::Senders;
 use super::strangers::Strangers;
 use crate::ah;
 use crate::config::model::Peer;
-use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, positions};
+use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, leading, positions};
 
 /// The routers whose adverts the slow path judges, with their counters.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Table {
     pub fn set(&mut self, key: RouterKey, router: Router, addresses: &[IpAddr], peers: &[Peer]) {
         let slot = router.slot;
         let new = positions(&Positions::new(), key.family, addresses);
-        let router = Router { addresses: new.len().min(255) as u8, ..router };
+        let router = leading(router, &new);
         self.addresses.insert(slot, new);
         self.peers.insert(slot, bounds(peers));
         self.uses.add(slot);
@@ -244,12 +244,12 @@ impl Rules for Interface<'_> {
         self.table.routers.get(&RouterKey::new(self.ifindex, family, vrid))
     }
 
-    fn address_v4(&self, router: &Router, address: [u8; 4]) -> Option<u32> {
-        self.table.addresses.get(&router.slot)?.get(&IpAddr::from(address)).copied()
+    fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {
+        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
     }
 
-    fn address_v6(&self, router: &Router, address: [u8; 16]) -> Option<u32> {
-        self.table.addresses.get(&router.slot)?.get(&IpAddr::from(address)).copied()
+    fn address_v6(&self, slot: u32, address: [u8; 16]) -> Option<u32> {
+        self.table.addresses.get(&slot)?.get(&IpAddr::from(address)).copied()
     }
 
     fn peer(&self, slot: u32, source: [u8; 16]) -> Option<TtlBounds> {

@@ -142,8 +142,7 @@ impl Ours {
             destination: wire::octets(wire::group(Family::V4)),
             addresses: 0,
             flags: 0,
-            first_at: 0,
-            reserved: 0,
+            reserved: [0; 2],
             first: [0; 16],
         };
         fast.set_router(
