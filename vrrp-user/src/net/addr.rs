@@ -129,12 +129,6 @@ impl Addresses {
         self.batch(renewals, NLM_F_REPLACE, request)
     }
 
-    /// Writes a request that nobody gets, and gives its length.
-    pub(super) fn rehearse() -> usize {
-        let nobody = VirtualAddress::new(Ipv4Addr::UNSPECIFIED.into(), 32, "");
-        Netlink::rehearse(RouteNetlinkMessage::NewAddress(addition(&nobody, 0, None)))
-    }
-
     /// All addresses of the host, by interface, address and prefix length.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ const BACK_OFF: Duration = Duration::from_millis(1);
 /// Full queues in a row after which a lane's announcements are given up.
 const MOST_REFUSALS: u32 = 100;
 
-/// Announcements that wait, in one lane for each link and family.
-#[derive(Debug)]
+/// Announcements that wait, in one lane for each link and family; by default back to back.
+#[derive(Debug, Default)]
 pub(super) struct Announcer {
     garp_interval: Duration,
     gna_interval: Duration,

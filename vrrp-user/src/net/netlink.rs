@@ -178,16 +178,18 @@ impl Netlink {
         Ok(answers.into_iter().flatten().collect())
     }
 
+    /// Adds a message to those in `bytes`.
     fn append(&mut self, bytes: &mut Vec<u8>, request: RouteNetlinkMessage, flags: u16) {
         self.sequence = self.sequence.wrapping_add(1);
-        write(bytes, request, flags, self.sequence);
-    }
-
-    /// Writes a request that is not sent, and gives its length.
-    pub(super) fn rehearse(request: RouteNetlinkMessage) -> usize {
-        let mut bytes = Vec::new();
-        write(&mut bytes, request, NLM_F_REQUEST | NLM_F_ACK, 0);
-        bytes.len()
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
+        message.finalize();
+        let start = bytes.len();
+        bytes.resize(start + message.buffer_len(), 0);
+        message.serialize(&mut bytes[start..]);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
 
     /// Reads one datagram and takes it apart. Never blocks: requests and dumps are answered in the
@@ -221,19 +223,6 @@ impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Adds a message to those in `bytes`.
-fn write(bytes: &mut Vec<u8>, request: RouteNetlinkMessage, flags: u16, sequence: u32) {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len(), 0);
-    message.serialize(&mut bytes[start..]);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 fn answer(error: &ErrorMessage, flags: u16) -> Answer {
