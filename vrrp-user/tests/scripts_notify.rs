@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use scripts_common::*;
 use vrrp_common::Priority;
 use xvrrp::config::model::{Notify, Removed};
-use xvrrp::notify::{Kind, Notifier, Word};
+use xvrrp::notify::{Kind, Notifier, Patience, Word};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(600);
 
 /// A notifier, and a script that writes what it is told into a file.
 struct Bench {
@@ -22,6 +23,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self { notifier: Notifier::new(policy()), dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// As `new`, where what hangs is told of and left running after these times.
+    fn patient(remind: Duration, beside: Duration) -> Self {
+        let notifier = Notifier::waiting_for(policy(), Patience { remind, beside });
+        Self { notifier, ..Self::new() }
     }
 
     fn path(&self, name: &str) -> String {
@@ -139,8 +146,7 @@ async fn changes_of_one_instance_are_told_in_order_and_one_at_a_time() {
 
 #[tokio::test]
 async fn one_that_hangs_holds_up_no_other_instance_and_is_told_of() {
-    let mut bench = Bench::new();
-    bench.notifier = Notifier::reminding(policy(), Duration::from_millis(300));
+    let mut bench = Bench::patient(Duration::from_millis(300), NEVER);
     let log = Log::here();
     let path = bench.teller("it", "");
     let hang = Notify {
@@ -162,9 +168,75 @@ async fn one_that_hangs_holds_up_no_other_instance_and_is_told_of() {
     assert_eq!(bench.notifier.waiting(Kind::Instance, "A"), 2);
 }
 
+/// `notify_master` starts a service in the foreground, and `notify_backup` ends it.
+#[tokio::test]
+async fn one_that_does_not_end_is_left_running_beside_the_later_ones() {
+    let wait = Duration::from_millis(300);
+    let mut bench = Bench::patient(NEVER, wait);
+    let log = Log::here();
+    let (path, pid, go) = (bench.teller("it", ""), bench.path("pid"), bench.path("go"));
+    let serve = format!("echo $$ > {pid}; until [ -e {go} ]; do sleep 0.02; done; exit 3");
+    let notify = Notify {
+        master: Some(command(&["/bin/sh", "-c", &serve])),
+        backup: Some(command(&[&path, "b"])),
+        any: Some(command(&[&path])),
+        ..Notify::default()
+    };
+    let begun = Instant::now();
+    bench.push("A", Word::Master, &notify);
+    // Its own change's other command comes beside it, too.
+    assert_eq!(bench.lines(1).await, ["it [INSTANCE] [A] [MASTER] [100]"]);
+    assert!(begun.elapsed() >= wait);
+    bench.push("A", Word::Backup, &notify);
+    let told = bench.lines(3).await;
+    assert_eq!(told[1..], ["it [b]", "it [INSTANCE] [A] [BACKUP] [100]"]);
+    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    assert!(!is_gone(pid));
+    assert_eq!(log.count("what has to be told since is told beside it"), 1, "{}", log.text());
+    // Its end is told as any other's.
+    fs::write(&go, "").unwrap();
+    let ends = || (log.count("for MASTER failed (exited with status 3)") == 1).then_some(());
+    assert!(wait_for(PATIENCE, ends).await.is_some(), "{}", log.text());
+}
+
+#[tokio::test]
+async fn each_gets_its_time_before_the_next_goes_on_beside_it() {
+    let mut bench = Bench::patient(NEVER, Duration::from_secs(2));
+    let mark = bench.path("mark");
+    let busy = format!("mkdir '{mark}' || exec false; sleep 0.5; rmdir '{mark}'");
+    let path = bench.teller("it", &busy);
+    let notify = Notify { any: Some(command(&[&path])), ..Notify::default() };
+    // The last has waited longer than it would wait for one, but for several.
+    for _ in 0..6 {
+        bench.push("A", Word::Backup, &notify);
+    }
+    assert_eq!(bench.lines(6).await.len(), 6);
+}
+
+#[tokio::test]
+async fn one_that_was_left_running_ends_with_the_daemon() {
+    let mut bench = Bench::patient(NEVER, Duration::from_millis(100));
+    let (path, pid) = (bench.teller("it", ""), bench.path("pid"));
+    let serve = format!("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done");
+    let notify = Notify {
+        master: Some(command(&["/bin/sh", "-c", &serve])),
+        backup: Some(command(&[&path, "b"])),
+        stop: Some(command(&[&path, "s"])),
+        ..Notify::default()
+    };
+    bench.push("A", Word::Master, &notify);
+    bench.push("A", Word::Backup, &notify);
+    assert_eq!(bench.lines(1).await, ["it [b]"]);
+    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    bench.push("A", Word::Stop, &notify);
+    bench.notifier.finish(Duration::from_secs(4)).await;
+    assert_eq!(bench.told(), ["it [b]", "it [s]"]);
+    assert!(is_gone(pid), "{pid} lives");
+}
+
 #[tokio::test]
 async fn stop_is_told_even_behind_one_that_hangs() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::patient(NEVER, NEVER);
     let path = bench.teller("stop", "");
     let pid = bench.path("pid");
     let deaf = format!("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done");

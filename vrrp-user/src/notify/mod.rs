@@ -1,7 +1,8 @@
 //! The commands that are run when an instance changes its state.
 //!
-//! Each instance has a queue of its own: its commands run one at a time and in order, and one
-//! that hangs holds up no other instance. Runs on the service thread.
+//! Each instance has a queue of its own: its commands run one at a time and in order, as long as each
+//! ends. One that does not holds up no other instance, and its own for a few seconds only: the next
+//! ones then run beside it. Runs on the service thread.
 
 mod queue;
 
@@ -59,11 +60,23 @@ pub struct Notifier {
     policy: Policy,
     queues: BTreeMap<(Kind, String), Queue>,
     ending: watch::Sender<Ending>,
-    remind: Duration,
+    patience: Patience,
 }
 
-/// How long a command may run before the log says that it still does, and how often again.
-const REMIND: Duration = Duration::from_secs(60);
+/// What becomes of a command that still runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The log says so after this time, and again each time while others wait for it.
+    pub remind: Duration,
+    /// What has waited this long for it is told beside it.
+    pub beside: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { remind: Duration::from_secs(60), beside: Duration::from_secs(5) }
+    }
+}
 
 /// How long processes get to end after SIGTERM at the end of [`Notifier::finish`].
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -71,14 +84,13 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 impl Notifier {
     /// Makes a notifier with nothing to do.
     pub fn new(policy: Policy) -> Self {
-        Self::reminding(policy, REMIND)
+        Self::waiting_for(policy, Patience::default())
     }
 
-    /// As [`Notifier::new`], with another time after which, and then at which interval, a
-    /// command that still runs is logged.
-    pub fn reminding(policy: Policy, remind: Duration) -> Self {
+    /// As [`Notifier::new`], with another patience.
+    pub fn waiting_for(policy: Policy, patience: Patience) -> Self {
         let ending = watch::Sender::new(Ending::No);
-        Self { policy, queues: BTreeMap::new(), ending, remind }
+        Self { policy, queues: BTreeMap::new(), ending, patience }
     }
 
     /// Takes the policy of a new configuration, for changes from now on.
@@ -106,8 +118,8 @@ impl Notifier {
         let queue = self
             .queues
             .entry((kind, name.to_owned()))
-            .or_insert_with(|| Queue::new(name, self.ending.subscribe(), self.remind));
-        queue.push(Change { word, hooks });
+            .or_insert_with(|| Queue::new(name, self.ending.subscribe(), self.patience));
+        queue.push(Change { word, hooks, since: tokio::time::Instant::now() });
     }
 
     /// Returns how many changes of an instance wait or are being told.
@@ -124,7 +136,7 @@ impl Notifier {
     /// Lets the commands of the last changes run, but returns within `limit` and a little.
     ///
     /// After half of `limit`, older changes give way to [`Word::Stop`]: their running command
-    /// gets SIGTERM, the waiting ones are dropped. At `limit` what still runs gets SIGTERM, and
+    /// gets SIGTERM, the waiting ones are dropped; so do commands that nobody waits for. At `limit` what still runs gets SIGTERM, and
     /// SIGKILL a little later or with the end of the runtime. All of that is logged.
     pub async fn finish(&mut self, limit: Duration) {
         let half = limit / 2;

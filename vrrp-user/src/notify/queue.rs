@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
-use super::Word;
+use super::{Patience, Word};
 use crate::config::model::Command;
 use crate::sys::clock;
 use crate::track::process::{End, ProcessGroup};
@@ -23,6 +23,9 @@ const MOST_WAITING: usize = 100;
 
 /// From SIGTERM to SIGKILL where a command gives way to `notify_stop`, and at most where the daemon ends.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// More commands of an instance than this don't run beside each other: the next ones wait.
+const MOST_BESIDE: usize = 16;
 
 /// What is still run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,20 +50,34 @@ pub(super) struct Hook {
 pub(super) struct Change {
     pub(super) word: Word,
     pub(super) hooks: Vec<Hook>,
+    /// Since when it waits.
+    pub(super) since: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Queue {
     worker: Worker,
     task: Option<JoinHandle<()>>,
+    /// What [`Queue::idle`] still waits for beside `task`.
+    beside: Vec<JoinHandle<()>>,
+}
+
+/// A command that runs.
+#[derive(Debug)]
+struct Told {
+    group: ProcessGroup,
+    label: String,
+    word: Word,
+    started: Instant,
 }
 
 #[derive(Clone, Debug)]
 struct Worker {
     name: Arc<str>,
     waiting: Arc<Mutex<Waiting>>,
+    pushed: Arc<Notify>,
     ending: watch::Receiver<Ending>,
-    remind: Duration,
+    patience: Patience,
 }
 
 #[derive(Debug, Default)]
@@ -70,24 +87,28 @@ struct Waiting {
     busy: bool,
     /// That task has one in hand.
     telling: bool,
+    /// Commands that later ones did not wait for: most of them still run.
+    beside: Vec<JoinHandle<()>>,
     /// When the commands of the last change to each state began to run.
     began: BTreeMap<Word, vrrp_common::Instant>,
 }
 
 impl Queue {
-    pub(super) fn new(name: &str, ending: watch::Receiver<Ending>, remind: Duration) -> Self {
-        let waiting = Arc::default();
-        Self { worker: Worker { name: name.into(), waiting, ending, remind }, task: None }
+    pub(super) fn new(name: &str, ending: watch::Receiver<Ending>, patience: Patience) -> Self {
+        let (waiting, pushed) = Default::default();
+        let worker = Worker { name: name.into(), waiting, pushed, ending, patience };
+        Self { worker, task: None, beside: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, change: Change) {
+    pub(super) fn push(&mut self, mut change: Change) {
         let mut waiting = self.worker.lock();
         if waiting.changes.len() >= MOST_WAITING {
             let (name, dropped) = (&self.worker.name, waiting.changes.len());
-            waiting.changes.clear();
+            change.since = waiting.changes.drain(..).next().map_or(change.since, |it| it.since);
             warn!("({name}) {dropped} changes waited for notify commands: only the last is told");
         }
         waiting.changes.push_back(change);
+        self.worker.pushed.notify_one();
         if !std::mem::replace(&mut waiting.busy, true) {
             self.task = Some(tokio::spawn(self.worker.clone().run()));
         }
@@ -110,6 +131,11 @@ impl Queue {
             drop(task.await);
             self.task = None;
         }
+        self.beside.append(&mut self.worker.lock().beside);
+        while let Some(task) = self.beside.last_mut() {
+            drop(task.await);
+            self.beside.pop();
+        }
     }
 }
 
@@ -122,7 +148,8 @@ impl Worker {
     async fn run(mut self) {
         while let Some(change) = self.next() {
             self.lock().began.remove(&change.word);
-            for hook in change.hooks {
+            let mut hooks = change.hooks.into_iter().peekable();
+            while let Some(hook) = hooks.next() {
                 if self.gives_way(change.word) {
                     warn!(
                         "({}) {} for {} is not run any more",
@@ -130,7 +157,7 @@ impl Worker {
                     );
                     continue;
                 }
-                self.tell(&hook, change.word).await;
+                self.tell(&hook, change.word, hooks.peek().is_some()).await;
             }
         }
     }
@@ -154,12 +181,14 @@ impl Worker {
         }
     }
 
-    async fn tell(&mut self, hook: &Hook, word: Word) {
+    /// `more`: another command of the same change comes behind it.
+    async fn tell(&mut self, hook: &Hook, word: Word, more: bool) {
         let label = format!("({}) {} `{}` for {word}", self.name, hook.keyword, hook.command.text);
         match self.start(hook, &label).await {
             Ok(Some(group)) => {
                 self.lock().began.entry(word).or_insert_with(clock::now);
-                self.follow(group, &label, word).await;
+                let told = Told { group, label, word, started: Instant::now() };
+                self.wait_for(told, more).await;
             }
             Ok(None) => warn!("{label} is not run any more"),
             Err(problem) => error!("{label} can't be run: {problem}"),
@@ -195,30 +224,67 @@ impl Worker {
         prepared.start(Signal::SIGTERM).map(Some)
     }
 
-    async fn follow(&mut self, mut group: ProcessGroup, label: &str, word: Word) {
-        let started = Instant::now();
-        let mut reminder = interval_at(started + self.remind, self.remind);
+    /// Waits until a command has ended, or others have waited for it too long.
+    async fn wait_for(&mut self, told: Told, more: bool) {
+        let remind = self.patience.remind;
+        let mut reminder = interval_at(told.started + remind, remind);
+        let mut reminded = false;
         loop {
             let seen = *self.ending.borrow();
-            if self.gives_way(word) {
-                self.cut_short(group, label).await;
-                return;
+            if self.gives_way(told.word) {
+                return told.cut_short().await;
             }
+            let beside = self.beside_at(told.started, more);
             tokio::select! {
                 biased;
-                () = group.ended() => break,
+                () = told.group.ended() => return told.reap(),
                 () = leaves(&mut self.ending, seen) => {}
+                () = self.pushed.notified() => {}
+                () = reached(beside) => return self.go_on_beside(told),
                 _ = reminder.tick() => {
-                    let (waiting, took) = (self.lock().changes.len(), started.elapsed());
-                    warn!(
-                        "{label} (PID {}) still runs after {} s, {waiting} changes wait for it",
-                        group.pid(),
-                        took.as_secs()
-                    );
+                    let waiting = self.lock().changes.len();
+                    if waiting > 0 || !std::mem::replace(&mut reminded, true) {
+                        warn!("{}, {waiting} changes wait for it", told.still_runs());
+                    }
                 }
             }
         }
-        match group.reap() {
+    }
+
+    /// When what waits for a command that was started then is no longer to wait.
+    fn beside_at(&self, started: Instant, more: bool) -> Option<Instant> {
+        let mut waiting = self.lock();
+        waiting.beside.retain(|task| !task.is_finished());
+        let waits = waiting.changes.front().map(|change| change.since.max(started));
+        let since = if more { Some(started) } else { waits };
+        since.filter(|_| waiting.beside.len() < MOST_BESIDE).map(|it| it + self.patience.beside)
+    }
+
+    fn go_on_beside(&self, told: Told) {
+        warn!("{}: what has to be told since is told beside it", told.still_runs());
+        let task = tokio::spawn(told.run_on(self.ending.clone()));
+        self.lock().beside.push(task);
+    }
+}
+
+impl Told {
+    fn still_runs(&self) -> String {
+        let (pid, took) = (self.group.pid(), self.started.elapsed().as_secs());
+        format!("{} (PID {pid}) still runs after {took} s", self.label)
+    }
+
+    /// Nobody waits for it, and so nobody does when the daemon ends.
+    async fn run_on(self, mut ending: watch::Receiver<Ending>) {
+        tokio::select! {
+            biased;
+            () = self.group.ended() => self.reap(),
+            () = leaves(&mut ending, Ending::No) => self.cut_short().await,
+        }
+    }
+
+    fn reap(mut self) {
+        let label = &self.label;
+        match self.group.reap() {
             Ok(End::Exited(0)) => debug!("{label} succeeded"),
             Ok(End::Exited(status)) => warn!("{label} failed (exited with status {status})"),
             Ok(End::Signaled(number)) => warn!("{label} failed (due to signal {number})"),
@@ -226,7 +292,8 @@ impl Worker {
         }
     }
 
-    async fn cut_short(&mut self, mut group: ProcessGroup, label: &str) {
+    async fn cut_short(mut self) {
+        let Self { group, label, .. } = &mut self;
         warn!("{label} (PID {}) is ended, since the daemon ends", group.pid());
         group.signal(Signal::SIGTERM);
         // At the very end nobody waits for this task any more.
@@ -238,6 +305,14 @@ impl Worker {
         // The rest of the group, while the dead leader still keeps its number.
         group.signal(Signal::SIGKILL);
         drop(group.reap());
+    }
+}
+
+/// Returns then, or never.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

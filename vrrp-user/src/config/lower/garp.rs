@@ -97,7 +97,16 @@ fn elsewhere(ctx: &mut Ctx, slot: &mut Option<Elsewhere>, item: &Item<'_>) {
 
 fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {
     match integer(first(item), 0..=i64::from(i32::MAX)) {
-        Ok(number) => *slot = Some((number.unsigned_abs() as u32).max(least)),
+        Ok(number) => {
+            let written = number.unsigned_abs() as u32;
+            if written < least {
+                let message =
+                    format!("`{} {written}` is no number of announcements", item.known.name);
+                let diag = Diag::warning(Code::BadValue, first(item).span.clone(), message);
+                ctx.push(diag.now(format!("it is taken for {least}, as in keepalived")));
+            }
+            *slot = Some(written.max(least));
+        }
         Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
     }
 }

@@ -43,6 +43,19 @@ fn mismatch_of_addresses() {
 }
 
 #[test]
+fn no_announcement_at_all_is_one() {
+    for word in ["garp_master_repeat", "garp_master_refresh_repeat"] {
+        let read = with("", &format!("{word} 0"));
+        let said: Vec<_> = read.said().map(|diag| diag.consequence.as_str()).collect();
+        assert_eq!(said, ["it is taken for 1, as in keepalived"]);
+        let announce = read.instance("VI_1").announce;
+        assert_eq!([announce.repeat, announce.refresh_repeat].iter().min(), Some(&1));
+    }
+    // After an advert that loses there may be none.
+    assert_eq!(with("vrrp_garp_lower_prio_repeat 0", "").faults(), [] as [String; 0]);
+}
+
+#[test]
 fn missed_adverts() {
     let adverts = |globals, lines| with(globals, lines).instance("VI_1").down_timer_adverts;
     assert_eq!((adverts("", ""), adverts("", "down_timer_adverts 100")), (3, 100));
