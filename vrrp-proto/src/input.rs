@@ -139,8 +139,9 @@ pub enum Input {
         /// Its state now.
         link: Link,
     },
-    /// What became of an advert, where that is news: each that did not leave is to be told, and the first
-    /// that did behind such a one. Others left, unless something is said.
+    /// What became of an advert, where that is news: each that did not leave is to be told, the first that
+    /// did behind such a one, and each with [`Transmit::trial`](crate::Transmit::trial). Others left, unless
+    /// something is said.
     Sent {
         /// The router's number.
         slot: Slot,

@@ -19,6 +19,9 @@ pub struct Transmit {
     pub priority: Priority,
     /// The checksum form to use.
     pub form: ChecksumForm,
+    /// It is to show whether adverts leave: [`Input::Sent`](crate::Input::Sent) is awaited, whatever
+    /// becomes of it.
+    pub trial: bool,
 }
 
 /// What the engine would not need to be told of, if somebody else watches it: a Backup's Active router

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use support::{Lan, SLOT, advert, at, ms, settings};
-use vrrp_common::Instant;
+use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Event, Input, Link, StateName, View, Why};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,6 +98,34 @@ fn a_change_of_the_link_ends_the_wait() {
     assert_eq!((state, why), (StateName::Backup, Why::Trying));
     lan.run_for(4 * SECOND);
     assert_eq!(lan.active(), [0]);
+}
+
+/// The user makes the interface anew, or what the release said was the first that left: nobody counts
+/// what failed before.
+#[test]
+fn whoever_was_mute_comes_back_whatever_is_known_of_its_failures() {
+    for anew in [true, false] {
+        let mut lan = lan(2);
+        lan.hosts[0].silenced = true;
+        while view(&lan, 0).why != Why::Mute {
+            lan.run_for(ms(100));
+        }
+        if anew {
+            lan.tell(0, Input::Link { slot: SLOT, link: Link::NoDevice });
+        }
+        lan.hosts[0].silenced = false;
+        if anew {
+            let link = Link::Up(lan.hosts[0].address);
+            lan.tell(0, Input::Link { slot: SLOT, link });
+        } else {
+            // As if the priority 0 had been the first that left.
+            let priority = Priority::RELEASE;
+            lan.tell(0, Input::Sent { slot: SLOT, priority, left: true });
+            lan.hosts[0].unsent = false;
+        }
+        lan.run_for(30 * SECOND);
+        assert_eq!((lan.active(), lan.holders(&support::vip(250))), (vec![0], vec![0]), "{anew}");
+    }
 }
 
 /// An owner does not listen first, but is heard first.

@@ -7,6 +7,7 @@ use vrrp_tests::status::Status;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, wait_until};
 
+use super::unheard::long;
 use super::{ADDRESS, LIMIT, VIP, brisk, master, wait_state};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
@@ -22,6 +23,7 @@ fn an_interface_that_changes() -> Result<()> {
         ("under the BACKUP", under_the_backup),
         ("made anew under the MASTER", made_anew_under_the_master),
         ("made anew under the BACKUP", made_anew_under_the_backup),
+        ("made anew while no advert leaves", made_anew_while_mute),
     ])
 }
 
@@ -152,4 +154,16 @@ fn made_anew_under_the_backup() -> Result<()> {
     r2.stop()?;
     wait_state(&r1, "VI_1", "MASTER")?;
     speaks_anew(&wire, &r1)
+}
+
+/// What failed at the old one is nothing to the new one.
+fn made_anew_while_mute() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let r1 = lab.run("r1", &long(150))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    lab.ns("r1").ip("link set eth0 mtu 100")?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    make_anew(&lab, &r1)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_until("it has the address", LIMIT, || lab.holds("r1", VIP)).map(drop)
 }

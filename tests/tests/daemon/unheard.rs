@@ -26,7 +26,7 @@ fn a_master_that_nobody_hears_is_told() -> Result<()> {
 }
 
 /// With 30 addresses, an advert of version 3 has 148 bytes.
-fn long(priority: u8) -> String {
+pub(super) fn long(priority: u8) -> String {
     let addresses: Vec<String> = (0..30).map(|n| format!("192.0.2.{}/24", 221 + n)).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     Instance::new(priority).every("0.4").holding(&addresses).alone(3)

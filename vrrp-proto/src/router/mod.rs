@@ -443,7 +443,8 @@ impl Router {
         if priority == Priority::RELEASE {
             self.stats.zero_sent += 1;
         }
-        lanes.transmits.push_back(Transmit { slot: self.slot, priority, form: self.form });
+        let trial = self.claim.is_some();
+        lanes.transmits.push_back(Transmit { slot: self.slot, priority, form: self.form, trial });
     }
 
     fn announce(&self, repeat: u32, lanes: &mut Lanes) {

@@ -29,7 +29,8 @@ impl Router {
         left: bool,
         lanes: &mut Lanes,
     ) {
-        let claim = self.claim.take();
+        // The priority 0 before it shows nothing of the advert that is to.
+        let claim = self.claim.take_if(|_| priority != Priority::RELEASE);
         if left {
             self.unsent = None;
             if let Some(Claim { why, waited, due }) = claim {

@@ -104,8 +104,8 @@ pub(crate) struct Host {
     pub(crate) refuses: bool,
     /// The kernel sends no adverts.
     pub(crate) silenced: bool,
-    /// The last advert did not leave.
-    unsent: bool,
+    /// The last advert did not leave, as far as is known.
+    pub(crate) unsent: bool,
 }
 
 impl Host {
@@ -283,6 +283,9 @@ impl Lan {
             host.settings.clone_from(settings);
         } else if let Input::Track { id, health } = &input {
             host.health.insert(*id, *health);
+        } else if let Input::Link { link: Link::NoDevice, .. } = &input {
+            // What was known of its socket goes with the interface.
+            host.unsent = false;
         }
         host.engine.handle(stamp, input);
         let next = host.engine.poll_timeout();
@@ -379,7 +382,7 @@ impl Lan {
         while let Some(transmit) = self.hosts[n].engine.poll_transmit() {
             let host = &mut self.hosts[n];
             host.check_transmit(self.now, before, transmit);
-            if host.silenced || host.unsent {
+            if host.silenced || host.unsent || transmit.trial {
                 host.unsent = host.silenced;
                 let (slot, priority, left) = (transmit.slot, transmit.priority, !host.silenced);
                 let before = host.states();

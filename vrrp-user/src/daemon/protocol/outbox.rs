@@ -1,7 +1,6 @@
 //! Adverts on their way out.
 
-use vrrp_common::Priority;
-use vrrp_proto::{Slot, Transmit};
+use vrrp_proto::Transmit;
 
 use super::failing::Fate;
 use super::line::Line;
@@ -10,10 +9,10 @@ use crate::transmit::{Batch, Routed, Sender};
 /// Adverts to groups leave together; those to single hosts at once, one by one, by way of the kernel's
 /// routes.
 pub(super) struct Outbox {
-    batch: Batch<(Slot, Priority)>,
+    batch: Batch<Transmit>,
     routed: Routed,
     /// What became of those that left at once.
-    fates: Vec<(Slot, Priority, Fate)>,
+    fates: Vec<(Transmit, Fate)>,
 }
 
 impl Outbox {
@@ -22,7 +21,7 @@ impl Outbox {
     }
 
     /// Puts an advert in by a router's line. `sequence`: for its authentication header.
-    pub(super) fn put(&mut self, transmit: &Transmit, line: &mut Line, sequence: Option<u32>) {
+    pub(super) fn put(&mut self, transmit: Transmit, line: &mut Line, sequence: Option<u32>) {
         let ifindex = line.route.key.ifindex;
         let mut fate: Option<Fate> = None;
         for frame in &mut line.route.frames {
@@ -37,10 +36,10 @@ impl Outbox {
                     Some(fate) => fate.and(sent),
                 }
             } else {
-                self.batch.push(ifindex, frame.bytes(), (transmit.slot, transmit.priority));
+                self.batch.push(ifindex, frame.bytes(), transmit);
             }
         }
-        self.fates.extend(fate.map(|fate| (transmit.slot, transmit.priority, fate)));
+        self.fates.extend(fate.map(|fate| (transmit, fate)));
     }
 
     /// Whether none waits.
@@ -49,10 +48,10 @@ impl Outbox {
     }
 
     /// Sends what waits, and says of each advert how it went, of those too that left at once.
-    pub(super) fn send(&mut self, mut each: impl FnMut(Slot, Priority, Fate)) {
-        for (slot, priority, fate) in self.fates.drain(..) {
-            each(slot, priority, fate);
+    pub(super) fn send(&mut self, mut each: impl FnMut(Transmit, Fate)) {
+        for (transmit, fate) in self.fates.drain(..) {
+            each(transmit, fate);
         }
-        self.batch.send(|(slot, priority), sent| each(slot, priority, Fate::of(sent)));
+        self.batch.send(|transmit, sent| each(transmit, Fate::of(sent)));
     }
 }

@@ -14,7 +14,7 @@ use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Priority};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot, Transmit};
 
-use super::failing::{Failing, Fate};
+use super::failing::{Failing, Fate, Mute};
 use super::line::Line;
 use super::outbox::Outbox;
 use super::senders::Sender;
@@ -54,8 +54,7 @@ pub(super) struct Protocol {
     routes: BTreeMap<Slot, Line>,
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
-    /// What the engine is to know of adverts that were sent: whether each left. As above.
-    fates: Vec<(Slot, Priority, bool)>,
+    mute: Mute,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -77,7 +76,7 @@ impl Protocol {
             timer: Timer::new()?,
             routes: BTreeMap::new(),
             records: Vec::with_capacity(2 * BUDGET),
-            fates: Vec::with_capacity(BUDGET),
+            mute: Mute::default(),
             stop: None,
         })
     }
@@ -371,11 +370,11 @@ impl Protocol {
             }
             if let Some(watch) = self.engine.poll_watch() {
                 self.watching.obey(watch, &mut self.routes, &mut self.table, &mut self.engine);
-            } else if self.fates.is_empty() {
+            } else if self.mute.has_no_news() {
                 break;
             }
-            for (slot, priority, left) in self.fates.drain(..) {
-                self.engine.handle(clock::now(), Input::Sent { slot, priority, left });
+            for sent in self.mute.news() {
+                self.engine.handle(clock::now(), sent);
             }
         }
     }
@@ -384,17 +383,17 @@ impl Protocol {
     fn gather(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
             let Some(line) = self.routes.get_mut(&transmit.slot) else {
-                self.fates.push((transmit.slot, transmit.priority, false));
+                self.mute.note(&transmit, false);
                 continue;
             };
-            let Transmit { slot, priority, form } = transmit;
+            let Transmit { slot, priority, form, .. } = transmit;
             line.left = self.pulse.sending(slot, priority, form, clock::now());
             let heard = self.table.greatest_sequence(transmit.slot.0);
             let sequence = line.next_sequence(heard, SystemTime::now());
             if let Some(sequence) = sequence {
                 self.pulse.signing(sequence);
             }
-            self.outbox.put(&transmit, line, sequence);
+            self.outbox.put(transmit, line, sequence);
         }
     }
 
@@ -402,10 +401,12 @@ impl Protocol {
     /// again.
     fn transmit(&mut self) -> Option<Instant> {
         let (routes, notices) = (&mut self.routes, &self.notices);
-        let (fates, pulse) = (&mut self.fates, &self.pulse);
+        let (mute, pulse) = (&mut self.mute, &self.pulse);
         let mut sent_any = false;
-        self.outbox.send(|slot, priority, Fate { left, error }| {
+        self.outbox.send(|transmit, Fate { left, error }| {
+            let slot = transmit.slot;
             sent_any |= left;
+            mute.note(&transmit, left);
             let Some(line) = routes.get_mut(&slot) else { return };
             if error.is_none() && line.failing.is_none() {
                 return;
@@ -413,14 +414,11 @@ impl Protocol {
             if !left {
                 pulse.unsent(slot, line.left);
             }
-            if !left || line.failing.is_some_and(|failing| failing.silent) {
-                fates.push((slot, priority, left));
-            }
             let notice = match error {
                 Some(error) => {
                     let now = clock::now();
                     let failing = line.failing.get_or_insert(Failing::from(now));
-                    let told = failing.note(now, &error, left).then_some(*failing);
+                    let told = failing.note(now, &error).then_some(*failing);
                     told.map(|failing| Notice::SendFailed(slot, failing, line.advert_len()))
                 }
                 None => {
