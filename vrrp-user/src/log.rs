@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub(crate) mod line;
 
 /// How many lines wait at most: two for each of the most routers there can be. Their places, 32 bytes each,
 /// are in memory from the start, and locked there.
@@ -35,28 +34,51 @@ pub const INTERNAL: u8 = 70;
 /// What writes the lines that wait when it is dropped, for whoever ends the process.
 static QUEUE: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// Starts logging. `XVRRP_LOG` sets the level (`warn`, `info`, `debug`); `info` where it is not set.
+/// The levels by the names that `XVRRP_LOG` takes, from the least that is logged to the most.
+const LEVELS: [(&str, LevelFilter); 5] = [
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+/// Starts logging. `XVRRP_LOG` names one of [`LEVELS`]; `info` where it is not set, or empty, or no level.
 /// Panics go the same way, and end the process with [`INTERNAL`].
 pub fn init() -> Guard {
-    let wanted = std::env::var("XVRRP_LOG").ok().and_then(|text| text.parse().ok());
-    let filter: Targets = wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
-    // journald stamps each line itself and says where its socket is.
-    let stamp = std::env::var_os("JOURNAL_STREAM").is_none();
-    let (writer, worker) = queue(io::stderr(), stamp, LINES);
+    let wanted = std::env::var_os("XVRRP_LOG").filter(|text| !text.is_empty());
+    let wanted = wanted.map(|text| text.to_string_lossy().into_owned());
+    let level = wanted.as_deref().map(level);
+    let time = line::wants_time(io::stderr());
+    let (writer, worker) = queue(io::stderr(), time, LINES);
     *QUEUE.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
+        .with_max_level(level.flatten().unwrap_or(LevelFilter::INFO))
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
-    if stamp {
-        subscriber.with_timer(SystemTime).finish().with(filter).init();
+    if time {
+        subscriber.with_timer(SystemTime).finish().init();
     } else {
-        subscriber.without_time().finish().with(filter).init();
+        subscriber.without_time().finish().init();
     }
     // The standard hook would wait for the reader with the thread whose end is to be noticed.
     std::panic::set_hook(Box::new(panicked));
+    if let (Some(text), Some(None)) = (wanted, level) {
+        let levels = LEVELS.map(|(name, _)| name).join(", ");
+        tracing::warn!("XVRRP_LOG: `{text}` is no level, so it is info; there are {levels}");
+    }
     Guard
+}
+
+/// The level of a name, also by those that syslog and keepalived have for it.
+fn level(text: &str) -> Option<LevelFilter> {
+    let name = match text.to_ascii_lowercase() {
+        name if name == "warning" => "warn".to_owned(),
+        name if name == "err" => "error".to_owned(),
+        name => name,
+    };
+    LEVELS.into_iter().find_map(|(known, level)| (known == name).then_some(level))
 }
 
 /// Logs why this process can't go on and ends it at once, without any unwinding or clean-up: what it
@@ -96,11 +118,11 @@ fn write_out(worker: Option<WorkerGuard>, within: Duration) {
 /// A writer that never waits, before one that may.
 fn queue<W: Write + Send + 'static>(
     inner: W,
-    stamp: bool,
+    time: bool,
     lines: usize,
 ) -> (NonBlocking, WorkerGuard) {
     let dropped = Arc::new(OnceLock::new());
-    let out = Out { inner, stamp, dropped: Arc::clone(&dropped), failed: 0, told: 0 };
+    let out = Out { inner, time, dropped: Arc::clone(&dropped), failed: 0, told: 0 };
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(lines)
         .lossy(true)
@@ -114,7 +136,7 @@ fn queue<W: Write + Send + 'static>(
 /// The far end of the queue: it is given one line at a time, and flushed whenever none waits.
 struct Out<W> {
     inner: W,
-    stamp: bool,
+    time: bool,
     /// What the queue had no room for.
     dropped: Arc<OnceLock<ErrorCounter>>,
     /// What could not be written.
@@ -145,12 +167,9 @@ impl<W: Write> Write for Out<W> {
 impl<W> Out<W> {
     /// The line for lines that are gone, in the form of the others.
     fn loss(&self, count: usize) -> String {
-        let mut line = String::new();
-        if self.stamp && SystemTime.format_time(&mut format::Writer::new(&mut line)).is_ok() {
-            line.push(' ');
-        }
         let lines = if count == 1 { "line was" } else { "lines were" };
-        line + &format!(" WARN {count} log {lines} lost: standard error took no more\n")
+        let text = format!("{count} log {lines} lost: standard error took no more\n");
+        line::line(self.time, " WARN", &text)
     }
 }
 
@@ -257,7 +276,7 @@ mod tests {
         let (lines, written) = mpsc::channel();
         let mut out = Out {
             inner: Full { refuses: 4, lines },
-            stamp: false,
+            time: false,
             dropped: Arc::default(),
             failed: 0,
             told: 0,

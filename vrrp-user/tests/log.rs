@@ -1,6 +1,8 @@
 //! The log of the program itself: the end neither waits for a reader nor loses a line to one.
 
+use std::fs::File;
 use std::io::{Write, pipe};
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -48,4 +50,50 @@ fn the_last_line_is_written() {
         let words = String::from_utf8(output.stderr).unwrap();
         assert!(words.contains("/no/such/file.conf"), "{words}");
     }
+}
+
+#[test]
+fn a_word_that_is_no_level_is_said_and_takes_no_line_away() {
+    let said = |level: &str| {
+        let output = fails().env("XVRRP_LOG", level).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            words.contains("ERROR") && words.contains("/no/such/file.conf"),
+            "{level}: {words}"
+        );
+        words
+    };
+    for level in ["", "error", "warn", "info", "debug", "trace", "warning", "err", "WARN"] {
+        let words = said(level);
+        assert!(!words.contains("XVRRP_LOG"), "{level}: {words}");
+    }
+    for level in ["notice", "verbose", "off", "info,xvrrp=debug", "3"] {
+        let words = said(level);
+        let line = format!(
+            " WARN XVRRP_LOG: `{level}` is no level, so it is info; there are error, warn, info, debug, trace"
+        );
+        assert_eq!(words.matches(&line).count(), 1, "{words}");
+    }
+}
+
+/// The variable is there in all that a unit starts; only its own socket has the time already.
+#[test]
+fn a_line_has_its_time_wherever_it_does_not_go_to_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let file = File::create(&path).unwrap();
+    let here = file.metadata().unwrap();
+    let lines = |journal: String| -> Vec<String> {
+        file.set_len(0).unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        fails().env("JOURNAL_STREAM", journal).stderr(file).status().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("ERROR /no/such/file.conf"), "{text}");
+        text.lines().map(str::to_owned).collect()
+    };
+    let has_time = |line: &String| line.starts_with('2') && line.contains("Z ");
+    let elsewhere = lines(format!("{}:{}", here.dev(), here.ino() + 1));
+    assert!(elsewhere.iter().all(has_time), "{elsewhere:?}");
+    let there = lines(format!("{}:{}", here.dev(), here.ino()));
+    assert!(!there.iter().any(has_time), "{there:?}");
 }
