@@ -119,7 +119,9 @@ async fn converse(stream: UnixStream, asked: mpsc::UnboundedSender<Asked>) {
             if asked.send(Asked { request, answer }).is_err() {
                 return;
             }
-            receive.await.unwrap_or_default()
+            // The worker ends: whoever asked learns more from that than from an empty line.
+            let Ok(answer) = receive.await else { return };
+            answer
         }
         (Ok(Ok(_)), Err(error)) => {
             serde_json::json!({ "error": format!("not a request: {error}") }).to_string()
@@ -190,5 +192,40 @@ fn exchange(stream: &mut BlockingStream) -> io::Result<String> {
     writeln!(stream, "{request}")?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
-    Ok(line)
+    // It died on the way.
+    let is_whole = line.ends_with('\n') && !line.trim().is_empty();
+    is_whole.then_some(line).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up before its answer was whole")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as BlockingListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_dies_while_it_is_asked_is_silent_and_no_other_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = BlockingListener::bind(run_dir::socket(dir.path())).unwrap();
+        let answers = ["", "\n", r#"{"version":"0.1.0","pi"#, "{}\n"];
+        let daemon = thread::spawn(move || {
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream);
+                reader.read_line(&mut String::new()).unwrap();
+                reader.into_inner().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let error = ask_status(dir.path()).unwrap_err();
+            assert!(matches!(error, AskError::Silent { .. }), "{error:?}");
+            let said = "xvrrp does not answer (it hung up before its answer was whole)";
+            assert_eq!(error.to_string(), said);
+        }
+        assert!(matches!(ask_status(dir.path()), Err(AskError::Answer(_))));
+        daemon.join().unwrap();
+    }
 }

@@ -21,6 +21,7 @@ use crate::common::{faults, hints, instance, refused, run};
 #[case::option_first("dev eth0 192.0.2.1", "comes first")]
 #[case::device("192.0.2.1/24 eth0", "`dev eth0`")]
 #[case::option("192.0.2.1/24 lable eth0:1", "`label`")]
+#[case::far_option("192.0.2.1/24 qqqqqqq", "noprefixroute, preferred_lft, peer, track_group, home")]
 #[case::no_option_value("192.0.2.1/24 dev", "")]
 #[case::bad_device("192.0.2.1/24 dev eth0:1", "label eth0:1")]
 #[case::peer_prefix("192.0.2.1/24 peer 192.0.2.2", "`peer ADDRESS/24`")]
@@ -34,6 +35,18 @@ fn bad_addresses_cost_the_instance(#[case] line: &str, #[case] hint: &str) {
     assert!(faults(&loaded)[0].starts_with("6:"), "{:?}", faults(&loaded));
     assert!(hints(&loaded).concat().contains(hint), "{:?}", hints(&loaded));
     assert!(refused(&loaded, "VI_1").starts_with("line 6: "));
+}
+
+#[test]
+fn each_name_of_a_scope_is_in_the_hint() {
+    let hint = |scope: &str| {
+        let loaded = instance(&format!("virtual_ipaddress {{\n192.0.2.9 scope {scope}\n}}"));
+        hints(&loaded).concat()
+    };
+    for name in ["global", "site", "link", "host", "nowhere"] {
+        assert_eq!(hint(name), "");
+        assert!(hint("here").contains(name), "{name}");
+    }
 }
 
 #[test]

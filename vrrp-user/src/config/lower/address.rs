@@ -200,8 +200,8 @@ impl Reader<'_> {
                 let hint =
                     if device { Some(format!("write `dev {}`", shown(other))) } else { None };
                 let hint = hint.or(near.map(|near| format!("did you mean `{near}`?")));
-                let all = "behind an address stand dev, brd, label, scope, no_track, noprefixroute";
-                let hint = hint.unwrap_or_else(|| all.to_owned());
+                let all = || format!("behind an address stand {}", OPTIONS.join(", "));
+                let hint = hint.unwrap_or_else(all);
                 self.lose(Diag::error(Code::Address, option.span.clone(), message).hint(hint));
                 return &[];
             }
@@ -272,8 +272,8 @@ impl Reader<'_> {
                 Some(scope) => address.scope = scope,
                 None => {
                     let diag = bad("no scope").now("the address gets scope global");
-                    self.ctx
-                        .push(diag.hint("write global, site, link, host or a number up to 255"));
+                    let hint = "write global, site, link, host, nowhere or a number up to 255";
+                    self.ctx.push(diag.hint(hint));
                 }
             },
             "preferred_lft" => match text {
