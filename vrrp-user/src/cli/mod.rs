@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Loaded;
 use crate::config::model::Datapath;
+use crate::config::{Loaded, ReadError};
 use crate::daemon::accepted::Accepted;
 use crate::daemon::sought::{self, Here};
 use crate::daemon::{self, Options, RunError};
@@ -151,7 +151,7 @@ fn run_daemon(run: Run) -> ExitCode {
     let accepted = keeper.as_mut().and_then(Accepted::take);
     let config = match &accepted {
         Some(accepted) => Ok(accepted.path().to_owned()),
-        None => file(&run.file).map_err(RunError::NoConfig),
+        None => file(&run.file),
     };
     let result = config.and_then(|config| {
         let datapath = run.datapath.map(Datapath::from);
@@ -170,8 +170,7 @@ fn run_daemon(run: Run) -> ExitCode {
 }
 
 fn check(named: &File) -> ExitCode {
-    let loaded =
-        file(named).and_then(|path| config::load(&path).map_err(|error| error.to_string()));
+    let loaded = file(named).and_then(|path| config::load(&path).map_err(RunError::Unreadable));
     let mut loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -190,6 +189,8 @@ fn check(named: &File) -> ExitCode {
     if !loaded.diags.is_empty() {
         print("\n");
     }
+    // Without `-f` it may be another one than was meant.
+    print(&format!("{}:\n", loaded.source.path.display()));
     print(&loaded.summary(&says));
     ExitCode::from(loaded.exit_code())
 }
@@ -217,14 +218,51 @@ fn print(text: &str) {
 }
 
 /// The file to read.
-fn file(named: &File) -> Result<PathBuf, String> {
+fn file(named: &File) -> Result<PathBuf, RunError> {
     if let Some(path) = &named.file {
         return Ok(path.clone());
     }
-    FILES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned).ok_or_else(|| {
-        format!(
+    first_of(&FILES.map(Path::new)).map_err(RunError::Unreadable)?.ok_or_else(|| {
+        RunError::NoConfig(format!(
             "no configuration: neither {} nor {} is there; name one with -f",
             FILES[0], FILES[1]
-        )
+        ))
     })
+}
+
+/// The first of these that is there, also where it is a link to nothing: that one is meant, and reading it
+/// says what is wrong. One that can't be looked for may be there, so no other is taken in its place.
+fn first_of(paths: &[&Path]) -> Result<Option<PathBuf>, ReadError> {
+    for &path in paths {
+        match path.symlink_metadata() {
+            Ok(_) => return Ok(Some(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ReadError { path: path.to_owned(), source }),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_other_file_is_read_in_the_place_of_one_that_can_not_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let [none, link, plain] = ["none", "link", "plain"].map(|name| dir.path().join(name));
+        symlink(&none, &link).unwrap();
+        fs::write(&plain, "").unwrap();
+        // Not to be looked into, as a directory of root's for others.
+        let beneath = plain.join("x");
+        assert_eq!(first_of(&[&none, &plain]).unwrap(), Some(plain.clone()));
+        assert_eq!(first_of(&[&none]).unwrap(), None);
+        assert_eq!(first_of(&[&link, &plain]).unwrap(), Some(link));
+        let error = first_of(&[&beneath, &plain]).unwrap_err();
+        assert_eq!(error.path, beneath);
+        assert_eq!(RunError::Unreadable(error).exit_code(), 1);
+    }
 }

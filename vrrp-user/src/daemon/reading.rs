@@ -16,9 +16,16 @@ use crate::config::model::Config;
 /// Reads the file for a start, or what the worker before this one had read; whatever is wrong with it is
 /// logged.
 pub(super) fn read_config(options: &mut Options, life: &mut Life) -> Result<Config, RunError> {
+    let path = options.config.display().to_string();
     let (accepted, is_kept) = match options.accepted.take() {
-        Some(accepted) => (accepted, true),
-        None => (read(options)?, false),
+        Some(accepted) => {
+            info!("Going on with {path} as it was read");
+            (accepted, true)
+        }
+        None => {
+            info!("Reading {path}");
+            (read(options)?, false)
+        }
     };
     let loaded = accepted.load();
     log_diagnostics(&loaded);
