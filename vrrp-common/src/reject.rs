@@ -5,7 +5,7 @@ use bytemuck::CheckedBitPattern;
 /// Every way an advert for one of our virtual routers can fail.
 ///
 /// The discriminant is the index of the reason's counter in the kernel map and [`Reject::name`] is
-/// what `status` and the metrics call it, so a new reason is one line here and nowhere else.
+/// what `status` and the log call it, so a new reason is one line here and nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, CheckedBitPattern)]
 #[repr(u32)]
 pub enum Reject {
@@ -90,7 +90,7 @@ impl Reject {
         self as u32
     }
 
-    /// The reason's name in `status`, logs and metrics: lower case, words joined by `_`.
+    /// The reason's name in `status` and the log: lower case, words joined by `_`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",

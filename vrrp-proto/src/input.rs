@@ -84,7 +84,7 @@ pub enum Outcome {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A new router. It does nothing before `hold_until` and its first [`Input::Link`].
+    /// A new router. It does nothing before `hold` is over and its first [`Input::Link`] has come.
     Add {
         /// Its number, not in use.
         slot: Slot,

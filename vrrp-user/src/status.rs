@@ -210,7 +210,9 @@ pub struct Counters {
     pub became_master: u64,
     /// Adverts that took the slow path because the ring was full.
     pub ring_full: u64,
-    /// Adverts that took the slow path for their shape.
+    /// Adverts that took the slow path for their shape, or since only the daemon can judge them: those with
+    /// an authentication header, and with `skip_check_adv_addr` those with other addresses. Those with IPv6
+    /// extension headers are not counted.
     pub complex: u64,
     /// Refused adverts by reason; reasons that never came are left out.
     pub refused: BTreeMap<String, u64>,
