@@ -1,12 +1,14 @@
 //! The handed configurations run as they are: what they put on the wire and on the host.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use vrrp_common::checksum::Sum;
 use vrrp_tests::capture::SeenAdvert;
+use vrrp_tests::generator::sum_header;
 use vrrp_tests::wait::{BUSY, is_about, pause, together};
-use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, wait_until};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, roll, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -51,8 +53,10 @@ fn handed_configurations_on_the_wire() -> Result<()> {
         ("C12", c12_auth_pass_long),
         ("C18", c18_advert_int_v2),
         ("C20", c20_v3_with_auth),
+        ("C21", c21_ipv6_good),
         ("C23", c23_vip_attributes),
         ("C25", c25_dual_master),
+        ("C29", c29_unicast),
         ("C35", c35_lvs_beside),
         ("C42", c42_minimal),
         ("C45", c45_garp_options),
@@ -132,6 +136,107 @@ fn c20_v3_with_auth() -> Result<()> {
     ensure!(third.trailer.is_empty(), "{third:?}");
     let second = last(&wire, 79)?;
     is_v2_pass(&second, 100, b"lab12345", 251)
+}
+
+/// The addresses of an advert over IPv6, in the order of the wire.
+fn addresses_v6(frame: &[u8]) -> Option<Vec<Ipv6Addr>> {
+    let is_advert = frame.get(12..14)? == [0x86, 0xdd] && *frame.get(20)? == 112;
+    let message = frame.get(54..).filter(|_| is_advert)?;
+    let addresses = message.get(8..8 + 16 * usize::from(*message.get(3)?))?.as_chunks::<16>().0;
+    Some(addresses.iter().map(|bytes| Ipv6Addr::from(*bytes)).collect())
+}
+
+fn c21_ipv6_good() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    roll::wait_link_local(&lab, &["r1"])?;
+    let wire = Capture::of(lab.ns("client"), "eth0", addresses_v6)?;
+    let over_ipv4 = lab.capture("client")?;
+    let daemon = lab.run("r1", &cases::configuration("C21-ipv6-good"))?;
+    wait_until("r1 speaks", LIMIT, || wire.seen().len() > 1).with_context(|| daemon.log_end())?;
+    let want: [Ipv6Addr; 3] =
+        ["fe80::5e00:250".parse()?, "2001:db8::250".parse()?, "2001:db8::251".parse()?];
+    for seen in wire.seen() {
+        ensure!(seen.frame == want, "{:?}", seen.frame);
+    }
+    // The excluded one is held and announced, and no advert names it.
+    holds(&lab, "192.0.2.250/24")?;
+    let announced = || !over_ipv4.announcements(address(250)).is_empty();
+    wait_until("it is announced", LIMIT, announced)?;
+    ensure!(over_ipv4.adverts().is_empty(), "{:?}", over_ipv4.adverts());
+    let shown = lab.ns("r1").ip("-6 -o addr show dev eth0")?;
+    let line = shown.lines().find(|line| line.contains("2001:db8::251/128"));
+    let line = line.with_context(|| format!("no /128: {shown}"))?;
+    ensure!(line.contains(" deprecated ") && line.contains("preferred_lft 0sec"), "{line}");
+    for other in ["2001:db8::250/64", "fe80::5e00:250/64"] {
+        let line = shown.lines().find(|line| line.contains(other));
+        ensure!(line.is_some_and(|line| !line.contains("deprecated")), "{other}: {shown}");
+    }
+    Ok(())
+}
+
+/// A losing advert of C29 to r1 alone.
+fn unicast(from: u8, ttl: u8) -> Vec<u8> {
+    let mut frame = cases::frame("P15-unicast", "from-the-peer");
+    (frame[14 + 8], frame[14 + 15]) = (ttl, from);
+    sum_header(&mut frame);
+    let message = &mut frame[34..54];
+    (message[1], message[2], message[4]) = (116, 50, 1);
+    message[6..8].fill(0);
+    message[12..].copy_from_slice(b"unicast1");
+    let sum = Sum::new().slice(message).checksum();
+    message[6..8].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// As it is handed, and with itself among its peers (B61).
+fn c29_unicast() -> Result<()> {
+    let conf = cases::configuration("C29-unicast");
+    let itself = conf.replace("        192.0.2.12\n", "        192.0.2.12\n        192.0.2.11\n");
+    ensure!(itself != conf);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| speaks_to_peers(&itself).context("itself among them"));
+        speaks_to_peers(&conf)?;
+        other.join().expect("it returns its errors")
+    })
+}
+
+fn speaks_to_peers(conf: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "r3", "gen"])?;
+    let (wire, within) = (lab.capture_port("r1")?, Capture::start(lab.ns("r1"), "lo")?);
+    let daemon = lab.run("r1", conf)?;
+    let peers = [12, 13].map(address);
+    let to = |peer| wire.adverts().iter().filter(|seen| seen.advert.destination == peer).count();
+    wait_until("r1 speaks to both", LIMIT, || peers.iter().all(|peer| to(*peer) > 2))
+        .with_context(|| daemon.log_end())?;
+    for SeenAdvert { advert, .. } in wire.adverts() {
+        ensure!(peers.contains(&advert.destination) && advert.source == address(11), "{advert:?}");
+        ensure!((advert.vrid, advert.auth_type) == (116, 1), "{advert:?}");
+        ensure!(advert.trailer == b"unicast1", "{advert:?}");
+    }
+    ensure!(within.adverts().is_empty(), "to itself: {:?}", within.adverts());
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    // Who is listed, and from how far.
+    let counted = || -> Result<[u64; 3]> {
+        let status = daemon.status()?;
+        let one = status.instance("VI_U")?;
+        Ok([one.counter("accepted"), one.refused("ttl"), one.refused("not_a_peer")])
+    };
+    for (from, ttl, counts) in [
+        (12, 1, [1, 0, 0]),
+        (13, 253, [1, 1, 0]),
+        (13, 254, [2, 1, 0]),
+        (13, 255, [3, 1, 0]),
+        (99, 255, [3, 1, 1]),
+    ] {
+        lab.inject("gen", &unicast(from, ttl))?;
+        let is_counted = || counted().is_ok_and(|found| found == counts);
+        wait_until(&format!("{counts:?}"), LIMIT, is_counted)
+            .with_context(|| format!("from .{from}, TTL {ttl}: {:?}", counted()))?;
+    }
+    ensure!(daemon.count_log("Entering MASTER STATE") == 1, "{}", daemon.log_end());
+    Ok(())
 }
 
 fn c23_vip_attributes() -> Result<()> {

@@ -160,10 +160,9 @@ fn b03_a_mismatch_is_told_once() -> Result<()> {
     })
     .with_context(|| daemon.log_end())?;
     let told = daemon.count_log("192.0.2.101");
-    ensure!(told <= 3, "{told} lines name the sender");
-    if Kind::ours_under_test() {
-        ensure!(told >= 1, "no line names the sender");
-    }
+    // Of keepalived a few are taken.
+    let right = if Kind::ours_under_test() { 1..=1 } else { 0..=3 };
+    ensure!(right.contains(&told), "{told} lines name the sender: {}", daemon.log_end());
     Ok(())
 }
 
@@ -250,6 +249,7 @@ fn master_hears_one(lab: &Lab, daemon: &Daemon, watch: &Watch, case: &Case) -> R
         matches!(case.name.as_str(), "equal-higher-address" | "higher-150" | "owner-255");
     let what = format!("{}: gone {gone:?}, sent {answers:?}", case.name);
     if gives_way {
+        println!("{what}");
         ensure!(gone.is_some_and(|gone| gone < Duration::from_millis(500)), "{what}");
         ensure!(answers.is_empty(), "{what}");
     } else {

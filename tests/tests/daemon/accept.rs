@@ -45,7 +45,18 @@ fn no_accept_and_strict_mode() -> Result<()> {
 /// C36: the file that packages bring along. As MASTER it answers no ping, and the log says why.
 fn the_packaged_default_answers_nobody() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
     let mut r1 = master(&lab, &cases::configuration("C36-packaged-default"), "192.0.2.16")?;
+    // Neither the MASTER nor the password of the file is left: it listens first, and sends none.
+    let log = r1.log();
+    let (listens, is_master) =
+        (log.find("Entering BACKUP STATE"), log.find("Entering MASTER STATE"));
+    ensure!(listens.is_some() && listens < is_master, "{log}");
+    wait_until("r1 speaks", LIMIT, || wire.adverts_of("r1").len() > 1)?;
+    for seen in wire.adverts_of("r1") {
+        let (kind, data) = (seen.advert.auth_type, &seen.advert.trailer);
+        ensure!((kind, &data[..]) == (0, &[0; 8]), "{seen:?}");
+    }
     for address in ["192.0.2.16", "192.0.2.17", "192.0.2.18"] {
         ensure!(lab.holds("r1", address) && !answers(&lab, address)?, "{address} answers");
     }

@@ -276,11 +276,33 @@ fn thousands_are_refused_at_once() -> Result<()> {
         |n: u32| Refused { ip: std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into(), link: None };
     let mut all: BTreeSet<Refused> = (0..10_000).map(many).collect();
     all.insert(everywhere(V4));
+    // Some of the first, of the last and of those between, and the next one, which is none of them.
+    let some: Vec<IpAddr> =
+        (0..=20).map(|n| many((500 * n).max(1)).ip).chain([many(9999).ip]).collect();
+    for ip in &some {
+        cable.here.ip(&format!("addr add {ip}/32 dev eth0"))?;
+    }
+    cable.there.ip("route add 10.0.0.0/8 dev eth0")?;
     let mut firewall = Firewall::new(dir.path());
     let begin = Instant::now();
     cable.here.enter(|| Ok(firewall.refuse(all)?))?;
     println!("10001 addresses refused in {:?}", begin.elapsed());
     ensure!(!answering(&cable.there)?.contains(V4));
+    let free = many(10_000).ip;
+    wait_until("the next one answers", PATIENCE, || {
+        ping::answers(&cable.there, None, free, 0).unwrap_or(false)
+    })?;
+    std::thread::scope(|threads| {
+        let asked: Vec<_> = some
+            .iter()
+            .filter(|ip| **ip != free)
+            .map(|ip| (ip, threads.spawn(|| ping::answers(&cable.there, None, *ip, 0))))
+            .collect();
+        for (ip, answer) in asked {
+            ensure!(!answer.join().expect("no panic")?, "{ip} answers");
+        }
+        Ok(())
+    })?;
     clear(&cable, dir.path())?;
     Ok(())
 }

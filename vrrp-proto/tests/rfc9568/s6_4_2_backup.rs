@@ -21,6 +21,8 @@ fn the_timer_makes_it_active_advert_first() {
     let why = Why::NoAdvert { from: Some("192.0.2.12".parse().unwrap()), silence: DOWN };
     assert_eq!(host.last(), (at(DOWN), StateName::Active, why));
     assert_eq!(host.announced, [(at(DOWN), 5)]);
+    lan.run_for(ms(1000));
+    assert_eq!(lan.hosts[0].sent[1..], [(at(DOWN + ms(1000)), 100)], "Adver_Timer runs");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! §6.4.3: Active.
 
+use std::time::Duration;
+
 use rstest::rstest;
 use vrrp_proto::{Event, Input, Link, StateName, Why};
 
@@ -108,11 +110,14 @@ fn a_flood_of_adverts_is_not_reflected(#[case] theirs: u8) {
 }
 
 #[test]
-fn priority_zero_is_answered_at_once() {
+fn priority_zero_is_answered_at_once_and_the_timer_set_anew() {
     let mut lan = active(|_| {});
     lan.hear(0, advert(12, 0, ms(1000)));
     assert_eq!(lan.hosts[0].sent, [(at(ms(4000)), 100)]);
     assert!(lan.hosts[0].is_active());
+    // Not on the old beat, at 4.609375 s.
+    lan.run_for(ms(1000));
+    assert_eq!(lan.hosts[0].sent[1..], [(at(ms(5000)), 100)]);
 }
 
 #[rstest]
@@ -132,6 +137,22 @@ fn a_winning_advert_ends_it_without_a_word(#[case] from: u8, #[case] theirs: u8)
     assert!(!lan.hosts[0].is_active());
     lan.run_for(ms(1));
     assert!(lan.hosts[0].is_active(), "a whole down interval later");
+}
+
+/// The winner's interval rules the wait; as Active it is its own again.
+#[rstest]
+#[case::shorter(300, us(1_082_812))]
+#[case::longer(3000, us(10_828_125))]
+fn a_winner_s_interval_is_learned(#[case] interval: u64, #[case] down: Duration) {
+    let mut lan = active(|_| {});
+    lan.hear(0, advert(12, 150, ms(interval)));
+    lan.run_for(down - us(1));
+    assert!(!lan.hosts[0].is_active());
+    lan.run_for(us(2));
+    assert!(lan.hosts[0].is_active());
+    lan.run_for(ms(1000));
+    let sent = &lan.hosts[0].sent;
+    assert_eq!((sent.len(), sent[1].0 - ms(1000)), (2, sent[0].0));
 }
 
 /// Erratum 8298: two owners find one winner.

@@ -12,6 +12,7 @@ use super::repeats::Say;
 use super::running::{LastRefused, Running};
 use super::service::{End, Service};
 use super::{plan, refusals, words};
+use crate::config::model::Instance;
 use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::sys::clock;
@@ -61,8 +62,7 @@ impl Service {
                 if *to != StateName::Fault {
                     running.unheld.clear();
                 }
-                let instance = &running.instance;
-                let notify = &instance.notify;
+                let Instance { name, notify, .. } = &*running.instance;
                 let word = match to {
                     StateName::Active => Word::Master,
                     StateName::Backup => Word::Backup,
@@ -70,7 +70,8 @@ impl Service {
                     StateName::Initialize if *why == Why::Removed => Word::of_removed(notify),
                     StateName::Initialize => Word::Stop,
                 };
-                self.notifier.push(Kind::Instance, &instance.name, word, *priority, notify);
+                self.notifier.push(Kind::Instance, name, word, *priority, notify);
+                self.flapped(now, *slot, *to, why);
                 if *from == StateName::Active {
                     self.look_for_strays([*slot], false);
                 }

@@ -9,6 +9,7 @@ pub(crate) mod accepted;
 mod apply;
 mod budget;
 mod elsewhere;
+mod flaps;
 mod hear;
 mod host;
 mod index;

@@ -7,6 +7,7 @@ use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Link, Settings, StateName, VirtualAddress};
 
 use super::budget::Budget;
+use super::flaps::Flaps;
 use super::plan::Way;
 use super::served::Key;
 use crate::config::model::Instance;
@@ -29,6 +30,8 @@ pub(super) struct Running {
     pub(super) takeover: Option<Budget>,
     /// When its addresses came to serve, where the takeover that this is of is not known yet.
     pub(super) timing: Option<Timing>,
+    /// What it took over from routers that were alive.
+    pub(super) flaps: Flaps,
     /// The engine was told to end it.
     pub(super) ending: bool,
     /// What the protocol thread and the kernel were told.
@@ -54,6 +57,7 @@ impl Running {
             unheld: Vec::new(),
             takeover: None,
             timing: None,
+            flaps: Flaps::new(),
             ending: false,
             way: None,
             reroute: false,

@@ -12,8 +12,9 @@ const OPERATION_REQUEST: u16 = 1;
 
 /// The gratuitous ARP that says `address` is at `mac` (RFC 9568 §6.4.2).
 ///
-/// Sender and target address are the announced one (erratum 7947). As keepalived's: a request, which
-/// every stack takes as an update, with the broadcast address as target hardware address.
+/// Sender and target are the announced address at `mac`, the hardware address too (errata 7947 and 7949;
+/// keepalived has the broadcast address as the target's). As keepalived's it is a request, which every
+/// stack takes as an update.
 pub fn gratuitous(mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
     on_behalf(mac, mac, address)
 }
@@ -32,7 +33,7 @@ pub fn on_behalf(own: Mac, mac: Mac, address: Ipv4Addr) -> [u8; LEN] {
     arp[6..8].copy_from_slice(&OPERATION_REQUEST.to_be_bytes());
     arp[8..14].copy_from_slice(&mac);
     arp[14..18].copy_from_slice(&address.octets());
-    arp[18..24].copy_from_slice(&BROADCAST);
+    arp[18..24].copy_from_slice(&mac);
     arp[24..28].copy_from_slice(&address.octets());
     frame
 }
@@ -47,18 +48,18 @@ mod tests {
         let (own, theirs) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let frame = on_behalf(own, theirs, Ipv4Addr::new(192, 0, 2, 250));
         assert_eq!(frame[6..12], own);
-        assert_eq!(frame[22..28], theirs);
+        assert_eq!([&frame[22..28], &frame[32..38]], [theirs, theirs]);
     }
 
     #[test]
-    fn is_keepalived_s_frame() {
+    fn sender_and_target_are_the_announced_address() {
         assert_eq!(
             gratuitous([2, 0, 0, 0, 0, 0x0a], Ipv4Addr::new(192, 0, 2, 250)),
             hex!(
                 "ffffffffffff 02000000000a 0806"
                 "0001 0800 06 04 0001"
                 "02000000000a c00002fa"
-                "ffffffffffff c00002fa"
+                "02000000000a c00002fa"
             )
         );
     }

@@ -124,3 +124,15 @@ fn an_interval_too_long_for_version_3_is_cut() {
     assert_eq!(faults(&instance("version 3\nadvert_int 40.95")), [] as [String; 0]);
     assert_eq!(faults(&instance("version 3\nadvert_int 256")), ["6:12 error bad-value"]);
 }
+
+/// Never 0 on the wire (erratum 8301).
+#[test]
+fn an_interval_too_short_for_version_3_is_a_second() {
+    for written in ["0", "0.0", "0.001", "0.0099", "-1"] {
+        let loaded = instance(&format!("version 3\nadvert_int {written}"));
+        assert_eq!(faults(&loaded), ["6:12 error bad-value"], "{written}");
+        assert_eq!(run(&loaded, "VI_1").interval.get().as_millis(), 1000, "{written}");
+    }
+    let loaded = instance("version 3\nadvert_int 0.01");
+    assert_eq!(run(&loaded, "VI_1").interval.get().as_millis(), 10);
+}
