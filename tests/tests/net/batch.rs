@@ -91,3 +91,26 @@ fn one_that_fails_is_told_and_stops_no_other() -> Result<()> {
     assert_eq!(fates(&mut batch), [(8, libc::ENETDOWN)]);
     Ok(())
 }
+
+/// What waits in the queue of one interface takes nothing from the others.
+#[test]
+fn a_queue_that_stands_keeps_no_other_from_leaving() -> Result<()> {
+    const MANY: u32 = 3000;
+    let cable = Cable::new()?;
+    let here = &cable.here;
+    here.ip("link add eth1 type veth peer name eth2")?;
+    here.ip("link set eth1 up")?;
+    here.ip("link set eth2 up")?;
+    here.sh("tc qdisc replace dev eth0 root tbf rate 8kbit burst 1600 limit 100000000")?;
+    let wire = Capture::start(here, "eth2")?;
+    let (mut batch, stands, other) = here.enter(|| {
+        let index = |name| if_nametoindex(name);
+        Ok((Batch::new(Sender::open()?), index("eth0")?, index("eth1")?))
+    })?;
+    let mut frame = frame(51)?;
+    let bytes = frame.patch(Priority::DEFAULT, ChecksumForm::PseudoHeader);
+    (0..MANY).for_each(|token| batch.push(stands, bytes, token));
+    batch.push(other, bytes, MANY);
+    assert_eq!(fates(&mut batch), (0..=MANY).map(|token| (token, 0)).collect::<Vec<_>>());
+    wait_until("it arrives", LIMIT, || wire.adverts().len() == 1).map(drop)
+}

@@ -121,7 +121,12 @@ fn unsent(error: i32, len: usize, interface: &str, mtu: u32) -> String {
         libc::EPERM | libc::EACCES => {
             format!("{said}: look for a firewall on this host (output, protocol 112)")
         }
-        libc::ENOBUFS | libc::EAGAIN => format!(
+        // The socket's own limit, whatever interface the frames that wait are to leave.
+        libc::EAGAIN => format!(
+            "{said}: too many frames wait in the kernel; see `tc -s qdisc` for a queue that stands, and \
+             `ip neigh` for peers that don't answer"
+        ),
+        libc::ENOBUFS => format!(
             "{said}: the queue of {interface} is full or drops it; see `tc -s qdisc show dev {interface}`"
         ),
         _ => said.to_string(),
@@ -147,5 +152,7 @@ mod tests {
             let said = io::Error::from_raw_os_error(error).to_string();
             assert!(unsent(error, 40, "eth0", 1500).starts_with(&said));
         }
+        // That one is about all interfaces.
+        assert!(!unsent(libc::EAGAIN, 40, "eth0", 1500).contains("eth0"));
     }
 }

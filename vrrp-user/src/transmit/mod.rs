@@ -36,6 +36,10 @@ pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// `TC_PRIO_CONTROL`: the first band of the kernel's priority queues.
 const PRIORITY_CONTROL: i32 = 7;
 
+/// Room for what waits in the kernel: for some three hundred neighbours that don't answer, or in the queues
+/// of interfaces that stand. It costs nothing before.
+const SEND_BUFFER: usize = 64 << 20;
+
 /// A MAC address.
 pub type Mac = [u8; 6];
 
@@ -58,6 +62,7 @@ impl Sender {
         // Ahead of the host's bulk traffic in the queue of the interface, as the TOS of the packet
         // says; a packet socket does not derive one from the other.
         setsockopt(&socket, sockopt::Priority, &PRIORITY_CONTROL)?;
+        make_room(&socket)?;
         Ok(Self { socket })
     }
 
@@ -76,6 +81,14 @@ impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Lets one interface or neighbour that takes nothing keep back no frames to the others: what waits for it
+/// is counted against the socket, which by default has room for 270 adverts.
+fn make_room(socket: &Socket) -> io::Result<()> {
+    setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER)
+        .or_else(|_| setsockopt(socket, sockopt::SndBuf, &SEND_BUFFER))
+        .map_err(io::Error::from)
 }
 
 /// The EtherType of a frame; 0 where it is too short to have one.

@@ -9,10 +9,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::PRIORITY_CONTROL;
-
-/// Room for what waits for neighbours: some three hundred that don't answer. It costs nothing before.
-const SEND_BUFFER: usize = 64 << 20;
+use super::{PRIORITY_CONTROL, make_room};
 
 /// Sends whole IP packets to single hosts.
 ///
@@ -90,9 +87,8 @@ fn open(slot: &mut Option<Socket>, domain: Domain) -> io::Result<&Socket> {
             let raw = Protocol::from(libc::IPPROTO_RAW);
             let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(raw))?;
             // What waits for a neighbour that does not answer is counted here, up to as much as a socket
-            // has by default for each: it must not keep back what the others could have.
-            setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)
-                .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER))?;
+            // has by default for each.
+            make_room(&socket)?;
             // As for what leaves by the packet socket.
             setsockopt(&socket, sockopt::Priority, &PRIORITY_CONTROL)?;
             Ok(slot.insert(socket))
