@@ -15,7 +15,7 @@ use vrrp_tests::wait::pause;
 use vrrp_tests::{cases, packet};
 use xvrrp::config::model::Datapath;
 use xvrrp::fastpath::{Attached, Counters, FastPath, Ring};
-use xvrrp::slowpath::{Filter, SlowPath, Table, Target};
+use xvrrp::slowpath::{Filter, SlowPath, Table, Tap, Target};
 
 const XDP_PASS: u32 = 2;
 const SLOT: u32 = 0;
@@ -143,7 +143,7 @@ fn accounts(want: Datapath, name: &str) -> Result<()> {
     let vrids = only(VRID);
     let (attached, mut slow) = pair.netns.enter(|| {
         let attached = fast.attach("near", pair.near, want);
-        let slow = SlowPath::open(pair.near, Family::V4, &vrids)?;
+        let slow = SlowPath::open(pair.near, Family::V4, &vrids, Tap::Left)?;
         Ok((attached, slow))
     })?;
     ensure!(!matches!(attached, Attached::Socket { .. }), "{attached:?}");
@@ -189,10 +189,20 @@ fn real_frames_are_accounted_for_in_generic_mode() -> Result<()> {
 /// Without the program everything comes through the socket, stamped with its arrival.
 #[test]
 fn the_socket_alone_takes_everything() -> Result<()> {
-    let pair = Pair::new("rs")?;
+    takes_everything("rs", Tap::Left)
+}
+
+/// The same where it is asked before anybody else. What goes out does not come in.
+#[test]
+fn the_socket_below_a_macvlan_takes_the_same() -> Result<()> {
+    takes_everything("rm", Tap::All)
+}
+
+fn takes_everything(name: &str, tap: Tap) -> Result<()> {
+    let pair = Pair::new(name)?;
     let (_fast, _ring, mut table) = loaded(pair.near)?;
     let near = pair.near;
-    let mut slow = pair.netns.enter(|| Ok(SlowPath::open(near, Family::V4, &Filter::All)?))?;
+    let mut slow = pair.netns.enter(|| Ok(SlowPath::open(near, Family::V4, &Filter::All, tap)?))?;
     let tagged = |vid: u8| {
         let mut frame = cases::frame("P01-v2-header", "good");
         frame.splice(12..12, [0x81, 0, 0, vid]);
@@ -209,6 +219,7 @@ fn the_socket_alone_takes_everything() -> Result<()> {
         cases::frame("P13-v6-header", "good"),
         cases::frame("P01-v2-header", "ttl-1"),
     ];
+    pair.netns.enter(|| packet::send(&packet::open("near")?, &frames[0]))?;
     pair.send(&frames, 2)?;
     let sent = monotonic();
     let mut records = Vec::new();

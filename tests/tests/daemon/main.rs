@@ -11,6 +11,7 @@ mod exits;
 mod flapping;
 mod frozen;
 mod lost;
+mod macvlans;
 mod moving;
 mod owners;
 mod priority;

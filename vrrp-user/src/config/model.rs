@@ -348,6 +348,12 @@ impl Instance {
         self.source.filter(|_| needed)
     }
 
+    /// What the interfaces are on that the instance makes for itself.
+    pub fn bases(&self) -> impl Iterator<Item = &str> {
+        let own = self.own_link.iter().map(|_| &*self.interface);
+        own.chain(self.address_links.iter().map(|link| &*link.base))
+    }
+
     /// What an interface is on that the instance makes for itself; `None` where it makes none of that name.
     pub fn base_of(&self, name: &str) -> Option<&str> {
         let own = self.own_link.as_ref().filter(|link| link.name == name);

@@ -41,6 +41,7 @@ impl Service {
                      all VRRP that XDP passes is judged in the daemon"
                 );
             }
+            Notice::Followed(socket) => drop(socket),
             Notice::SendWorks(slot) => self.send_works(clock::now(), slot),
             Notice::Denied(what) => {
                 warn!("{what}: adverts may be late on a busy host");

@@ -12,7 +12,7 @@ use super::protocol::Order;
 use crate::config::model::{Datapath, Destination, Instance};
 use crate::fastpath::{Attached, FastPath, Lately};
 use crate::net::Snapshot;
-use crate::slowpath::{Filter, SlowPath, Target};
+use crate::slowpath::{Filter, SlowPath, Tap, Target};
 use crate::transmit::Presence;
 use crate::transmit::group::Membership;
 
@@ -41,6 +41,9 @@ struct Port {
     attached: Attached,
     /// Those with a socket.
     families: BTreeSet<Family>,
+    /// What the sockets are shown. It stays so once it is all: what is on top of the interface goes later
+    /// than whoever wanted it.
+    tap: Tap,
     /// The routers on it.
     targets: BTreeSet<Target>,
     /// The routers that the slow path's filter was made for; `None`: all.
@@ -59,9 +62,16 @@ pub(crate) struct Wanted {
     groups: BTreeSet<IpAddr>,
     /// The protocols of their adverts, where those come to this host alone.
     alone: BTreeSet<(Family, u8)>,
+    /// What they have to be shown.
+    tap: Tap,
 }
 
 impl Wanted {
+    /// An interface is made on top of this one.
+    pub(crate) fn lies_below(&mut self) {
+        self.tap = Tap::All;
+    }
+
     /// Adds an instance that sends from this address; nothing is sent to an instance alone before it
     /// has one.
     pub(crate) fn add(&mut self, instance: &Instance, source: Option<IpAddr>) {
@@ -149,7 +159,7 @@ impl Ports {
                 None => self.open_one(ifindex, name, wanted, fast),
                 Some(port) => {
                     port.join(ifindex, &wanted.groups);
-                    if let Err(error) = port.listen(ifindex, &wanted.targets, &self.orders) {
+                    if let Err(error) = port.listen(ifindex, wanted, &self.orders) {
                         self.fail(ifindex, name, &error.to_string(), fast);
                     }
                 }
@@ -272,12 +282,13 @@ impl Ports {
             name: name.to_owned(),
             attached: Attached::Socket { why: self.without.clone() },
             families: BTreeSet::new(),
+            tap: Tap::default(),
             targets: BTreeSet::new(),
             filtered: None,
             groups: BTreeMap::new(),
         };
         // The sockets first, for all VRRP: between them and the program nothing goes unheard.
-        if let Err(error) = port.listen(ifindex, &wanted.targets, &self.orders) {
+        if let Err(error) = port.listen(ifindex, wanted, &self.orders) {
             let _ = self.orders.send(Order::Unlisten(ifindex));
             self.fail(ifindex, name, &error.to_string(), fast);
             return;
@@ -313,21 +324,25 @@ impl Ports {
 }
 
 impl Port {
-    /// Opens the sockets that these routers need and that are not open yet, and has all take what is
-    /// theirs.
+    /// Opens the sockets that are needed and not open yet, and has all take what is theirs.
     fn listen(
         &mut self,
         ifindex: u32,
-        targets: &BTreeSet<Target>,
+        wanted: &Wanted,
         orders: &UnboundedSender<Order>,
     ) -> io::Result<()> {
+        let targets = &wanted.targets;
         if self.targets != *targets {
             self.targets.clone_from(targets);
+        }
+        if self.tap < wanted.tap {
+            self.tap = wanted.tap;
+            self.families.clear();
         }
         let used = targets.iter().map(|target| wire::family_of(target.destination));
         let new: Vec<Family> = used.filter(|family| self.families.insert(*family)).collect();
         for family in &new {
-            let socket = SlowPath::open(ifindex, *family, &Filter::All)?;
+            let socket = SlowPath::open(ifindex, *family, &Filter::All, self.tap)?;
             // The protocol thread ends after this one, or both do.
             let _ = orders.send(Order::Listen(Box::new(socket)));
         }

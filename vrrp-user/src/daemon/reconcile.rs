@@ -58,6 +58,11 @@ impl Service {
             let wanted = wanted.entry(running.instance.interface.clone()).or_default();
             wanted.add(&running.instance, running.way.as_ref().map(|way| way.source));
         }
+        for base in self.running.values().flat_map(|running| running.instance.bases()) {
+            if let Some(wanted) = wanted.get_mut(base) {
+                wanted.lies_below();
+            }
+        }
         self.serve(&[]);
         self.ports.apply(&wanted, &self.host, &mut self.fast);
         self.life.keep(self.fast.as_ref(), &self.served, false);

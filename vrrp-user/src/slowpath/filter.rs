@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use vrrp_common::frame::extension;
 use vrrp_common::{Family, wire};
 
+use crate::transmit::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+
 /// Which VRRP packets a socket takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -26,6 +28,7 @@ pub struct Target {
 }
 
 // Offsets behind an Ethernet header without tags: the kernel has taken them off.
+const ETHERTYPE: u32 = 12;
 const IP: u32 = 14;
 const FRAGMENT: u32 = IP + 6;
 const PROTOCOL: u32 = IP + 9;
@@ -93,14 +96,24 @@ fn by_destination(wanted: &BTreeSet<Target>, family: Family) -> Routers {
 
 fn program(family: Family, only: Option<&Routers>) -> Vec<libc::sock_filter> {
     match family {
-        Family::V4 => [here(), v4(only)].concat(),
-        Family::V6 => [here(), v6(only)].concat(),
+        Family::V4 => [here(family), v4(only)].concat(),
+        Family::V6 => [here(family), v6(only)].concat(),
     }
 }
 
-/// Refuses frames that are for another interface or host.
-fn here() -> Vec<libc::sock_filter> {
+pub(super) const fn ethertype(family: Family) -> u16 {
+    match family {
+        Family::V4 => ETHERTYPE_IPV4,
+        Family::V6 => ETHERTYPE_IPV6,
+    }
+}
+
+/// Refuses frames of another protocol, and those that are for another interface or host.
+fn here(family: Family) -> Vec<libc::sock_filter> {
     vec![
+        load(LOAD_HALF, ETHERTYPE),
+        unless_equal(ethertype(family).into()),
+        refuse(),
         // A frame for a VLAN that is not on this host: the kernel takes the tag off and says that
         // the frame is for another host.
         load(LOAD_WORD, PACKET_TYPE),
@@ -340,6 +353,7 @@ mod tests {
     #[case::good(GOOD.to_vec(), GROUP, true, true)]
     #[case::options(OPTIONS.to_vec(), GROUP, true, true)]
     #[case::udp(with(23, &[17]), GROUP, false, false)]
+    #[case::another_protocol(with(12, &[0x88, 0xcc]), GROUP, false, false)]
     #[case::first_fragment(with(20, &[0x20, 0]), GROUP, true, true)]
     #[case::later_fragment(with(20, &[0x20, 1]), GROUP, false, false)]
     #[case::unicast(with(30, &OURS), Beside::default(), true, true)]
@@ -385,6 +399,7 @@ mod tests {
     #[case::unicast(v6("fe80::11", 112, &[], 51), true, true)]
     #[case::unicast_to_another(v6("fe80::12", 112, &[], 51), true, false)]
     #[case::udp(v6("ff02::12", 17, &[], 51), false, false)]
+    #[case::another_protocol(GOOD.to_vec(), false, false)]
     #[case::hop_by_hop(v6("ff02::12", 0, &OPTION, 52), true, true)]
     #[case::routing(v6("ff02::12", 43, &OPTION, 51), true, true)]
     #[case::options_to_us(v6("fe80::11", 60, &OPTION, 51), true, true)]

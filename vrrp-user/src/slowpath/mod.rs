@@ -14,5 +14,5 @@ mod sys;
 mod table;
 
 pub use self::filter::{Filter, Target};
-pub use self::socket::SlowPath;
+pub use self::socket::{SlowPath, Tap};
 pub use self::table::Table;

@@ -11,15 +11,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vrrp_common::abi::Event;
 use vrrp_common::{Family, Instant};
 
+use super::filter::ethertype;
 use super::sys::{self, Batch};
 use super::{Filter, Table};
 use crate::sys::link_address::link_address;
 
-/// One protocol, and not all: the kernel shows those sockets what this host sends, too.
-const fn ethertype(family: Family) -> u16 {
-    match family {
-        Family::V4 => 0x0800,
-        Family::V6 => 0x86dd,
+/// Which of the frames that arrive on an interface the kernel shows a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tap {
+    /// Those of the family that no interface on top of it has taken. The filter runs for no others.
+    #[default]
+    Left,
+    /// All, before an interface on top of it takes its own: a macvlan what comes from its MAC address,
+    /// which is another router's as well, an ipvlan what comes to its address.
+    All,
+}
+
+impl Tap {
+    const fn protocol(self, family: Family) -> u16 {
+        match self {
+            Self::Left => ethertype(family),
+            Self::All => libc::ETH_P_ALL as u16,
+        }
     }
 }
 
@@ -48,17 +61,18 @@ impl SlowPath {
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` or `ENXIO` where there is no such interface.
-    pub fn open(ifindex: u32, family: Family, filter: &Filter) -> io::Result<Self> {
+    pub fn open(ifindex: u32, family: Family, filter: &Filter, tap: Tap) -> io::Result<Self> {
         // Protocol 0: receives nothing before it is bound.
         let kind = Type::RAW.nonblocking().cloexec();
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)))?;
         sys::attach_filter(socket.as_fd(), &filter.program(family))?;
         sys::stamp_arrivals(socket.as_fd())?;
+        sys::ignore_outgoing(socket.as_fd())?;
         // The second is bound by the host's limit, which the first, with CAP_NET_ADMIN, is not.
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
             .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
         let empty_at = monotonic()?;
-        socket.bind(&link_address(ifindex, ethertype(family)))?;
+        socket.bind(&link_address(ifindex, tap.protocol(family)))?;
         let mut slow = Self {
             socket,
             ifindex,
@@ -71,6 +85,17 @@ impl SlowPath {
         };
         slow.stand_beside(filter)?;
         Ok(slow)
+    }
+
+    /// Goes on where another one of the interface and family ends: what waits here came to that as well.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn follow(&mut self, before: &mut Self) -> io::Result<()> {
+        self.batch.skip(self.socket.as_fd())?;
+        self.lost = before.lost()?;
+        self.coarse = before.coarse;
+        Ok(())
     }
 
     /// Replaces the filter for frames that arrive from now on; those that wait stay. Where the kernel

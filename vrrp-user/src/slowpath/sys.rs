@@ -21,13 +21,19 @@ pub(super) fn attach_filter(
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // The kernel only reads through the pointer.
     let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    set(socket, libc::SO_ATTACH_FILTER, &filter)
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }
 
 /// Has the kernel stamp frames as they arrive.
 pub(super) fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
-    set(socket, libc::SO_TIMESTAMPNS, &on)
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &on)
+}
+
+/// Has the kernel show nothing of what this host sends: to look at it would cost each packet.
+pub(super) fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)
 }
 
 /// How many frames found no room in the socket since the last time this was asked.
@@ -47,12 +53,17 @@ pub(super) fn take_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(statistics.tp_drops) }
 }
 
-fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+fn set<T>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the kernel reads one `T`, which outlives the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
             (&raw const *value).cast(),
             size_of::<T>() as libc::socklen_t,
@@ -79,6 +90,19 @@ impl Batch {
             frames: Box::new([[0; FRAME]; FRAMES]),
             controls: Box::new([Control([0; CONTROL]); FRAMES]),
             lengths: [(0, 0); FRAMES],
+        }
+    }
+
+    /// Drops what waits in the socket.
+    pub(super) fn skip(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        loop {
+            match self.receive(socket, FRAMES) {
+                Ok(FRAMES) => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

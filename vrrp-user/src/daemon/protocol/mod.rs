@@ -44,7 +44,7 @@ pub(crate) enum Order {
     Route(Slot, Box<Route>),
     /// A router has no interface at present.
     Unroute(Slot),
-    /// Adverts of an interface and family that come up the slow path.
+    /// Adverts of an interface and family that come up the slow path; from now on through this socket.
     Listen(Box<SlowPath>),
     /// What of an interface comes up the slow path.
     Filter(u32, Filter),
@@ -87,6 +87,8 @@ pub(crate) enum Notice {
     Deaf(u32, String),
     /// The socket of an interface takes more than was asked for, since the kernel allows no longer filter.
     Coarse(u32),
+    /// A socket that another one has followed: to close it takes the kernel longer than this thread has.
+    Followed(Box<SlowPath>),
     /// The thread did nothing although something was due.
     StoodStill(Stall),
     /// The thread is not scheduled as configured, or memory not locked.

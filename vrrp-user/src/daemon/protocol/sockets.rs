@@ -31,18 +31,27 @@ impl<T: AsFd> Sockets<T> {
         Ok(Self { all, epoll, ready, events, had, asked: Instant::default() })
     }
 
-    /// Takes one in, in place of the one before.
+    /// Takes one in, where there is none.
     ///
     /// # Errors
     /// The kernel's, where it can't be waited for.
     pub(super) fn insert(&mut self, ifindex: u32, family: Family, socket: T) -> io::Result<()> {
         let key = key(ifindex, family);
         self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
-        // Closing the one before takes it out of what is waited for.
         self.all.insert(key, socket);
         self.events.resize(self.all.len(), EpollEvent::empty());
         self.had.reserve(self.all.len());
         Ok(())
+    }
+
+    /// Gives one away, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's, which it has no reason for.
+    pub(super) fn take(&mut self, ifindex: u32, family: Family) -> io::Result<Option<T>> {
+        let Some(socket) = self.all.remove(&key(ifindex, family)) else { return Ok(None) };
+        self.epoll.delete(&socket)?;
+        Ok(Some(socket))
     }
 
     /// Closes those of an interface.
@@ -164,15 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_replaced_is_closed() {
+    fn one_that_is_given_away_is_not_waited_for() {
         run(async || {
             let mut sockets = Sockets::new().unwrap();
             let ((one, to_one), (two, to_two)) = (pair(), pair());
+            assert!(sockets.take(7, Family::V4).unwrap().is_none());
             sockets.insert(7, Family::V4, one).unwrap();
+            let before = sockets.take(7, Family::V4).unwrap().unwrap();
             sockets.insert(7, Family::V4, two).unwrap();
-            to_one.send(&[1]).unwrap_err();
+            to_one.send(&[1]).unwrap();
             to_two.send(&[2]).unwrap();
             assert_eq!(read(&mut sockets, 1), [(2, Some(0))]);
+            drop(before);
         });
     }
 

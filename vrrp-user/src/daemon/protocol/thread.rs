@@ -308,8 +308,8 @@ impl Protocol {
                 }
             }
             Order::Listen(slow) => {
-                let (ifindex, family) = (slow.ifindex(), slow.family());
-                if let Err(error) = self.slow.insert(ifindex, family, *slow) {
+                let ifindex = slow.ifindex();
+                if let Err(error) = self.hear_by(*slow) {
                     self.deaf(ifindex, &error);
                 }
             }
@@ -332,6 +332,17 @@ impl Protocol {
                 self.stop = Some(stopped);
             }
         }
+    }
+
+    /// Takes a socket in, in place of the one before.
+    fn hear_by(&mut self, mut slow: SlowPath) -> io::Result<()> {
+        self.listen_until(clock::now());
+        let (ifindex, family) = (slow.ifindex(), slow.family());
+        if let Some(mut before) = self.slow.take(ifindex, family)? {
+            slow.follow(&mut before)?;
+            self.tell(Notice::Followed(Box::new(before)));
+        }
+        self.slow.insert(ifindex, family, slow)
     }
 
     /// Gives up an interface whose sockets can't be used.

@@ -1,0 +1,85 @@
+//! Two routers whose addresses are on interfaces of their own hear each other, whichever way adverts come:
+//! those of the other one come from the virtual MAC address, which is our own macvlan's, too.
+
+use anyhow::{Result, ensure};
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+
+use super::{LIMIT, VIP, state, wait_state};
+
+const SOCKET: &str = "vrrp_datapath socket";
+const AH: &str = "authentication {\n        auth_type AH\n        auth_pass secret\n    }";
+
+#[test]
+fn routers_with_macvlans_hear_each_other() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("socket", || hear(3, &[SOCKET], &["use_vmac"], &[VIP])),
+        ("socket, from the base", || hear(3, &[SOCKET], &["use_vmac", "vmac_xmit_base"], &[VIP])),
+        ("socket, IPv6", || {
+            hear(3, &[SOCKET], &["use_vmac"], &["fe80::5e00:250", "2001:db8::250"])
+        }),
+        ("more addresses than XDP takes", || hear(3, &[], &["use_vmac"], &many())),
+        ("generic XDP, AH", || hear(2, &["vrrp_datapath generic"], &["use_vmac", AH], &[VIP])),
+        ("AH", || hear(2, &[], &["use_vmac", AH], &[VIP])),
+        ("AH, from the base", || hear(2, &[], &["use_vmac", "vmac_xmit_base", AH], &[VIP])),
+        ("a reload", a_reload),
+    ])
+}
+
+fn many() -> Vec<&'static str> {
+    let all = (0..40).map(|n| format!("192.0.2.{}", 250 - n));
+    all.map(|address| &*address.leak()).collect()
+}
+
+/// The second one hears the first as BACKUP; as MASTER, when the two are together again after each was
+/// alone.
+fn hear(version: u8, global: &[&str], lines: &[&str], held: &[&str]) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let run = |host: &str, priority: u8| -> Result<Daemon> {
+        let every = if version == 2 { "1" } else { "0.3" };
+        let instance = Instance::new(priority).every(every).holding(held);
+        let instance = lines.iter().fold(instance, |instance, line| instance.line(line));
+        let conf = global.iter().fold(Conf::new(version), |conf, line| conf.global(line));
+        lab.run(host, &conf.with(instance).text())
+    };
+    let r1 = run("r1", 200)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = run("r2", 100)?;
+    // Longer than it would wait for an advert.
+    pause(if version == 2 { 4500 } else { 2000 });
+    ensure!(state(&r2, "VI_1")? == "BACKUP", "it does not hear: {}", r2.log_end());
+    lab.cut("r2")?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+    lab.mend("r2")?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    pause(500);
+    let entered = [&r1, &r2].map(|daemon| daemon.count_log("Entering MASTER"));
+    ensure!(entered == [1, 1], "{entered:?} {}", r1.log_end());
+    Ok(())
+}
+
+/// One that follows a MASTER goes on with that when it gets an interface of its own.
+fn a_reload() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let instance = |priority| Instance::new(priority).every("0.3");
+    let conf = |instance| Conf::new(3).global(SOCKET).with(instance).text();
+    let r1 = lab.run("r1", &conf(instance(200).line("use_vmac")))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = lab.run("r2", &conf(instance(100)))?;
+    let follows = "following MASTER 192.0.2.11";
+    r2.wait_log(follows, LIMIT)?;
+    r2.reload(&conf(instance(100).line("use_vmac")))?;
+    r2.wait_log("vrrp.51 made on eth0", LIMIT)?;
+    pause(2000);
+    ensure!(state(&r2, "VI_1")? == "BACKUP" && r2.count_log(follows) == 1, "{}", r2.log_end());
+    let heard = |daemon: &Daemon| -> Result<u64> {
+        let status = daemon.status()?;
+        Ok(status.instance("VI_1")?.counter("accepted"))
+    };
+    let before = heard(&r2)?;
+    wait_until("it hears on", LIMIT, || heard(&r2).is_ok_and(|now| now > before + 2)).map(drop)
+}
