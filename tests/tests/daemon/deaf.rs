@@ -40,6 +40,7 @@ fn a_short_filter_serves() -> Result<()> {
         let group = format!("mcast_dst_ip 239.0.0.{n}");
         conf = conf.with(instance.holding(&[&address]).line(&group));
     }
+    let conf = conf.global("log_unknown_vrids");
     let r1 = lab.run("r1", &conf.text())?;
     let all = || (7..=51).all(|n| lab.holds("r1", &format!("10.0.{n}.250")));
     wait_until("all are MASTER", LIMIT, all).with_context(|| r1.log_end())?;
@@ -61,6 +62,9 @@ fn a_short_filter_serves() -> Result<()> {
     ensure!(status.datapath("eth0")?.0 != "socket", "{}", r1.log());
     let instance = status.instance("VI_51")?;
     ensure!(instance.refused("destination") == 3, "{}", instance.json());
+    let line = "Unknown VRID(52) received on interface(eth0). ignoring... (from 192.0.2.101)";
+    r1.wait_log(line, LIMIT)?;
+    ensure!(r1.count_log("Unknown VRID") == 1, "{}", r1.log());
     // And a virtual router that is ours from now on is no stranger's.
     let ours = Instance::new(200).named("VI_52", 52).every("0.2").holding(&["10.0.52.250/24"]);
     r1.reload(&conf.with(ours).text())?;

@@ -60,6 +60,8 @@ pub struct Global {
     pub datapath: Option<Datapath>,
     /// `vrrp_address_lease`, a keyword of ours: how long addresses outlive the daemon.
     pub address_lease: Option<Duration>,
+    /// `log_unknown_vrids`: virtual routers of others that are heard are logged.
+    pub log_unknown: bool,
     /// `vmac_addr_prefix`: the beginning of the names of interfaces that `use_vmac_addr` makes.
     pub vmac_addr_prefix: String,
     /// `interface_up_down_delays` by interface.

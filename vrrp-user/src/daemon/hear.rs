@@ -58,11 +58,7 @@ impl Service {
             Event::Transition { slot, to, from, priority, why } => {
                 self.log(*slot, event);
                 let Some(running) = self.running.get_mut(slot) else { return };
-                running.state = *to;
-                running.mute = *why == Why::Mute;
-                if *to != StateName::Fault {
-                    running.unheld.clear();
-                }
+                running.enter(*to, why);
                 let Instance { name, notify, .. } = &*running.instance;
                 let word = match to {
                     StateName::Active => Word::Master,
@@ -216,13 +212,17 @@ impl Service {
         let reason = Reject::from_index(record.reason);
         let Some(reason) = reason.filter(|_| record.kind == abi::Event::REFUSED) else {
             let source = wire::address(running.instance.family, record.source);
-            for detail in refusals::oddities(record, &running.instance) {
+            let missing = refusals::missing(record, &running.instance);
+            for (at, detail) in refusals::oddities(record, &running.instance).iter().enumerate() {
                 let line = format!("advert from {source} accepted, but {detail}");
                 let said = self.refusals.note(now, slot.0, &line, 0);
                 say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
+                // The addresses are the first of what may be odd.
+                say_too(said, &name, missing.as_deref().filter(|_| at == 0));
             }
             return;
         };
+        let missing = refusals::missing(record, &running.instance);
         let explained = refusals::explain(record, reason, &running.instance);
         let refusals::Explained { source, detail } = explained;
         let last = LastRefused { at: now, reason, source, detail: detail.clone() };
@@ -241,7 +241,9 @@ impl Service {
         *seen += 1;
         // The kernel sends a sample of what it counts; the socket sends all.
         let total = total.max(*seen);
-        say(self.refusals.note(now, slot.0, &cause, total), &name, &line, |text| warn!("{text}"));
+        let said = self.refusals.note(now, slot.0, &cause, total);
+        say(said, &name, &line, |text| warn!("{text}"));
+        say_too(said, &name, missing.as_deref());
     }
 
     /// Logs an event that may come with every packet.
@@ -278,6 +280,13 @@ impl Service {
         let strangers = self.strangers_of_both(slow).into_iter().map(|(key, _)| key);
         used.extend(strangers.filter(|key| key.ifindex == ifindex).map(|key| key.vrid));
         refusals::free_vrids(&used)
+    }
+}
+
+/// Tells one more line where one was told.
+fn say_too(said: Say, name: &str, more: Option<&str>) {
+    if let (Say::First | Say::Again(..), Some(more)) = (said, more) {
+        info!("({name}) {more}");
     }
 }
 

@@ -60,8 +60,7 @@ impl Service {
     pub(super) fn stood_still(&mut self, stall: Stall) {
         self.lapses.stall = Some(stall);
         self.lapses.stalls += 1;
-        let line =
-            format!("this host, or xvrrp on it, stood still for {} at least", span(stall.late));
+        let line = line(stall.late);
         if stall.late >= LONG {
             warn!("{line}");
         } else {
@@ -74,6 +73,16 @@ impl Service {
     pub(super) fn lease_ended(&self) -> bool {
         self.lapses.ended(clock::now(), self.config.global.address_lease)
     }
+}
+
+/// keepalived's words, and what they come to.
+fn line(late: Duration) -> String {
+    let (whole, rest) = (late.as_secs(), late.subsec_micros());
+    format!(
+        "A thread timer expired {whole}.{rest:06} seconds ago: this host, or xvrrp on it, stood still for {} at \
+         least",
+        span(late)
+    )
 }
 
 #[cfg(test)]
@@ -95,6 +104,14 @@ mod tests {
         assert_eq!(lapses.behind, since);
         lapses.note(&Change::Resync(Snapshot::default()));
         assert_eq!(lapses.behind, None);
+    }
+
+    #[test]
+    fn a_late_timer_has_the_words_of_keepalived() {
+        assert_eq!(
+            line(Duration::from_micros(4_020_003)),
+            "A thread timer expired 4.020003 seconds ago: this host, or xvrrp on it, stood still for 4.020 s at least"
+        );
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) mod sought;
 mod stopping;
 mod strays;
 mod trackers;
+mod unknown;
 mod unsent;
 mod words;
 

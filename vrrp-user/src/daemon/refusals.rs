@@ -217,20 +217,59 @@ pub(crate) fn oddities(record: &abi::Event, instance: &Instance) -> Vec<String> 
     all
 }
 
+/// The addresses of ours that an advert has not, in keepalived's words; `None` where that is not what is
+/// wrong with it.
+pub(crate) fn missing(record: &abi::Event, instance: &Instance) -> Option<String> {
+    let refused = record.kind == abi::Event::REFUSED;
+    let differs = if refused {
+        let reason = Reject::from_index(record.reason);
+        matches!(reason, Some(Reject::Addresses | Reject::ForeignCluster))
+    } else {
+        Agreement::from_index(record.agreement) == Agreement::Overlap
+    };
+    if !differs {
+        return None;
+    }
+    let Compared { missing, .. } = Compared::of(record, instance);
+    let (vrid, source) = (instance.vrid, source(record));
+    let what =
+        format!("ip address associated with VRID {vrid} not present in advert from {source}");
+    (!missing.is_empty()).then(|| format!("{what}: {}", list(&missing, 0)))
+}
+
+/// An advert's addresses beside ours.
+struct Compared {
+    /// How many it says it has.
+    count: u8,
+    /// How many are ours.
+    ours: usize,
+    /// Those of ours that it has not. Beyond what the record holds nothing can be said to be missing.
+    missing: Vec<IpAddr>,
+    /// Those that are not ours.
+    extra: Vec<IpAddr>,
+}
+
+impl Compared {
+    fn of(record: &abi::Event, instance: &Instance) -> Self {
+        let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
+        let count = head.get(3).copied().unwrap_or_default();
+        let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
+        let ours: BTreeSet<_> = instance.addresses.iter().map(|a| a.ip).collect();
+        let whole = theirs.len() == usize::from(count);
+        let missing = ours.difference(&theirs).copied().filter(|_| whole).collect();
+        let extra = theirs.difference(&ours).copied().collect();
+        Self { count, ours: ours.len(), missing, extra }
+    }
+}
+
 /// What differs between an accepted advert's addresses and ours.
 fn difference(record: &abi::Event, instance: &Instance) -> String {
-    let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
-    let count = head.get(3).copied().unwrap_or_default();
-    let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
-    let ours: BTreeSet<_> = instance.addresses.iter().map(|a| a.ip).collect();
-    let mut text = format!("expected {} VIPs but received {count}", ours.len());
-    // Beyond what the record holds nothing can be said to be missing.
-    if theirs.len() == usize::from(count) {
-        for missing in ours.difference(&theirs) {
-            let _ = write!(text, "; not in it: {missing}");
-        }
+    let Compared { count, ours, missing, extra } = Compared::of(record, instance);
+    let mut text = format!("expected {ours} VIPs but received {count}");
+    for missing in missing {
+        let _ = write!(text, "; not in it: {missing}");
     }
-    for extra in theirs.difference(&ours) {
+    for extra in extra {
         let _ = write!(text, "; not ours: {extra}");
     }
     text

@@ -268,7 +268,7 @@ impl Service {
 }
 
 /// What was heard of the virtual routers of others.
-type Strangers = Vec<(abi::StrangerKey, abi::Stranger)>;
+pub(super) type Strangers = Vec<(abi::StrangerKey, abi::Stranger)>;
 
 /// Each once, with what all say of it.
 fn merged(all: impl Iterator<Item = (abi::StrangerKey, abi::Stranger)>) -> Strangers {

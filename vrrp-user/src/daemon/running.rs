@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tracing::debug;
 use vrrp_common::{Instant, Reject};
-use vrrp_proto::{Link, Settings, StateName, VirtualAddress};
+use vrrp_proto::{Link, Settings, StateName, VirtualAddress, Why};
 
 use super::budget::Budget;
 use super::flaps::Flaps;
 use super::plan::Way;
 use super::served::Key;
+use super::words;
 use crate::config::model::Instance;
 use crate::net::Snapshot;
 use crate::net::executor::Timing;
@@ -64,6 +66,19 @@ impl Running {
             link: None,
             elsewhere: Instant::from_nanos(0),
             traces: Traces { links: Vec::new(), settings: Vec::new() },
+        }
+    }
+
+    /// It has changed its state.
+    pub(super) fn enter(&mut self, state: StateName, why: &Why) {
+        self.state = state;
+        self.mute = *why == Why::Mute;
+        if state != StateName::Fault {
+            self.unheld.clear();
+        }
+        if state == StateName::Active {
+            let name = &self.instance.name;
+            self.settings.held().for_each(|held| debug!("{}", words::announcing(name, held)));
         }
     }
 

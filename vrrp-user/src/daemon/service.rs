@@ -28,6 +28,7 @@ use super::secondaries::Secondaries;
 use super::served::Served;
 use super::sought::Seeking;
 use super::trackers::Trackers;
+use super::unknown::{self, Unknown};
 use super::{Options, RunError, elsewhere, lapses};
 use crate::config::model::{Config, Datapath};
 use crate::control::{self, Asked, Request};
@@ -76,6 +77,8 @@ pub(super) struct Service {
     /// Other lines told lately that may come with every packet, and their counts.
     pub(super) chatter: Repeats,
     pub(super) chatted: BTreeMap<(u32, String), u64>,
+    /// `log_unknown_vrids`.
+    pub(super) unknown: Unknown,
     pub(super) orders: UnboundedSender<Order>,
     pub(super) executor: Arc<Executor>,
     pub(super) firewall: Firewall,
@@ -148,7 +151,6 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
     let (reports_start, reports) = unbounded_channel();
     let (asked_start, asked) = unbounded_channel();
     let (timings_start, timings) = unbounded_channel();
-    let executor = start_executor(&config, orders.clone(), timings_start)?;
     let want = options.datapath.or(config.global.datapath).unwrap_or_default();
     let mut service = Service {
         own_links: OwnLinks::new(run_dir.path(), life.traces().clone()),
@@ -169,8 +171,9 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
         seen: BTreeMap::new(),
         chatter: Repeats::default(),
         chatted: BTreeMap::new(),
+        unknown: Unknown::default(),
+        executor: start_executor(&config, orders.clone(), timings_start)?,
         orders,
-        executor,
         firewall: Firewall::new(run_dir.path()),
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
@@ -313,6 +316,8 @@ impl Service {
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut elsewhere = tokio::time::interval(elsewhere::LOOK);
         elsewhere.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut strangers = tokio::time::interval(unknown::LOOK);
+        strangers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 notice = ears.notices.recv() => {
@@ -348,6 +353,7 @@ impl Service {
                     self.host_changed(&changes);
                 }
                 _ = elsewhere.tick(), if self.announces_elsewhere => self.announce_elsewhere(),
+                _ = strangers.tick(), if self.config.global.log_unknown => self.tell_unknown().await,
                 Some(timing) = ears.timings.recv() => self.timed(timing),
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,

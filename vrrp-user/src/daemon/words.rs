@@ -140,6 +140,12 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
     }
 }
 
+/// That an address is announced, in keepalived's words for who asked it for details.
+pub(crate) fn announcing(name: &str, held: &VirtualAddress) -> String {
+    let what = if held.ip.is_ipv4() { "gratuitous ARPs" } else { "Unsolicited Neighbour Adverts" };
+    format!("({name}) Sending/queueing {what} on {} for {}", held.device, held.ip)
+}
+
 fn transition(
     name: &str,
     from: StateName,
@@ -149,7 +155,10 @@ fn transition(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     match reason {
-        Why::NoAdvert { .. } => lines.push(format!("({name}) Receive advertisement timeout")),
+        // Whatever it was that let the time run out.
+        Why::NoAdvert { .. } | Why::Released { .. } | Why::Preempting { .. } => {
+            lines.push(format!("({name}) Receive advertisement timeout"));
+        }
         Why::HigherPriority { from, theirs, ours } => lines.push(format!(
             "({name}) Master received advert from {from} with higher priority {theirs}, ours {ours}"
         )),
@@ -158,8 +167,6 @@ fn transition(
         )),
         Why::Startup
         | Why::Owner
-        | Why::Released { .. }
-        | Why::Preempting { .. }
         | Why::SecondOwner { .. }
         | Why::Overslept { .. }
         | Why::LinkDown
@@ -243,6 +250,21 @@ mod tests {
                 "(VI_1) setting VIPs."
             ]
         );
+    }
+
+    #[test]
+    fn each_takeover_by_the_timer_says_so() {
+        let from = "192.0.2.11".parse().unwrap();
+        let (theirs, ours) = (Priority::new(90), Priority::new(100));
+        let timeout = "(VI_1) Receive advertisement timeout";
+        for why in [Why::Released { from }, Why::Preempting { from, theirs, ours }] {
+            let lines = told(StateName::Backup, StateName::Active, why);
+            assert_eq!((lines.len(), lines[0].as_str()), (3, timeout));
+        }
+        for why in [Why::Owner, Why::Resumed] {
+            let lines = told(StateName::Initialize, StateName::Active, why);
+            assert!(lines.iter().all(|line| line != timeout), "{lines:?}");
+        }
     }
 
     /// RFC 9568 §7.1: another interval is accepted, and said.

@@ -409,6 +409,12 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             self.turn.wait();
             match link.send(&self.sender, *ip, *mac) {
                 Ok(()) => {
+                    let what = if ip.is_ipv4() {
+                        "gratuitous ARP"
+                    } else {
+                        "unsolicited Neighbour Advert"
+                    };
+                    tracing::debug!("Sending {what} on {device} for {ip}");
                     self.announcer.sent(&announcement);
                     if let Some((address_up, was_on)) = self.up.remove(slot) {
                         let (slot, announced) = (*slot, clock::now());

@@ -52,6 +52,8 @@ pub(crate) enum Order {
     Unlisten(u32),
     /// Tell how everything is.
     Inspect(oneshot::Sender<Inspection>),
+    /// Tell which virtual routers of others the slow path heard.
+    Strangers(oneshot::Sender<Vec<(abi::StrangerKey, abi::Stranger)>>),
     /// Release everything, tell when it is done, and end.
     Stop(oneshot::Sender<()>),
 }

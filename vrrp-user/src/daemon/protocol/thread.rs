@@ -326,6 +326,10 @@ impl Protocol {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.inspect());
             }
+            Order::Strangers(answer) => {
+                // As above.
+                let _ = answer.send(self.table.strangers());
+            }
             Order::Stop(stopped) => {
                 self.watching.refresh_all(&mut self.engine);
                 self.engine.handle(clock::now(), Input::Shutdown);

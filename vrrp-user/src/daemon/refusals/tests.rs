@@ -125,6 +125,33 @@ fn another_version_and_another_authentication() {
     assert!(bare(0x21, 2).starts_with(header), "{}", bare(0x21, 2));
 }
 
+/// keepalived's line, where its adverts are accepted and where they are not.
+#[rstest]
+#[case::overlap(false, (1, 3), Some("192.0.2.101, 192.0.2.102"))]
+#[case::strict(true, (1, 3), Some("192.0.2.101, 192.0.2.102"))]
+#[case::more_than_ours(false, (3, 1), None)]
+#[case::alike(true, (2, 2), None)]
+fn addresses_that_are_not_in_it(
+    #[case] same: bool,
+    #[case] (theirs, ours): (u8, u8),
+    #[case] expected: Option<&str>,
+) {
+    let ours = Instance { same_addresses: same, ..instance(3, ours) };
+    let route = |of: &Instance, last| {
+        let source = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let way = plan::Way { ifindex: 7, mac: [2; 6], source, is_own: true, peers: Vec::new() };
+        plan::route(of, Slot(0), &way).expect("a route")
+    };
+    let mut frame = route(&instance(3, theirs), 12).frames.remove(0);
+    let (mine, mut table) = (route(&ours, 11), Table::new());
+    table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
+    let frame = frame.patch(Priority::new(100), ChecksumForm::PseudoHeader);
+    let record = table.frame(7, Instant::from_nanos(1), frame).expect("a record");
+    assert_eq!(record.kind == abi::Event::REFUSED, same && expected.is_some());
+    let what = "ip address associated with VRID 51 not present in advert from 192.0.2.12";
+    assert_eq!(missing(&record, &ours), expected.map(|list| format!("{what}: {list}")));
+}
+
 #[test]
 fn a_missing_address_is_told_with_ours() {
     let said = said_of(&instance(3, 2), |frame| {
