@@ -80,9 +80,11 @@ pub enum Effect {
     Redirect {
         /// The router that lost.
         slot: Slot,
-        /// Which.
+        /// Which: of those in the adverts, those on the link of these.
         addresses: Arc<[VirtualAddress]>,
-        /// Where they are now.
+        /// The winner.
+        from: IpAddr,
+        /// The MAC address that its advert came from: its own, unless a router is between.
         mac: [u8; 6],
     },
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub preempt_delay: Duration,
     /// The addresses: in the adverts, and held while Active.
     pub addresses: Vec<VirtualAddress>,
+    /// Those of `addresses` that are on other links than the adverts: there, a winner's MAC address is nobody's.
+    pub elsewhere: Vec<IpAddr>,
     /// Held while Active, but not in the adverts.
     pub excluded: Vec<VirtualAddress>,
     /// When and how often addresses are announced.
@@ -179,6 +181,11 @@ pub struct Delays {
 pub struct TrackerId(pub u32);
 
 impl Settings {
+    /// The addresses in the adverts that are on the link of those.
+    pub fn on_link(&self) -> impl Iterator<Item = &VirtualAddress> {
+        self.addresses.iter().filter(|address| !self.elsewhere.contains(&address.ip))
+    }
+
     /// All addresses the router holds while Active, those in the adverts first.
     pub fn held(&self) -> impl Iterator<Item = &VirtualAddress> {
         self.addresses.iter().chain(&self.excluded)

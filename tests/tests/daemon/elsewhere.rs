@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::{pause, together};
-use vrrp_tests::{Capture, Daemon, Kind, Lab, wait_until};
+use vrrp_tests::{Capture, Daemon, Kind, Lab, now, wait_until};
 
-use super::{LIMIT, brisk};
+use super::{LIMIT, brisk, wait_state};
 
 const ELSEWHERE: &str = "203.0.113.250";
 const SETTING: &str = "cat /proc/sys/net/ipv4/conf/eth1/promote_secondaries";
@@ -19,6 +19,7 @@ fn other_interfaces() -> Result<()> {
     }
     together(&[
         ("garp_extra_if", announcements_are_repeated_there),
+        ("healed", a_winner_is_nowhere_else),
         ("promote_secondaries", secondary_addresses_stay_there),
     ])
 }
@@ -98,5 +99,33 @@ fn what_a_crash_leaves(lab: &Lab, address: &str) -> Result<()> {
     ip("link add eth1 type veth peer name other")?;
     ip("link set eth1 up")?;
     wait_until("it is set on that too", LIMIT, || is("1")).with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+/// Who yields says where the winner is on the link of the adverts only: it has another MAC address elsewhere.
+fn a_winner_is_nowhere_else() -> Result<()> {
+    const R1: [u8; 6] = [2, 0, 0, 0, 0, 11];
+    let lab = Lab::with_two_lans(&["r1", "r2", "client"])?;
+    let (here, there) = (lab.capture("client")?, Capture::start(lab.ns("client"), "eth1")?);
+    let held = ["192.0.2.250/24", "198.18.0.250/24 dev eth1"];
+    // Who wins announces nothing then.
+    let quiet = |priority| brisk(priority).holding(&held).line("garp_lower_prio_repeat 0").alone(3);
+    let r1 = lab.run("r1", &quiet(200))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    lab.cut("r2")?;
+    let r2 = lab.run("r2", &quiet(100))?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+    let healed = now();
+    lab.mend("r2")?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    let said = |wire: &Capture, ip: [u8; 4]| -> Vec<[u8; 6]> {
+        let all = wire.announcements(Ipv4Addr::from(ip)).into_iter();
+        all.filter(|(at, _)| *at > healed).map(|(_, mac)| mac).collect()
+    };
+    wait_until("it is said here", LIMIT, || said(&here, [192, 0, 2, 250]).contains(&R1))
+        .with_context(|| r2.log_end())?;
+    pause(300);
+    let elsewhere = said(&there, [198, 18, 0, 250]);
+    ensure!(!elsewhere.contains(&R1), "{elsewhere:02x?}");
     Ok(())
 }

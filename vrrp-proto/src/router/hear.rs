@@ -144,11 +144,11 @@ impl Router {
             self.transmit(self.priority, lanes);
         }
         self.remove_addresses(lanes);
-        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
-        // Where the lists differ, the winner may not have all of them.
+        // Nothing is known of where the winner has others. And where the lists differ, it may not have all.
+        let addresses: Arc<[_]> = self.settings.on_link().cloned().collect();
         if advert.agreement == Agreement::Exact && !addresses.is_empty() {
-            let (slot, mac) = (self.slot, advert.mac);
-            lanes.effects.push_back(Effect::Redirect { slot, addresses, mac });
+            let (slot, from, mac) = (self.slot, advert.source, advert.mac);
+            lanes.effects.push_back(Effect::Redirect { slot, addresses, from, mac });
         }
         self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
     }

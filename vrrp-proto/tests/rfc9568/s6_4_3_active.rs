@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rstest::rstest;
-use vrrp_proto::{Event, Input, Link, StateName, Why};
+use vrrp_proto::{Effect, Event, Input, Link, StateName, VirtualAddress, Why};
 
 use crate::support::{Lan, SLOT, advert, at, every, ms, settings, us, vip};
 
@@ -118,6 +118,26 @@ fn priority_zero_is_answered_at_once_and_the_timer_set_anew() {
     // Not on the old beat, at 4.609375 s.
     lan.run_for(ms(1000));
     assert_eq!(lan.hosts[0].sent[1..], [(at(ms(5000)), 100)]);
+}
+
+/// An advert says nothing of addresses that are not in it, nor where the winner is on other links.
+#[test]
+fn only_what_is_on_the_link_goes_to_the_winner() {
+    let mut lan = active(|own| {
+        own.addresses = vec![vip(250), VirtualAddress { device: "eth1".to_owned(), ..vip(251) }];
+        own.elsewhere = vec![vip(251).ip];
+        own.excluded = vec![vip(252)];
+    });
+    let input = Input::Advert { slot: SLOT, advert: advert(12, 150, ms(1000)) };
+    let now = lan.now;
+    lan.hosts[0].engine.handle(now, input);
+    let effects = std::iter::from_fn(|| lan.hosts[0].engine.poll_effect());
+    let gone = effects.filter_map(|effect| match effect {
+        Effect::Redirect { addresses, from, .. } => Some((addresses.to_vec(), from)),
+        _ => None,
+    });
+    let winner = advert(12, 150, ms(1000)).source;
+    assert_eq!(gone.collect::<Vec<_>>(), [(vec![vip(250)], winner)]);
 }
 
 #[rstest]

@@ -51,6 +51,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
         preempt: true,
         preempt_delay: Duration::ZERO,
         addresses: vec![vip(250)],
+        elsewhere: Vec::new(),
         excluded: Vec::new(),
         announce: Announce::default(),
         trackers: Vec::new(),

@@ -104,6 +104,7 @@ pub(crate) fn settings(
         preempt: instance.preempt,
         preempt_delay: instance.preempt_delay,
         addresses: instance.addresses.clone(),
+        elsewhere: elsewhere(instance),
         excluded: instance.excluded.clone(),
         announce: instance.announce,
         trackers,
@@ -116,6 +117,13 @@ pub(crate) fn settings(
         deaf_as_owner: instance.owner_ignore_adverts,
         late_peer: instance.timer_expired_backup,
     }
+}
+
+/// Those of the addresses in the adverts that are neither on the interface of these nor on one on top of it.
+fn elsewhere(instance: &Instance) -> Vec<IpAddr> {
+    let below = |device: &'_ str| instance.base_of(device).unwrap_or(device) == instance.interface;
+    let there = instance.addresses.iter().filter(|address| !below(&address.device));
+    there.map(|address| address.ip).collect()
 }
 
 /// The first address of an instance that is on an interface, or on one that the instance makes on that,
@@ -148,6 +156,8 @@ pub(crate) struct Way {
     pub(crate) is_own: bool,
     /// The unicast peers, but for this host itself.
     pub(crate) peers: Vec<Peer>,
+    /// Those of them that no router is in front of.
+    pub(crate) near: Vec<IpAddr>,
 }
 
 /// The sources of adverts, each looked for once while many instances are gone through: an interface has
@@ -193,7 +203,9 @@ pub(crate) fn way(
         return None;
     }
     let mac = source_mac(instance, interface)?;
-    Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers })
+    let near = peers.iter().map(|peer| peer.address).filter(|peer| interface.is_next_to(*peer));
+    let near = near.collect();
+    Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers, near })
 }
 
 /// The unicast peers as they are written.
@@ -338,7 +350,11 @@ pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route,
     let peers = peers(instance).to_vec();
     let Instance { version, priority, interval, down_timer_adverts: adverts, .. } = *instance;
     let down = (time::master_down(version, priority, interval, adverts), adverts);
-    Ok(Route { key, version, rule, addresses, peers, down, frames })
+    let near = match instance.destination {
+        Destination::Group(_) => None,
+        Destination::Peers(_) => Some(way.near.clone()),
+    };
+    Ok(Route { key, version, rule, addresses, peers, near, down, frames })
 }
 
 /// The advert to the group, or to each peer.

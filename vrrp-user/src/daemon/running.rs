@@ -132,6 +132,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 7],
             source,
             peers: Vec::new(),
+            near: Vec::new(),
             is_own: true,
         });
         assert_eq!(routers(&running), [on(7), on(2)]);

@@ -144,6 +144,11 @@ impl Interface {
         ips.find(|ip| self.addresses.iter().any(|a| a.ip == *ip && a.is_usable()))
     }
 
+    /// Whether a host is in one of its networks, and so needs no router.
+    pub fn is_next_to(&self, host: IpAddr) -> bool {
+        self.addresses.iter().any(|address| address.is_near(host))
+    }
+
     /// The source address for packets to a host: one of its network before others, and over IPv6 one of
     /// its scope (RFC 6724 §5, rules 2, 7 and 8). `None` also while the only such address is not usable
     /// yet.

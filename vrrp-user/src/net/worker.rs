@@ -234,7 +234,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             Effect::Announce { slot, addresses, repeat } => {
                 self.enqueue(*slot, addresses, *repeat);
             }
-            Effect::Redirect { slot, addresses, mac } => {
+            Effect::Redirect { slot, addresses, mac, .. } => {
                 let now = Instant::now();
                 // However long the prefix is written: nobody else has the host's own address.
                 let own = |ip| leftover::is_own(&self.own, ip);

@@ -1,15 +1,24 @@
 //! A router's route in use, and what was last heard of it.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use vrrp_common::abi::{self, Meaning};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Interval, wire};
+use vrrp_proto::{Effect, Slot};
 
 use super::Route;
 use super::failing::Failing;
 use super::senders::Senders;
 use crate::ah;
+
+/// Whether an effect would send others to the MAC address of a router that an advert came through.
+pub(super) fn is_astray(effect: &Effect, lines: &BTreeMap<Slot, Line>) -> bool {
+    let Effect::Redirect { slot, from, .. } = effect else { return false };
+    let near = lines.get(slot).map(|line| &line.route.near);
+    !near.is_some_and(|near| near.as_ref().is_none_or(|near| near.contains(from)))
+}
 
 /// A route in use.
 pub(super) struct Line {
@@ -151,6 +160,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use bytemuck::Zeroable;
@@ -166,6 +177,7 @@ mod tests {
             rule: abi::Router::zeroed(),
             addresses: Vec::new(),
             peers: Vec::new(),
+            near: None,
             down: (Duration::from_secs(3), 3),
             frames: Vec::new(),
         };
@@ -218,5 +230,20 @@ mod tests {
         same.follow(third, again);
         assert_eq!(same.interval(&record(10)), None);
         assert_eq!(same.interval(&record(11)), Interval::new(Duration::from_millis(10)));
+    }
+
+    /// The MAC address that came with an advert through a router is the router's.
+    #[test]
+    fn nobody_is_sent_to_a_router_between() {
+        let (slot, addresses) = (Slot(3), Vec::new().into());
+        let [near, far] = [11, 12].map(|last| IpAddr::from([192, 0, 2, last]));
+        let mut lines = BTreeMap::from([(slot, line(Version::V3))]);
+        let mut to = |from: IpAddr, of: Option<Vec<IpAddr>>| {
+            lines.get_mut(&slot).unwrap().route.near = of;
+            let addresses = Arc::clone(&addresses);
+            is_astray(&Effect::Redirect { slot, addresses, from, mac: [2; 6] }, &lines)
+        };
+        assert_eq!([near, far].map(|from| to(from, None)), [false, false]);
+        assert_eq!([near, far].map(|from| to(from, Some(vec![near]))), [false, true]);
     }
 }

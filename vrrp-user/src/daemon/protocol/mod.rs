@@ -66,6 +66,8 @@ pub(crate) struct Route {
     pub(crate) addresses: Vec<IpAddr>,
     /// The senders that it knows, where adverts come to it alone.
     pub(crate) peers: Vec<Peer>,
+    /// The senders that no router is in front of. `None`: that is so for all.
+    pub(crate) near: Option<Vec<IpAddr>>,
     /// Its Master_Down_Interval, and how many adverts are missed in it.
     pub(crate) down: (Duration, u8),
     /// The advert to the group, or to each peer.

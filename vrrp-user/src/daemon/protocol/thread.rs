@@ -15,7 +15,7 @@ use vrrp_common::{Family, Instant, Priority};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot, Transmit};
 
 use super::failing::{Failing, Fate, Mute};
-use super::line::Line;
+use super::line::{Line, is_astray};
 use super::outbox::Outbox;
 use super::senders::Sender;
 use super::sockets::Sockets;
@@ -367,7 +367,9 @@ impl Protocol {
                 self.executor.turn().adverts();
             }
             while let Some(next) = effect {
-                self.executor.send(next);
+                if !is_astray(&next, &self.routes) {
+                    self.executor.send(next);
+                }
                 effect = self.engine.poll_effect();
             }
             let spoke = self.transmit();

@@ -32,8 +32,14 @@ fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
     let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
     let route = |last| {
         let mac = [2, 0, 0, 0, 0, last];
-        let way =
-            plan::Way { ifindex: 7, mac, source: address(last), is_own: true, peers: Vec::new() };
+        let way = plan::Way {
+            ifindex: 7,
+            mac,
+            source: address(last),
+            is_own: true,
+            peers: Vec::new(),
+            near: Vec::new(),
+        };
         plan::route(ours, Slot(0), &way)
     };
     let mut theirs = route(12).expect("a route").frames.remove(0);
@@ -182,6 +188,7 @@ fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u3
             source: address(last),
             is_own: true,
             peers: Vec::new(),
+            near: Vec::new(),
         };
         plan::route(&ours, Slot(0), &way).expect("a route")
     };
@@ -227,7 +234,14 @@ fn a_sealed_advert_may_come_from_far() {
     let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
     let route = |last, peer| {
         let peers = vec![Peer { address: address(peer), min_ttl: 0, max_ttl: 255 }];
-        let way = plan::Way { ifindex: 7, mac: [2; 6], source: address(last), is_own: true, peers };
+        let way = plan::Way {
+            ifindex: 7,
+            mac: [2; 6],
+            source: address(last),
+            is_own: true,
+            peers,
+            near: Vec::new(),
+        };
         plan::route(&config.instances[0], Slot(0), &way).expect("a route")
     };
     let (mine, mut theirs) = (route(11, 12), route(12, 11).frames.remove(0));
