@@ -145,7 +145,14 @@ fn addresses_that_are_not_in_it(
     let ours = Instance { same_addresses: same, ..instance(3, ours) };
     let route = |of: &Instance, last| {
         let source = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        let way = plan::Way { ifindex: 7, mac: [2; 6], source, is_own: true, peers: Vec::new() };
+        let way = plan::Way {
+            ifindex: 7,
+            mac: [2; 6],
+            source,
+            is_own: true,
+            peers: Vec::new(),
+            near: Vec::new(),
+        };
         plan::route(of, Slot(0), &way).expect("a route")
     };
     let mut frame = route(&instance(3, theirs), 12).frames.remove(0);
