@@ -96,6 +96,21 @@ impl Maker<'_> {
             let hint = "write the virtual router's link-local address first, `fe80::1/64` say";
             self.ctx.push(diag.now(now).hint(hint));
         }
+        self.check_source_scope(draft);
+    }
+
+    /// To a group, an IPv6 advert comes from a link-local address (RFC 9568 §5.1.2.1, §7.2).
+    fn check_source_scope(&mut self, draft: &Draft<'_>) {
+        if let Some((IpAddr::V6(ip), span)) = &draft.source
+            && draft.peers.is_empty()
+            && !ip.is_unicast_link_local()
+        {
+            let message = format!("`{} {ip}` is not link-local", source_word(draft));
+            let diag = Diag::warning(Code::Address, span.clone(), message);
+            let now = "adverts carry it as it is; routers that follow RFC 9568 may refuse them";
+            let hint = "leave it out, or write the link-local address of the interface";
+            self.ctx.push(diag.now(now).hint(hint));
+        }
     }
 
     /// A virtual address is the MASTER's: a BACKUP that sends from it is not told from the MASTER.

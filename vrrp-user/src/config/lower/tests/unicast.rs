@@ -78,6 +78,22 @@ fn twins_count_once() {
     assert_eq!(peers(&read), ["192.0.2.12 0-255"]);
 }
 
+/// RFC 9568 §5.1.2.1, §7.2: to the group, adverts come from a link-local address.
+#[test]
+fn a_source_of_another_scope() {
+    let from = |source: &str, more: &str| {
+        let lines = "virtual_ipaddress { fe80::1/64 }";
+        let text = format!(
+            "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\n{source}\n{more}\n{lines}\n}}\n"
+        );
+        read(&text).faults()
+    };
+    assert_eq!(from("mcast_src_ip 2001:db8::9", ""), ["4:1 warning address"]);
+    assert_eq!(from("mcast_src_ip fe80::9", ""), [] as [String; 0]);
+    let peers = "unicast_peer {\n2001:db8::8\n}";
+    assert_eq!(from("unicast_src_ip 2001:db8::9", peers), [] as [String; 0]);
+}
+
 #[test]
 fn without_peers() {
     let read = with("", "unicast_src_ip 192.0.2.11");
