@@ -70,12 +70,18 @@ fn heals(after_advert: Duration) -> Result<()> {
         .with_context(|| r2.log_end())?;
     let by_r1 = client.so_far().first_by(11, healed).context("r1 does not answer")?;
     let served = by_r1 - healed;
+    println!("B21: r2 gave way {gives_way:?} after it healed, r1 served {served:?} after it");
     ensure!(gives_way < Duration::from_secs(1) + BUSY, "r2 gave way after {gives_way:?}");
     ensure!(served < Duration::from_millis(1500) + BUSY, "served by r1 after {served:?}");
     let announced = || wire.announcements(ADDRESS).into_iter().any(|(at, _)| at > healed);
     wait_until("r1 is announced", LIMIT, announced)?;
     pause(2500);
     ensure!(lab.holders(&["r1", "r2"], VIP) == ["r1"], "not r1 alone");
+    // The first advert of r1 that r2 can hear is enough.
+    let heard = wire.adverts_of("r1").into_iter().find(|seen| seen.at > healed);
+    let heard = heard.context("r1 is not heard")?.at;
+    let more = wire.adverts_of("r2").into_iter().filter(|seen| seen.at > heard).count();
+    ensure!(more == 0, "{more} adverts of r2 behind that of r1: {}", r2.log_end());
     let gap = client.finish().longest_gap_after(healed);
     ensure!(gap < Duration::from_millis(1500) + BUSY, "{gap:?} without an answer");
     Ok(())
@@ -103,6 +109,7 @@ fn nopreempt(link_late: bool) -> Result<()> {
         pause(2000);
         lab.ns("r1").ip("link set eth0 up")?;
     }
+    // Four times as long as it would wait: the fifteenth advert of r2 says no more than the sixtieth.
     pause(15_000);
     ensure!(wire.adverts_of("r1").is_empty(), "r1 spoke");
     ensure!(lab.holders(&["r1", "r2"], VIP) == ["r2"], "not r2 alone");

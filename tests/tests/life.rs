@@ -38,6 +38,7 @@ fn ends_well(daemon: &mut Daemon, signal: Signal) -> Result<()> {
     let status = daemon.wait(LIMIT)?;
     let took = begin.elapsed();
     ensure!(status.success(), "exit {status}: {}", daemon.log_end());
+    println!("B38: ended {took:?} after {signal}");
     if Kind::ours_under_test() {
         ensure!(took < Duration::from_secs(5), "it took {took:?} to end");
     }

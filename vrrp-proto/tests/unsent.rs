@@ -232,3 +232,22 @@ fn several_that_do_not_hear_are_all_told_of() {
     others.sort();
     assert_eq!(others, [IpAddr::from([192, 0, 2, 12]), IpAddr::from([192, 0, 2, 13])]);
 }
+
+/// An answer, or our next advert where none is given, takes its time until it is heard, and the other one
+/// its interval until it would have spoken again.
+#[test]
+fn a_fast_peer_is_not_told_of_before_it_can_have_heard_us() {
+    for (answers, heeded) in [(true, 1000), (false, 2000)] {
+        let mut lan = lan(1);
+        lan.hosts[0].settings.answer_lower = answers;
+        lan.reload(0);
+        let mut since = 0;
+        while told(&lan, 0).is_empty() && since < 5000 {
+            lan.hear(0, advert(12, 100, ms(100)));
+            lan.run_for(ms(100));
+            since += 100;
+        }
+        // At that time, or with the second advert behind it.
+        assert!((heeded..=heeded + 300).contains(&since), "{since} ms, answers: {answers}");
+    }
+}
