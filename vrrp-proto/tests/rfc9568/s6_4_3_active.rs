@@ -132,9 +132,9 @@ fn only_what_is_on_the_link_goes_to_the_winner() {
     let now = lan.now;
     lan.hosts[0].engine.handle(now, input);
     let effects = std::iter::from_fn(|| lan.hosts[0].engine.poll_effect());
-    let gone = effects.filter_map(|effect| match effect {
-        Effect::Redirect { addresses, from, .. } => Some((addresses.to_vec(), from)),
-        _ => None,
+    let gone = effects.filter_map(|effect| {
+        let Effect::Redirect { addresses, from, .. } = effect else { return None };
+        Some((addresses.to_vec(), from))
     });
     let winner = advert(12, 150, ms(1000)).source;
     assert_eq!(gone.collect::<Vec<_>>(), [(vec![vip(250)], winner)]);
