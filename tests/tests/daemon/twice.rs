@@ -1,15 +1,17 @@
 //! Two daemons and one run directory.
 
+use std::path::Path;
 use std::process::{Child, Output};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use vrrp_tests::conf::Conf;
 use vrrp_tests::daemon::{signal, xvrrp_binary};
 use vrrp_tests::status::Status;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
 
-use super::{ADDRESS, GAP, LIMIT, VIP, brisk, master, state};
+use super::{ADDRESS, GAP, LIMIT, VIP, brisk, master, state, wait_state};
 
 /// Whatever the second one is given, the first one notices nothing.
 #[test]
@@ -26,7 +28,7 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
     let unusable = good.replace("virtual_router_id 51", "virtual_router_id 510");
     let half = cases::configuration("C05-eof-without-brace");
     for (name, text, code) in [("good", good, 1), ("unusable", unusable, 2), ("half", half, 2)] {
-        let output = second(&lab, &r1, name, &text)?;
+        let output = second(&lab, r1.run_dir(), name, &text)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(code), "{name}: {}: {said}", output.status);
         let clear = format!("another xvrrp (pid {}) uses", r1.pid());
@@ -47,12 +49,48 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
     Ok(())
 }
 
-fn second(lab: &Lab, first: &Daemon, name: &str, conf: &str) -> Result<Output> {
+fn second(lab: &Lab, run_dir: &Path, name: &str, conf: &str) -> Result<Output> {
     let conf = lab.write(&format!("{name}.conf"), conf)?;
     let binary = xvrrp_binary().display().to_string();
     let mut command = lab.ns("r1").command("timeout");
-    command.args(["60", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(first.run_dir());
+    command.args(["60", &binary, "run", "-f"]).arg(conf).arg("--run-dir").arg(run_dir);
     Ok(command.output()?)
+}
+
+/// With a run directory of its own, one of whose file nothing or not all can be run takes no address off
+/// that another xvrrp or keepalived has put on.
+#[test]
+fn what_is_not_run_takes_nothing_off() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let beside = lab.dir().join("beside.run");
+    let good = brisk(100).alone(3);
+    let unusable = good.replace("virtual_router_id 51", "virtual_router_id 510");
+    let other = brisk(100).named("VI_2", 52).holding(&["192.0.2.251/24"]);
+    let partly = Conf::new(3).with(brisk(100)).with(other).text();
+    let partly = partly.replace("virtual_router_id 51", "virtual_router_id 510");
+    for kind in [Kind::Xvrrp, Kind::Keepalived] {
+        let mut first = lab.start(kind, "r1", &good)?;
+        wait_until("it is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+        let watch = lab.watch("r1")?;
+        let output = second(&lab, &beside, "unusable", &unusable)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2), "{}: {said}", output.status);
+        ensure!(watch.of(ADDRESS).is_empty(), "{kind:?}: {:?}: {said}", watch.of(ADDRESS));
+        ensure!(said.contains("stay"), "{said}");
+        let mut ours = Daemon::start_beside(&lab, "r1", &partly)?;
+        wait_state(&ours, "VI_2", "MASTER")?;
+        ensure!(watch.of(ADDRESS).is_empty(), "{kind:?}: {:?}", watch.of(ADDRESS));
+        first.kill()?;
+        ours.stop()?;
+        // Nobody is left who may want it.
+        let output = second(&lab, &beside, "unusable", &unusable)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2) && !lab.holds("r1", VIP), "{kind:?}: {said}");
+    }
+    Ok(())
 }
 
 /// With a run directory of its own a second one stays in FAULT, touches nothing, and names the first;

@@ -261,7 +261,8 @@ impl Service {
         let known =
             held.chain(theirs).map(|address| (address.device.clone(), address.ip)).collect();
         let (host, resumes) = (self.life.marked(&self.host), |i: &Instance| self.life.resumes(i));
-        let found = leftovers::find(&host, &config.instances, &config.refused, &known, resumes);
+        let refused = leftovers::nobodys(&config.refused, &mut self.served);
+        let found = leftovers::find(&host, &config.instances, refused, &known, resumes);
         self.own.extend(leftover::own(&found));
         self.index.learn_own(&self.own);
         self.executor.protect(self.own.clone());

@@ -18,6 +18,7 @@ use crate::run_dir;
 
 use super::Options;
 use super::life::Life;
+use super::served::Served;
 
 /// Finds the configured addresses that the host has, but for those in `known`, and tells what becomes of
 /// each. Those of an instance that `goes_on` as Active stay. Instances that are not run count too: they may have held theirs in an earlier life.
@@ -70,6 +71,21 @@ pub(super) fn removals(found: &[Found]) -> impl Iterator<Item = VirtualAddress> 
     found.iter().filter(|found| found.remove).map(Found::to_virtual)
 }
 
+/// The instances that are not run whose addresses may be taken off: none while another daemon lives. What
+/// they would serve is not known for sure, so nor is whose their addresses are.
+pub(super) fn nobodys<'a>(refused: &'a [Refused], served: &mut Served) -> &'a [Refused] {
+    let may_have = refused.iter().any(|one| !one.addresses.is_empty());
+    match may_have.then(|| served.others()).flatten() {
+        Some(who) => {
+            info!(
+                "Addresses of instances that are not run stay as they are: {who} may have put them on"
+            );
+            &[]
+        }
+        None => refused,
+    }
+}
+
 /// Cleans up for a configuration that can't be started, as far as it could be read: the daemon that held
 /// the addresses is gone, and this one does not come.
 pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &Config) {
@@ -81,6 +97,10 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
     }
     if let Err(error) = firewall::clear(held.path()) {
         warn!("An nftables table of an earlier life stays: {error}");
+    }
+    if let Some(who) = Served::default().others() {
+        info!("Addresses stay as they are: {who} may have put them on");
+        return;
     }
     let Ok(host) = Snapshot::read() else { return };
     let found =

@@ -25,6 +25,9 @@ use crate::procfs;
 /// What the names of these descriptors begin with.
 pub(crate) const PREFIX: &str = "served";
 
+/// The sockets that have a name.
+const NAMES: &str = "/proc/thread-self/net/unix";
+
 /// A virtual router on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -106,6 +109,19 @@ impl Served {
     /// Whether any is to be asked for again.
     pub(super) fn waits(&self) -> bool {
         !self.theirs.is_empty()
+    }
+
+    /// Any other daemon that has its part of this network namespace, for a line that names it: an xvrrp that
+    /// serves something, or one that is none.
+    pub(super) fn others(&mut self) -> Option<String> {
+        let ours: BTreeSet<String> = self.ours.keys().map(|key| key.name()).collect();
+        let names = held_names().into_iter().filter(|name| !ours.contains(name));
+        let xvrrp = |name: String| match holder(&name) {
+            Ok(pid) if pid.unsigned_abs() == std::process::id() => None,
+            Ok(pid) => Some(format!("xvrrp (process {})", procfs::main_of(pid.unsigned_abs()))),
+            Err(why) => is_silence(&why).then(|| "another xvrrp".to_owned()),
+        };
+        self.rivals.any().or_else(|| names.into_iter().find_map(xvrrp))
     }
 
     /// What the guardian is to keep.
@@ -203,6 +219,18 @@ fn is_silence(why: &io::Error) -> bool {
 
 fn address(name: &str) -> nix::Result<UnixAddr> {
     UnixAddr::new_abstract(format!("xvrrp.{name}").as_bytes())
+}
+
+/// The names that somebody holds, of the calling thread's network namespace.
+fn held_names() -> BTreeSet<String> {
+    let table = std::fs::read_to_string(NAMES).unwrap_or_default();
+    names_in(&table).map(str::to_owned).collect()
+}
+
+/// Those in the kernel's table of sockets, where they are the last word of a line.
+fn names_in(table: &str) -> impl Iterator<Item = &str> {
+    let names = table.lines().filter_map(|line| Some(line.rsplit_once(" @xvrrp.")?.1));
+    names.filter(|name| name.starts_with(PREFIX))
 }
 
 fn unix() -> nix::Result<OwnedFd> {
@@ -324,6 +352,18 @@ mod tests {
         ours.apply(&wanted, at(14), nobody);
         assert!(!ours.is_taken(key(5)) && ours.ours.contains_key(&key(5)));
         drop(fd);
+    }
+
+    #[test]
+    fn names_are_read_from_the_kernel_s_table() {
+        let table = "\
+Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0005 01 4711 @xvrrp.served.2.4.51
+0000000000000000: 00000002 00000000 00010000 0001 01 4712 /run/xvrrp.served.2.4.52
+0000000000000000: 00000002 00000000 00010000 0001 01 4713 @xvrrp.other
+0000000000000000: 00000002 00000000 00010000 0001 01 4714
+";
+        assert_eq!(names_in(table).collect::<Vec<_>>(), ["served.2.4.51"]);
     }
 
     /// keepalived, say: its name is held by nobody.
