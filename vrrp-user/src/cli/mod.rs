@@ -54,8 +54,8 @@ enum Command {
     /// For `ExecStopPost=` of a unit, and for who killed all of it by hand. Does nothing while the daemon
     /// runs.
     ///
-    /// Exit status: 0 nothing is left, 1 the daemon runs or something could not be given up, 4 no
-    /// permission.
+    /// Exit status: 0 nothing is left, 1 the daemon runs, something could not be given up, or it ran in
+    /// another network namespace or was another version, 4 no permission.
     Release(Left),
 }
 

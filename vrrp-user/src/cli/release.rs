@@ -79,7 +79,17 @@ fn left(run_dir: &Path) -> Result<Left, RunDirError> {
         }
         taken => Some(taken?),
     };
-    if let Some(table) = file.map(Table::attach).transpose().map_err(failed)?.flatten() {
+    let table = match file.map(Table::attach).transpose().map_err(failed)? {
+        Some(Err(foreign)) if foreign.may_matter() => {
+            // Neither it nor the note of a table is touched: they may be what somebody cleans up by.
+            left.failed = true;
+            left.lines.push(format!("{} is {foreign}", path.display()));
+            return Ok(left);
+        }
+        // Of an earlier start of the host, nothing is left.
+        attached => attached.and_then(Result::ok),
+    };
+    if let Some(table) = table {
         let entries: Vec<Entry> = table.entries().collect();
         let by = run_dir::name(run_dir);
         let released = release(&by, &table, &entries, table.alive(), now());

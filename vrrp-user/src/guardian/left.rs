@@ -28,7 +28,7 @@ impl Left {
     /// Reads the ledger that a worker has had kept.
     pub(super) fn read(&mut self, ledger: &OwnedFd) {
         let table = ledger.try_clone().and_then(|fd| Table::attach(File::from(fd)));
-        self.table = table.ok().flatten();
+        self.table = table.ok().and_then(Result::ok);
     }
 
     /// The routers that are Active by the ledger.
@@ -101,6 +101,7 @@ mod tests {
             spoke: true,
             removed: (0..20).map(|at| format!("192.0.2.{at}/32 on eth0")).collect(),
             failed: failed.iter().map(|why| (*why).to_owned()).collect(),
+            ..Released::default()
         };
         let mut all: Vec<_> = (0..4079).map(|n| one(n, &[])).collect();
         all.push(one(4079, &["it stays"]));

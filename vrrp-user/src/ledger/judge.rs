@@ -39,7 +39,7 @@ pub(crate) fn lingers(left: Instant, alive: Instant) -> bool {
 /// Says whether addresses of a router may be on their interfaces.
 pub(crate) fn may_hold(entry: &Entry, alive: Instant) -> bool {
     match entry.state {
-        State::Active => true,
+        State::Active | State::Stays => true,
         // Released by somebody else than the router, completely.
         State::Empty | State::Released => false,
         State::Initialize | State::Backup | State::Fault => {
@@ -99,6 +99,9 @@ mod tests {
     #[test]
     fn an_address_is_looked_for_where_it_may_be() {
         assert!(may_hold(&entry(State::Active, 10), at(10_000)));
+        let stays = entry(State::Stays, 10);
+        assert!(may_hold(&stays, at(10_000)) && !goes_on(&stays, at(100)));
+        assert!(!is_missed(&stays, at(100)), "priority 0 was said");
         assert!(!may_hold(&entry(State::Backup, 10), at(3)), "it never was Active");
         let left = Entry { left: at(200), ..entry(State::Backup, 10) };
         assert!(may_hold(&left, at(204)) && !may_hold(&left, at(205)));

@@ -25,11 +25,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Slot, StateName};
 
 mod body;
+mod foreign;
 mod glance;
 pub(crate) mod judge;
 mod pool;
@@ -37,6 +39,7 @@ pub(crate) mod release;
 mod table;
 
 pub(crate) use body::{Body, Held};
+pub(crate) use foreign::Foreign;
 pub(crate) use glance::Glance;
 pub(crate) use table::{Entry, Phase, State, Table};
 
@@ -58,16 +61,20 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Opens the ledger in a run directory, whose lock the caller holds. One that can't be understood
-    /// (another version, host start or network namespace) is replaced by an empty one.
+    /// ([`Foreign`]) is replaced by an empty one, with a line where it may matter.
     ///
     /// # Errors
     /// The file system's.
     pub(crate) fn open(run_dir: &Path) -> io::Result<Self> {
         let path = path(run_dir);
-        if let Some(table) = File::options().read(true).write(true).open(&path).ok()
-            && let Some(table) = Table::attach(table)?
-        {
-            return Ok(Self::over(table));
+        if let Ok(file) = File::options().read(true).write(true).open(&path) {
+            match Table::attach(file)? {
+                Ok(table) => return Ok(Self::over(table)),
+                Err(foreign) if foreign.may_matter() => {
+                    warn!("{} is replaced. It was {foreign}", path.display());
+                }
+                Err(_) => {}
+            }
         }
         // Made beside it and moved into place: nobody ever opens half a ledger.
         let new = path.with_extension("new");
@@ -84,7 +91,7 @@ impl Ledger {
     /// # Errors
     /// `EINVAL` where it is none; else the file system's.
     pub(crate) fn adopt(file: File) -> io::Result<Self> {
-        let table = Table::attach(file)?.ok_or(io::ErrorKind::InvalidData)?;
+        let table = Table::attach(file)?.map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(Self::over(table))
     }
 

@@ -34,19 +34,25 @@ pub(crate) struct Released {
     pub(crate) removed: Vec<String>,
     /// What could not be done.
     pub(crate) failed: Vec<String>,
+    /// An address is still there, or may be.
+    pub(crate) stays: bool,
 }
 
 impl fmt::Display for Released {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}) ", self.name)?;
-        match (self.spoke, self.removed.as_slice()) {
-            (true, []) => f.write_str("priority 0 sent, no address was left")?,
-            (true, some) => write!(f, "priority 0 sent, {} taken off", some_of(some))?,
-            (false, []) => f.write_str("nothing was left")?,
-            (false, some) => write!(f, "{} taken off", some_of(some))?,
-        }
+        let taken_off = match self.removed.as_slice() {
+            [] if self.stays => None,
+            [] if self.spoke => Some("no address was left".to_owned()),
+            [] => Some("nothing was left".to_owned()),
+            some => Some(format!("{} taken off", some_of(some))),
+        };
+        let spoke = self.spoke.then(|| "priority 0 sent".to_owned());
+        let done: Vec<String> = spoke.into_iter().chain(taken_off).collect();
+        f.write_str(&done.join(", "))?;
         if !self.failed.is_empty() {
-            write!(f, "; {}", some_apart(&self.failed, "; "))?;
+            let colon = if done.is_empty() { "" } else { "; " };
+            write!(f, "{colon}{}", some_apart(&self.failed, "; "))?;
         }
         Ok(())
     }
@@ -94,7 +100,8 @@ pub(crate) fn found<K: Ord>(
 }
 
 /// Releases routers whose process is gone: first priority 0 for all that are missed, then the addresses
-/// off, but for those that a router holds which is not among them. Each is marked in the ledger.
+/// off, but for those that a router holds which is not among them. Each is marked in the ledger, one that still
+/// has an address as one to be tried again.
 ///
 /// `by`: whose interfaces its own were; `alive`: when the process was last known to live.
 pub(crate) fn release(
@@ -117,8 +124,8 @@ pub(crate) fn release(
     let held = held_by_others(table, &among);
     take_off(&mut done, &held, alive);
     deafen(by, &mut done);
-    for (entry, _, _) in &done {
-        table.set_released(entry);
+    for (entry, _, released) in &done {
+        table.set_released(entry, !released.stays);
     }
     done.into_iter().map(|(_, _, released)| released).collect()
 }
@@ -181,6 +188,7 @@ fn take_off(
         Ok(mut host) => host.remove(wanted.iter().map(|(_, address)| address), resolve),
         Err(error) => {
             for (_, _, released) in done {
+                released.stays = true;
                 released.failed.push(format!("the addresses stay: {error}"));
             }
             return;
@@ -192,7 +200,10 @@ fn take_off(
         match result {
             Ok(Removed::Gone) => released.removed.push(text),
             Ok(Removed::NotThere) => {}
-            Err(error) => released.failed.push(format!("{text} stays: {error}")),
+            Err(error) => {
+                released.stays = true;
+                released.failed.push(format!("{text} stays: {error}"));
+            }
         }
     }
 }

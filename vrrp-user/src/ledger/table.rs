@@ -14,6 +14,8 @@
 //! | 13 | the greatest sequence number of authentication headers, of all routers |
 //! | 14 | when the next worker is started, where there is none; 0: there is one |
 //!
+//! Words 0 to 4 have the same meaning in every version.
+//!
 //! | word of a slot | |
 //! | --- | --- |
 //! | 0 | where its body is; 0: nowhere |
@@ -34,6 +36,7 @@ use vrrp_common::abi::MAX_SLOTS;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority, time};
 
+use super::Foreign;
 use super::body::{self, Body, UNIT};
 use crate::sys::mapped::Mapped;
 
@@ -94,6 +97,8 @@ pub(crate) enum State {
     Fault,
     /// Was Active when its process ended, and has been released since.
     Released,
+    /// The same, but for addresses that could not be taken off: it neither goes on, nor is it done with.
+    Stays,
 }
 
 /// A slot's words at one moment.
@@ -121,21 +126,21 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Maps a ledger; `None` where the file is none of this version, this start of the host and this
-    /// network namespace: nothing in it means anything here.
+    /// Maps a ledger, where what is in it means something here.
     ///
     /// # Errors
     /// The file system's.
-    pub(crate) fn attach(file: File) -> io::Result<Option<Self>> {
-        if file.metadata()?.len() < TABLE_BYTES as u64 {
-            return Ok(None);
+    pub(crate) fn attach(file: File) -> io::Result<Result<Self, Foreign>> {
+        let mut head = [[0; size_of::<u64>()]; WORD_NAMESPACE + 1];
+        let length = read_up_to(&file, head.as_flattened_mut(), 0)?;
+        if length < size_of_val(&head) || file.metadata()?.len() < TABLE_BYTES as u64 {
+            return Ok(Err(Foreign::NoLedger));
+        }
+        if let Some(foreign) = Foreign::of(&head.map(u64::from_ne_bytes))? {
+            return Ok(Err(foreign));
         }
         let mapped = Mapped::new(&file, TABLE_BYTES / size_of::<u64>())?;
-        let table = Self { mapped, file };
-        let [boot, more] = boot_id()?;
-        let ours = [MAGIC, VERSION, boot, more, namespace()?];
-        let same = ours.iter().zip(table.words()).all(|(ours, word)| read(word) == *ours);
-        Ok(same.then_some(table))
+        Ok(Ok(Self { mapped, file }))
     }
 
     /// Makes an empty file a ledger.
@@ -284,11 +289,13 @@ impl Table {
         None
     }
 
-    /// Marks a slot as released, unless something happened to it since the entry was read.
-    pub(crate) fn set_released(&self, entry: &Entry) {
+    /// Marks a slot as released, unless something happened to it since the entry was read. `all`: nothing
+    /// that it held is left.
+    pub(crate) fn set_released(&self, entry: &Entry, all: bool) {
         let Some(words) = self.slot(entry.slot) else { return };
         let before = status(entry.state, entry.priority, entry.form);
-        let after = status(State::Released, 0, entry.form);
+        let now = if all { State::Released } else { State::Stays };
+        let after = status(now, 0, entry.form);
         // Where it fails, a worker goes on with it.
         let _ =
             words[SLOT_STATUS].compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire);
@@ -441,6 +448,7 @@ fn state_of(byte: u8) -> State {
         3 => State::Active,
         4 => State::Fault,
         5 => State::Released,
+        6 => State::Stays,
         _ => State::Empty,
     }
 }
@@ -477,6 +485,6 @@ pub(super) fn boot_id() -> io::Result<[u64; 2]> {
 }
 
 /// The network namespace: interfaces of another one may have the same indexes.
-fn namespace() -> io::Result<u64> {
+pub(super) fn namespace() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
 }

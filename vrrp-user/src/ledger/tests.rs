@@ -202,11 +202,13 @@ fn a_released_router_is_marked_once_and_not_over_a_new_life() {
     pulse.sending(Slot(0), Priority::new(100), ChecksumForm::Message, at(10));
     let entry = ledger.table().entry(0).unwrap();
     pulse.state(Slot(0), StateName::Backup, Priority::new(100), at(11));
-    ledger.table().set_released(&entry);
+    ledger.table().set_released(&entry, true);
     assert_eq!(ledger.table().entry(0).unwrap().state, State::Backup);
     pulse.sending(Slot(0), Priority::new(100), ChecksumForm::Message, at(12));
-    ledger.table().set_released(&ledger.table().entry(0).unwrap());
-    assert_eq!(ledger.table().entry(0).unwrap().state, State::Released);
+    for (all, state) in [(false, State::Stays), (true, State::Released)] {
+        ledger.table().set_released(&ledger.table().entry(0).unwrap(), all);
+        assert_eq!(ledger.table().entry(0).unwrap().state, state);
+    }
 }
 
 #[test]
@@ -219,6 +221,28 @@ fn a_ledger_of_something_else_is_replaced() {
     // From another start of the host.
     ledger.table.file().write_all_at(&[1; 8], 16).unwrap();
     assert_eq!(Ledger::open(dir.path()).unwrap().table().entries().count(), 0);
+}
+
+#[test]
+fn why_a_ledger_means_nothing_here_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Ledger::open(dir.path()).unwrap());
+    let open = || File::options().read(true).write(true).open(path(dir.path())).unwrap();
+    let attached = || Table::attach(open()).unwrap().map(drop);
+    assert_eq!(attached(), Ok(()));
+    // From the last word to the first: the first that is another's says it.
+    for (word, why) in [
+        (1, Foreign::Version(7)),
+        (4, Foreign::Namespace(7)),
+        (2, Foreign::Boot),
+        (0, Foreign::NoLedger),
+    ] {
+        open().write_all_at(&7_u64.to_ne_bytes(), word * 8).unwrap();
+        assert_eq!(attached(), Err(why));
+        assert_eq!(why.may_matter(), why != Foreign::Boot);
+    }
+    open().set_len(20).unwrap();
+    assert_eq!(attached(), Err(Foreign::NoLedger));
 }
 
 #[test]

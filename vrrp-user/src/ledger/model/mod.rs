@@ -194,7 +194,7 @@ impl World {
         }
         for (entry, _) in &holding {
             self.act()?;
-            self.ledger.table().set_released(entry);
+            self.ledger.table().set_released(entry, true);
             self.said.remove(&Slot(entry.slot));
         }
         Ok(())
