@@ -49,7 +49,7 @@ use crate::config::model::Datapath;
 use crate::guardian::channel::Keeper;
 use crate::log;
 use crate::run_dir::RunDirError;
-use crate::sys::child::raise_descriptors;
+use crate::sys::limits::raise_descriptors;
 
 /// How to run.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::warn;
 use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Health, Input, Slot, TrackerId};
 
@@ -114,8 +114,6 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
-    user1: Signal,
-    user2: Signal,
 }
 
 impl Signals {
@@ -124,8 +122,6 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -360,8 +356,6 @@ impl Service {
                 _ = ears.signals.hangup.recv() => self.reload(),
                 _ = ears.signals.terminate.recv() => return End::Signal(self.life.terminated()),
                 _ = ears.signals.interrupt.recv() => return End::Signal("SIGINT"),
-                _ = ears.signals.user1.recv() => info!("SIGUSR1: ask `xvrrp status` instead"),
-                _ = ears.signals.user2.recv() => info!("SIGUSR2: ask `xvrrp status` instead"),
             }
         }
     }

@@ -13,8 +13,7 @@ use super::service::{Ears, End, Service};
 use crate::log;
 use crate::run_dir::RunDir;
 
-/// How long the protocol thread and the address work get at the end. With the notify commands' share
-/// the daemon is gone within a second.
+/// How long the protocol thread and the address work get at the end.
 const STOP: Duration = Duration::from_millis(300);
 
 /// What the kernel takes to take one IPv6 address off that is one of six thousand, and more, where the
@@ -25,8 +24,11 @@ const STOP_ALL_ADDRESSES: Duration = Duration::from_secs(2);
 
 /// Within this a peer takes over while we are still taken down.
 const SOON: Duration = Duration::from_millis(400);
-/// Time from start to end that the notify commands may use up.
+/// Time from start to end that scripts and notify commands may use up: with up to some hundred addresses
+/// the daemon is gone within a second.
 const STOP_IN_ALL: Duration = Duration::from_millis(850);
+/// What they get in any case, to be started and to end.
+const STOP_LEAST: Duration = Duration::from_millis(100);
 
 impl Service {
     /// Gives everything up, and says so.
@@ -62,7 +64,7 @@ impl Service {
         } else {
             warn!("Not all addresses could be taken off in time");
         }
-        let left = STOP_IN_ALL.saturating_sub(began.elapsed()).max(STOP);
+        let left = STOP_IN_ALL.saturating_sub(began.elapsed()).max(STOP_LEAST);
         tokio::join!(self.scripts.shutdown(left), self.notifier.finish(left));
         if thread.is_finished() {
             // It does not panic: that would have ended the process.

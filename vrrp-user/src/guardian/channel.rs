@@ -3,7 +3,8 @@
 //! A message is a word and perhaps names, with one descriptor for each name where it is `keep`:
 //! `keep NAME...`, `drop NAME...`, `directory PATH` (the run directory), `hello` (signals are caught),
 //! `level PRIORITY`, `running MICROSECONDS`, `reloading`, `reloaded`, and from the guardian to a new worker
-//! `keep`s of all that an earlier one has had kept, then `all`.
+//! `keep`s of all that an earlier one has had kept, then `all SOFT HARD`, with the limits of descriptors that
+//! the daemon was started with.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,6 +20,7 @@ use nix::unistd::{dup2_stdin, getppid};
 
 use super::WORKER;
 use crate::sys::child::{DESCRIPTORS, Received, copy_at_least, receive, send};
+use crate::sys::limits::{at_start, started_with};
 
 /// Descriptors by name.
 pub(crate) type Kept = BTreeMap<String, OwnedFd>;
@@ -91,7 +93,9 @@ pub(super) fn hand_over(socket: BorrowedFd<'_>, kept: &Kept) -> io::Result<()> {
     for some in all.chunks(DESCRIPTORS) {
         keep(socket, some)?;
     }
-    send(socket, "all", &[])
+    let limit = at_start().map(|limits| limits.descriptors);
+    let limit = limit.map(|(soft, hard)| format!(" {soft} {hard}")).unwrap_or_default();
+    send(socket, &format!("all{limit}"), &[])
 }
 
 fn keep(socket: BorrowedFd<'_>, some: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
@@ -223,7 +227,13 @@ fn take_over(socket: BorrowedFd<'_>) -> io::Result<(Kept, Vec<String>)> {
                 kept.extend(some);
                 missing.extend(not);
             }
-            Some(_) if !is_closed(socket)? => return Ok((kept, missing)),
+            Some(_) if !is_closed(socket)? => {
+                let limit: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+                if let [soft, hard] = limit[..] {
+                    started_with((soft, hard))?;
+                }
+                return Ok((kept, missing));
+            }
             Some(_) | None => return Err(io::ErrorKind::BrokenPipe.into()),
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use vrrp_common::Instant;
@@ -20,13 +20,16 @@ use super::worker::{Ended, Why, Worker};
 use super::{LEDGER, say};
 use crate::ledger::{Entry, Phase, State, judge};
 use crate::log::INTERNAL;
-use crate::sys::child::{keep_ends, raise_descriptors, real_time};
+use crate::sys::child::real_time;
 use crate::sys::clock::now;
+use crate::sys::limits::raise_descriptors;
 use crate::sys::memory::forget_start;
+use crate::sys::signals::{self, keep_waiting};
 
 /// Signals that the worker gets.
-const PASSED: [Signal; 5] =
-    [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2];
+const PASSED: [Signal; 3] = [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
+/// How often it is said at the most what a signal does not do.
+const ASKED: Duration = Duration::from_secs(60);
 /// How long a worker may take to end in order: three times what it allows itself.
 const STOP: Duration = Duration::from_secs(3);
 /// Above the worker: where that runs wild, this process must still come to its turn.
@@ -35,12 +38,12 @@ const PRIORITY: u8 = 60;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one that has crashed may take for its last words, a log line or two.
 const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long after its kill a worker is taken to be stuck.
-const LINGERS: Duration = Duration::from_secs(1);
 /// How long a worker in the place of another may take to be at work.
 const START: Duration = Duration::from_secs(30);
 /// Until a worker that could not be started is tried again.
 const NO_PROCESS: Duration = Duration::from_secs(1);
+
+mod ending;
 
 /// A worker that has crashed and is not gone yet.
 struct Dying {
@@ -82,6 +85,8 @@ pub(super) struct Guardian {
     stop: Option<Instant>,
     /// Until when the last wait was to last.
     planned: Instant,
+    /// When it was last said that a signal does nothing.
+    asked: Option<Instant>,
 }
 
 impl Guardian {
@@ -90,10 +95,7 @@ impl Guardian {
     /// # Errors
     /// The kernel's.
     pub(super) fn start() -> io::Result<Self> {
-        keep_ends()?;
-        let mut mask = SigSet::empty();
-        mask.extend(PASSED);
-        mask.thread_block()?;
+        let mask = keep_waiting(&PASSED)?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // Without it this process comes late where the machine is busy; the worker says so for both.
         let _ = real_time(above(0));
@@ -117,6 +119,7 @@ impl Guardian {
             held: Vec::new(),
             stop: None,
             planned: now(),
+            asked: None,
         };
         guardian.worker = Some(Worker::start(&guardian.kept, now())?);
         Ok(guardian)
@@ -141,6 +144,7 @@ impl Guardian {
             if let Some(code) = self.reap() {
                 return code;
             }
+            self.bury();
         }
     }
 
@@ -162,8 +166,16 @@ impl Guardian {
 
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            // As it was given to the mask.
-            let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
+            // A small number.
+            let number = info.ssi_signo as i32;
+            if signals::asks(number) {
+                self.asked(number);
+                continue;
+            }
+            // As it was given to the mask. A child's end is seen elsewhere.
+            let Some(signal) = PASSED.into_iter().find(|one| *one as i32 == number) else {
+                continue;
+            };
             let ends = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
             if ends {
                 self.stop.get_or_insert_with(|| now() + STOP);
@@ -173,6 +185,16 @@ impl Guardian {
                 Some(worker) if worker.listens || ends => worker.signal(signal),
                 _ => self.held.push(signal),
             }
+        }
+    }
+
+    /// Says that nothing is done at a signal: those who know keepalived ask by some.
+    fn asked(&mut self, number: i32) {
+        let now = now();
+        if self.asked.is_none_or(|before| now.since(before) >= ASKED) {
+            self.asked = Some(now);
+            let name = signals::name(number);
+            say::info(&format!("{name} changes nothing: ask `xvrrp status --json` instead"));
         }
     }
 
@@ -432,49 +454,6 @@ impl Guardian {
                 Some(now)
             }
         }
-    }
-
-    /// Ends a worker that does not end.
-    fn tend_stop(&mut self, now: Instant) -> Option<Instant> {
-        let (stop, worker) = (self.stop?, self.worker.as_mut()?);
-        if now < stop {
-            return Some(stop);
-        }
-        if worker.killed.is_none() {
-            worker.end(Why::Stays, now);
-            self.waiting = self.left.active();
-        }
-        None
-    }
-
-    /// Says of a worker that was killed and does not end that it does not. Where the whole ends, what it
-    /// holds does not wait for that.
-    fn tend_killed(&mut self, now: Instant) -> Option<Instant> {
-        let worker = self.worker.as_mut()?;
-        let due = worker.killed? + LINGERS;
-        if now < due {
-            return Some(due);
-        }
-        let is_news = !std::mem::replace(&mut worker.lingers, true);
-        let given_up = (self.stop.is_some() && self.given_up.is_none()).then(|| {
-            self.given_up = Some(Vec::new());
-            self.left.give_up()
-        });
-        if is_news || given_up.is_some() {
-            let what = format!("{} and does not end: it hangs in the kernel", worker.was_killed());
-            say::error(&[vec![what], given_up.unwrap_or_default()].concat().join("; "));
-        }
-        None
-    }
-
-    /// Ends those that crashed and don't come to an end: another one does their work by now.
-    fn tend_dying(&mut self, now: Instant) -> Option<Instant> {
-        for one in
-            self.dying.iter_mut().filter(|one| one.until <= now && one.worker.killed.is_none())
-        {
-            one.worker.kill(now);
-        }
-        self.dying.iter().filter(|one| one.until > now).map(|one| one.until).min()
     }
 
     /// Whether the worker does its work, by its own word: neither starting nor ending.

@@ -11,6 +11,10 @@ use crate::log::line;
 /// A pipe that is writable takes so many bytes at once.
 const ATOMIC: usize = 4096;
 
+pub(super) fn info(text: &str) {
+    say(" INFO", text);
+}
+
 pub(super) fn warn(text: &str) {
     say(" WARN", text);
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,9 @@ use super::MARK;
 use super::channel::{self, Kept, Said};
 use crate::procfs;
 use crate::sys::child::{self, pidfd, send_signal};
+
+/// This program's file.
+const SELF: &str = "/proc/self/exe";
 
 /// A worker.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ impl Worker {
         channel::hand_over(ours.as_fd(), kept)?;
         let mut words = std::env::args_os();
         // The same file, even where the one of that name is a newer one by now.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(SELF);
         command.arg0(words.next().unwrap_or_default());
         command.args(words.next()).arg(MARK).args(words);
         command.stdin(Stdio::from(theirs));
@@ -58,7 +62,7 @@ impl Worker {
             command.env_remove(ours);
         }
         // It is waited for by its descriptor.
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(without_proc)?;
         // Process numbers are far below that.
         let pid = Pid::from_raw(child.id() as i32);
         // The child's end of the socket is closed here, so that its end is seen.
@@ -150,6 +154,14 @@ impl Worker {
             Err(_) => Some(Ended::Code(1)),
         }
     }
+}
+
+/// An error of a start, which needs `/proc`.
+fn without_proc(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::NotFound || Path::new(SELF).exists() {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("{SELF}: {error}; /proc must be mounted"))
 }
 
 impl Drop for Worker {

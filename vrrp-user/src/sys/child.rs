@@ -2,15 +2,16 @@
 #![expect(unsafe_code, reason = "no library has pidfd_open, or takes descriptors as owned ones")]
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, setsockopt,
     socketpair, sockopt,
 };
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 /// Descriptors in one message; the kernel takes 253.
@@ -19,18 +20,6 @@ pub(crate) const DESCRIPTORS: usize = 64;
 const LENGTH: usize = 4096;
 /// Bytes that may wait in a channel: descriptors of every interface that can be used, with their names.
 const BUFFER: usize = 4 << 20;
-
-/// Lets this process, and those it starts, have as many descriptors as the hard limit allows.
-///
-/// # Errors
-/// The kernel's; the limit is then the one before.
-pub(crate) fn raise_descriptors() -> io::Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    }
-    Ok(())
-}
 
 /// Two ends of a channel for messages with descriptors, closed on exec.
 ///
@@ -50,15 +39,31 @@ pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
 /// A descriptor that is readable once a child has ended.
 ///
 /// # Errors
-/// `ESRCH` where there is no such process, `ENOSYS` before Linux 5.3.
+/// `ESRCH` where there is no such process; before Linux 5.4 one that says so.
 pub(crate) fn pidfd(child: Pid) -> io::Result<OwnedFd> {
     // SAFETY: the call takes two integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.as_raw(), 0) };
     if fd < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(too_old("pidfd_open", io::Error::last_os_error()));
     }
     // SAFETY: a new descriptor, close-on-exec by itself, that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::PIDFd(fd.as_fd()), flags) {
+        // Linux 5.3 has the former only.
+        Err(Errno::EINVAL) => Err(too_old("waitid with P_PIDFD", Errno::ENOSYS.into())),
+        Ok(_) | Err(_) => Ok(fd),
+    }
+}
+
+/// An error of a call that the kernel may not have.
+fn too_old(call: &str, error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(libc::ENOSYS) {
+        return error;
+    }
+    let text =
+        format!("the kernel has no {call}, or something forbids it: Linux 5.4 or newer is needed");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// Sends a signal to the process behind such a descriptor, and never to one that has its number by now.
@@ -74,14 +79,22 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<(
     }
 }
 
-/// Has the kernel keep how children ended: whoever started this process may have had it ignored.
-///
-/// # Errors
-/// None that a kernel gives.
-pub(crate) fn keep_ends() -> io::Result<()> {
-    // SAFETY: no handler is installed, and none is taken away that this process has.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-    Ok(())
+/// A child that has ended and was not waited for; `None`: there is none.
+pub(crate) fn ended_child() -> Option<Pid> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all of it are numbers and pointers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the structure in, which lives beyond the call.
+    let done = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+    // SAFETY: it is a child's, or zero still.
+    let pid = unsafe { info.si_pid() };
+    (done == 0 && pid != 0).then(|| Pid::from_raw(pid))
+}
+
+/// Lets the kernel clear away what is left of a child that has ended.
+pub(crate) fn forget_child(child: Pid) {
+    // SAFETY: how it ended is not asked for.
+    unsafe { libc::waitpid(child.as_raw(), std::ptr::null_mut(), libc::WNOHANG) };
 }
 
 /// A copy of a descriptor, not below `least`, closed on exec.
@@ -228,7 +241,6 @@ unsafe fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -248,6 +260,14 @@ mod tests {
         assert_eq!(read, "through");
         drop(one);
         assert_eq!(receive(other.as_fd()).unwrap().unwrap().text, "");
+    }
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_named_as_such() {
+        let error = |errno: i32| too_old("pidfd_open", io::Error::from_raw_os_error(errno));
+        let text = error(libc::ENOSYS).to_string();
+        assert!(text.contains("no pidfd_open") && text.contains("Linux 5.4"), "{text}");
+        assert_eq!(error(libc::ESRCH).raw_os_error(), Some(libc::ESRCH));
     }
 
     /// As where the process may have no more descriptors: those that it got are there, and known.

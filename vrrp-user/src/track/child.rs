@@ -25,6 +25,14 @@ use nix::unistd::{Pid, getpid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::sys::limits::{self, AtStart};
+
+/// What a limit is of: another type in each C library.
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = c_int;
+
 /// The shell for files that have no `#!` line, as in execvp(3).
 const SHELL: &CStr = c"/bin/sh";
 
@@ -77,13 +85,14 @@ struct Order<'a> {
     identity: Option<&'a Identity>,
     null: RawFd,
     parent: libc::pid_t,
+    limits: Option<[(Resource, libc::rlimit); 2]>,
     signals: *const libc::sigset_t,
     /// Why it could not become the program; 0 where it did.
     failed: AtomicI32,
 }
 
 /// Starts `image` as the leader of a new process group, in a known state: as its user, with every
-/// signal at its default and none blocked, without real-time scheduling, with `/dev/null` as its
+/// signal at its default and none blocked, with the limits that the daemon was started with, without real-time scheduling, with `/dev/null` as its
 /// descriptors 0 to 2 and no other, and ended by SIGTERM when the calling thread ends.
 ///
 /// Returns when the program runs. The child must be waited for.
@@ -113,6 +122,7 @@ pub(super) fn spawn(image: &Image) -> io::Result<Pid> {
         identity: image.identity.as_ref(),
         null: null.as_raw_fd(),
         parent: getpid().as_raw(),
+        limits: limits::at_start().map(of_start),
         signals: signals.as_ref(),
         failed: AtomicI32::new(0),
     };
@@ -124,6 +134,15 @@ pub(super) fn spawn(image: &Image) -> io::Result<Pid> {
             Err(io::Error::from_raw_os_error(errno))
         }
     }
+}
+
+/// The limits that a child gets back.
+fn of_start(limits: AtStart) -> [(Resource, libc::rlimit); 2] {
+    let limit = |(rlim_cur, rlim_max)| libc::rlimit { rlim_cur, rlim_max };
+    [
+        (libc::RLIMIT_NOFILE, limit(limits.descriptors)),
+        (libc::RLIMIT_RTTIME, limit(limits.run_time)),
+    ]
 }
 
 /// Runs [`become_script`] as a child in our memory, on a stack of its own; this thread stands
@@ -213,6 +232,9 @@ fn start_clean(order: &Order<'_>) -> Result<(), c_int> {
         }
         // Kernels before 5.11 don't know the flag: then only what was opened with O_CLOEXEC goes.
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        for (resource, limit) in order.limits.iter().flatten() {
+            check(libc::setrlimit(*resource, limit).into())?;
+        }
         check(libc::sigprocmask(libc::SIG_SETMASK, order.signals, ptr::null_mut()).into())
     }
 }
