@@ -228,11 +228,16 @@ fn reload_refuses_a_bad_file() -> Result<()> {
     let mut r1 = master(&lab)?;
     pause(1500);
     let begin = now();
-    for bad in ["C48-value-missing", "C05-eof-without-brace"] {
-        let lines = r1.log().lines().count();
-        r1.reload(&cases::configuration(bad))?;
-        wait_until("it says so", LIMIT, || r1.log().lines().count() > lines)
-            .with_context(|| format!("{bad}: not a word"))?;
+    // A check that can't be run would count as failed.
+    let track = Instance::new(110).track("track_script", &["chk"]);
+    let missing = Conf::new(2).script("chk", &["script \"/no/such/check\""]).with(track).text();
+    let handed = ["C48-value-missing", "C05-eof-without-brace"];
+    let handed = handed.map(|bad| (bad, cases::configuration(bad)));
+    for (bad, text) in handed.into_iter().chain([("no script", missing)]) {
+        let refused = r1.count_log("Reload refused");
+        r1.reload(&text)?;
+        wait_until("it says so", LIMIT, || r1.count_log("Reload refused") > refused)
+            .with_context(|| format!("{bad}: {}", r1.log_end()))?;
         pause(1500);
         ensure!(r1.exited()?.is_none(), "{bad}: it ended: {}", r1.log_end());
         ensure!(lab.holds("r1", VIP), "{bad}: it let go");

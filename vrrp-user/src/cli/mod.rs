@@ -178,7 +178,7 @@ fn check(named: &File) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    loaded.check_scripts(&track::security::Checker);
+    loaded.check_scripts(&track::security::Checker::of_root());
     let host = Snapshot::read().ok();
     let Here { says, doubts } = host.as_ref().map(|host| here(&loaded, host)).unwrap_or_default();
     loaded.warn_of_doubts(doubts);

@@ -19,12 +19,12 @@ mod unread;
 mod value;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use diag::{Code, Diag, Lines, Severity};
-use model::{Command, Config, Source, Span, UserSpec};
+use model::{Command, Config, Script, Source, Span, UserSpec};
 
 /// What a file was found to be.
 #[derive(Clone, Debug)]
@@ -210,7 +210,8 @@ impl Loaded {
         }
     }
 
-    /// The configuration, if a running daemon may take it over: no error anywhere.
+    /// The configuration, if a running daemon may take it over: no error anywhere, neither among what
+    /// [`Loaded::check_scripts`] has added.
     ///
     /// # Errors
     ///
@@ -222,14 +223,16 @@ impl Loaded {
         }
     }
 
-    /// Asks about every command of the configuration, and adds what is wrong to the messages.
+    /// Asks about every command of the configuration, and adds what is wrong to the messages: an error
+    /// where it is not run, though it should be.
     pub fn check_scripts(&mut self, checker: &dyn ScriptChecker) {
         let Some(config) = &self.config else { return };
         let user = config.global.script_user.as_ref();
-        let scripts = config
-            .scripts
-            .values()
-            .map(|script| (format!("script `{}`", script.name), &script.command, NOT_CHECKED));
+        let tracked: BTreeSet<&str> = tracked(config).map(|script| script.name.as_str()).collect();
+        let scripts = config.scripts.values().map(|script| {
+            let lost = if tracked.contains(script.name.as_str()) { NOT_CHECKED } else { UNTRACKED };
+            (format!("script `{}`", script.name), &script.command, lost)
+        });
         let notify = config.instances.iter().flat_map(|instance| {
             let notify = &instance.notify;
             let named = [
@@ -242,7 +245,7 @@ impl Loaded {
             ];
             named.into_iter().filter_map(|(keyword, command)| {
                 let what = format!("`{keyword}` of {}", instance.name);
-                Some((what, command?, "it is not run"))
+                Some((what, command?, NOT_TOLD))
             })
         });
         let diags = scripts.chain(notify).flat_map(|(what, command, lost)| {
@@ -299,24 +302,39 @@ impl Loaded {
     }
 }
 
+/// Returns the scripts that some instance tracks: only these are run.
+pub fn tracked(config: &Config) -> impl Iterator<Item = &Script> {
+    let names: BTreeSet<&str> = config
+        .instances
+        .iter()
+        .flat_map(|instance| &instance.track_scripts)
+        .map(|tracked| tracked.name.as_str())
+        .collect();
+    config.scripts.values().filter(move |script| names.contains(script.name.as_str()))
+}
+
 fn is_error(diag: &Diag) -> bool {
     diag.severity == Severity::Error
 }
 
 /// What comes of a check that can't be run.
 const NOT_CHECKED: &str = "it is not run; a check that is not run counts as failed";
+/// Of one that need not be.
+const UNTRACKED: &str = "no instance tracks it, so it is not run anyway";
+/// Of another command.
+const NOT_TOLD: &str = "it is not run";
 
 /// `lost`: what it means where it is not run.
-fn fault_diag(what: &str, command: &Command, lost: &str, fault: ScriptFault) -> Diag {
-    let now = match fault.is_run {
-        true => "it is run all the same, since `enable_script_security` is not written",
-        false => lost,
+fn fault_diag(what: &str, command: &Command, lost: &'static str, fault: ScriptFault) -> Diag {
+    let (severity, now) = match (fault.is_run, lost) {
+        (_, UNTRACKED) => (Severity::Warning, UNTRACKED),
+        (true, _) => (
+            Severity::Warning,
+            "it is run all the same, since `enable_script_security` is not written",
+        ),
+        (false, _) => (Severity::Error, lost),
     };
-    let (severity, code) = if fault.security {
-        (Severity::Warning, Code::ScriptSecurity)
-    } else {
-        (Severity::Error, Code::ScriptUnusable)
-    };
+    let code = if fault.security { Code::ScriptSecurity } else { Code::ScriptUnusable };
     Diag::new(severity, code, command.span.clone(), format!("{what}: {}", fault.message))
         .now(now)
         .hint_if(fault.suggestion)

@@ -15,11 +15,12 @@ use super::service::Service;
 use super::{elsewhere, leftovers};
 use crate::config::model::{Config, Instance};
 use crate::config::summary::work;
+use crate::config::tracked;
 use crate::fastpath::FastPath;
 use crate::ledger::{Body, judge};
 use crate::net::executor;
 use crate::net::leftover;
-use crate::track::{Policy, script};
+use crate::track::Policy;
 
 /// Who gets which slot next.
 #[derive(Debug, Default)]
@@ -77,7 +78,7 @@ impl Service {
             self.remove(slot);
         }
         self.refuse_waiting();
-        self.scripts.apply(script::tracked(&config), &policy);
+        self.scripts.apply(tracked(&config), &policy);
         self.unwatch(&config);
         self.life.settled();
         self.announces_elsewhere = elsewhere::is_wanted(&config);
@@ -238,7 +239,7 @@ impl Service {
 
     /// Forgets what scripts said that nobody tracks any more: one that comes back has said nothing.
     fn unwatch(&mut self, config: &Config) {
-        let tracked: BTreeSet<&str> = script::tracked(config).map(|s| s.name.as_str()).collect();
+        let tracked: BTreeSet<&str> = tracked(config).map(|s| s.name.as_str()).collect();
         let gone: Vec<TrackerId> = self
             .trackers
             .scripts()

@@ -1,7 +1,10 @@
 //! Reading the configuration's file: at start and at a reload.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::accepted::Accepted;
@@ -10,8 +13,12 @@ use super::life::Life;
 use super::service::Service;
 use super::{Options, RunError};
 use crate::config::Loaded;
-use crate::config::diag::Severity;
+use crate::config::diag::{Code, Diag, Severity};
 use crate::config::model::Config;
+use crate::track::security::Checker;
+
+/// How long a reload waits for what is found out about its scripts.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Reads the file for a start, or what the worker before this one had read; whatever is wrong with it is
 /// logged.
@@ -42,6 +49,8 @@ pub(super) fn read_config(options: &mut Options, life: &mut Life) -> Result<Conf
         accepted.compare();
     } else {
         life.keep_config(&accepted);
+        // The start does not wait for it: whether a script can be run also shows when it is.
+        tokio::spawn(tell_of_scripts(loaded.clone()));
     }
     Ok(config.clone())
 }
@@ -57,7 +66,12 @@ fn read(options: &Options) -> Result<Accepted, RunError> {
 }
 
 fn log_diagnostics(loaded: &Loaded) {
-    for (diag, line) in loaded.diags.iter().zip(loaded.log_lines()) {
+    log_some(loaded, |_| true);
+}
+
+fn log_some(loaded: &Loaded, which: impl Fn(&Diag) -> bool) {
+    let lines = loaded.diags.iter().zip(loaded.log_lines());
+    for (diag, line) in lines.filter(|(diag, _)| which(diag)) {
         match diag.severity {
             Severity::Error => error!("{line}"),
             Severity::Warning => warn!("{line}"),
@@ -66,24 +80,77 @@ fn log_diagnostics(loaded: &Loaded) {
     }
 }
 
+/// Says which of a started configuration's commands are not run. What is risky of those that are is said
+/// when they are.
+async fn tell_of_scripts(loaded: Loaded) {
+    let told = loaded.diags.len();
+    let loaded = look_at_scripts(loaded).await;
+    if loaded.diags.len() > told {
+        let ours = [Code::ScriptUnusable, Code::ScriptSecurity];
+        log_some(&loaded, |diag| diag.severity == Severity::Error && ours.contains(&diag.code));
+    }
+}
+
+/// Adds what is wrong with the configuration's commands, on a thread that may wait: for a directory service
+/// or a file server.
+async fn look_at_scripts(loaded: Loaded) -> Loaded {
+    let mut looked_at = loaded.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        looked_at.check_scripts(&Checker::of_this_daemon());
+        looked_at
+    });
+    match timeout(LOOK, looking).await {
+        Ok(Ok(looked_at)) => looked_at,
+        // It does not panic: that would have ended the process.
+        Ok(Err(_)) | Err(_) => {
+            warn!("Looking up users and scripts takes too long: that they can be run is not known");
+            loaded
+        }
+    }
+}
+
+/// A file on its way into force: what it says is read, its scripts are being looked at.
+#[derive(Debug, Default)]
+pub(super) struct Reading(Option<JoinHandle<(Accepted, Loaded)>>);
+
+impl Reading {
+    /// Waits for it; for ever where none is on its way. May be asked again where that was cut short.
+    pub(super) async fn done(&mut self) -> (Accepted, Loaded) {
+        let read = match &mut self.0 {
+            Some(task) => task.await.ok(),
+            None => None,
+        };
+        match read {
+            Some(read) => {
+                self.0 = None;
+                read
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl Service {
-    pub(super) fn reload(&mut self) {
+    /// Reads the file; what comes of it is for [`Service::take`]. A file that is still on its way is left
+    /// for this one.
+    pub(super) fn reload(&mut self, reading: &mut Reading) {
         info!("Reloading {}", self.options.config.display());
         self.life.say("reloading");
-        self.read_again();
-        self.look_at_data_paths(None);
-        self.life.say("reloaded");
+        match Accepted::read(&self.options.config) {
+            Ok(accepted) => {
+                let loaded = accepted.load();
+                reading.0 = Some(tokio::spawn(async { (accepted, look_at_scripts(loaded).await) }));
+            }
+            Err(error) => {
+                reading.0 = None;
+                error!("Reload refused, the running configuration stays: {error}");
+                self.reloaded();
+            }
+        }
     }
 
-    fn read_again(&mut self) {
-        let accepted = match Accepted::read(&self.options.config) {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                error!("Reload refused, the running configuration stays: {error}");
-                return;
-            }
-        };
-        let loaded = accepted.load();
+    /// Takes a file into force that has been looked at, or says why it is not.
+    pub(super) fn take(&mut self, (accepted, loaded): (Accepted, Loaded)) {
         log_diagnostics(&loaded);
         match loaded.reloadable() {
             Ok(config) => {
@@ -97,5 +164,11 @@ impl Service {
                 error!("Reload refused, the running configuration stays: {refusal}");
             }
         }
+        self.reloaded();
+    }
+
+    fn reloaded(&mut self) {
+        self.look_at_data_paths(None);
+        self.life.say("reloaded");
     }
 }

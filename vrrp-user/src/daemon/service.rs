@@ -21,7 +21,7 @@ use super::life::Life;
 use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
-use super::reading::read_config;
+use super::reading::{Reading, read_config};
 use super::repeats::{self, Repeats};
 use super::running::Running;
 use super::secondaries::Secondaries;
@@ -314,6 +314,7 @@ impl Service {
         elsewhere.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut strangers = tokio::time::interval(unknown::LOOK);
         strangers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reading = Reading::default();
         loop {
             tokio::select! {
                 notice = ears.notices.recv() => {
@@ -353,7 +354,8 @@ impl Service {
                 Some(timing) = ears.timings.recv() => self.timed(timing),
                 Some(report) = ears.reports.recv() => self.script_reported(&report),
                 Some(asked) = ears.asked.recv() => self.answer(asked).await,
-                _ = ears.signals.hangup.recv() => self.reload(),
+                _ = ears.signals.hangup.recv() => self.reload(&mut reading),
+                read = reading.done() => self.take(read),
                 _ = ears.signals.terminate.recv() => return End::Signal(self.life.terminated()),
                 _ = ears.signals.interrupt.recv() => return End::Signal("SIGINT"),
             }

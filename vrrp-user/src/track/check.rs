@@ -1,19 +1,34 @@
-//! What `xvrrp check` says about the commands of a configuration.
+//! What `xvrrp check`, a start and a reload say about the commands of a configuration.
 
-use nix::unistd::Uid;
+use nix::unistd::{Uid, geteuid};
 
 use super::security::{Policy, ScriptProblem, examine};
 use crate::config::model::{Command, UserSpec};
 use crate::config::{ScriptChecker, ScriptFault};
 use crate::users::UserError;
 
-/// Looks at a configuration's commands for `xvrrp check`, as a daemon that is root would.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Checker;
+/// Looks at a configuration's commands. Accounts and files may come over the network: it may take long.
+#[derive(Clone, Copy, Debug)]
+pub struct Checker {
+    /// The user that the daemon runs as.
+    daemon: Uid,
+}
+
+impl Checker {
+    /// As a daemon that is root would, whoever asks.
+    pub fn of_root() -> Self {
+        Self { daemon: Uid::from_raw(0) }
+    }
+
+    /// As this process does when it runs them.
+    pub fn of_this_daemon() -> Self {
+        Self { daemon: geteuid() }
+    }
+}
 
 impl ScriptChecker for Checker {
     fn check(&self, command: &Command, user: Option<&UserSpec>, strict: bool) -> Vec<ScriptFault> {
-        let policy = Policy { user: user.cloned(), enforce: strict, daemon: Uid::from_raw(0) };
+        let policy = Policy { user: user.cloned(), enforce: strict, daemon: self.daemon };
         let problems = examine(command, &policy).problems;
         problems.iter().map(|problem| fault(problem, strict)).collect()
     }
@@ -74,7 +89,7 @@ mod tests {
             span: 0..0,
         };
         let user = UserSpec { user: user.to_owned(), group: None };
-        Checker.check(&command, Some(&user), strict)
+        Checker::of_root().check(&command, Some(&user), strict)
     }
 
     #[test]

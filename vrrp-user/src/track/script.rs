@@ -1,6 +1,6 @@
 //! The `vrrp_script` blocks at work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use vrrp_proto::input::Health;
 
 use super::checker::{Checker, Phase};
 use super::{Judge, Policy};
-use crate::config::model::{Command, Config, Script};
+use crate::config::model::{Command, Script};
 
 /// A script's verdict changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,17 +117,6 @@ struct Running {
 struct Handle {
     phase: watch::Sender<Phase>,
     task: JoinHandle<()>,
-}
-
-/// Returns the scripts that some instance tracks: only these are run.
-pub fn tracked(config: &Config) -> impl Iterator<Item = &Script> {
-    let names: BTreeSet<&str> = config
-        .instances
-        .iter()
-        .flat_map(|instance| &instance.track_scripts)
-        .map(|tracked| tracked.name.as_str())
-        .collect();
-    config.scripts.values().filter(move |script| names.contains(script.name.as_str()))
 }
 
 impl Scripts {

@@ -386,7 +386,7 @@ fn scripts_are_looked_at_by_whoever_can() {
         format!(
             "global_defs {{\nscript_user nobody\nenable_script_security\n}}\nvrrp_script a {{\n\
              script \"{script}\"\n}}\nvrrp_instance A {{\ninterface eth0\nvirtual_router_id 1\n\
-             notify \"{notify}\"\nvirtual_ipaddress {{ 192.0.2.1 }}\n}}\n"
+             track_script {{ a }}\nnotify \"{notify}\"\nvirtual_ipaddress {{ 192.0.2.1 }}\n}}\n"
         )
     };
     let check = |script: &str, notify: &str| {
@@ -395,13 +395,13 @@ fn scripts_are_looked_at_by_whoever_can() {
         (faults(&loaded), loaded.exit_code())
     };
     assert_eq!(check("/good", "/good"), (vec![], 0));
-    assert_eq!(check("/unsafe", "/good"), (vec!["6:8 warning script-security".to_owned()], 6));
-    assert_eq!(check("/good", "/missing"), (vec!["11:8 error script-unusable".to_owned()], 5));
+    assert_eq!(check("/unsafe", "/good"), (vec!["6:8 error script-security".to_owned()], 6));
+    assert_eq!(check("/good", "/missing"), (vec!["12:8 error script-unusable".to_owned()], 5));
     assert_eq!(check("/unsafe", "/missing").1, 5);
     let mut deleted =
         text(&file("/good", "/missing").replace("\nnotify \"", "\nnotify_deleted \""));
     deleted.check_scripts(&Checker);
-    assert_eq!(faults(&deleted), ["11:16 error script-unusable"]);
+    assert_eq!(faults(&deleted), ["12:16 error script-unusable"]);
     // Only a check can fail.
     let now = |script: &str, notify: &str| {
         let mut loaded = text(&file(script, notify));
@@ -410,6 +410,18 @@ fn scripts_are_looked_at_by_whoever_can() {
     };
     assert_eq!(now("/unsafe", "/good"), "it is not run; a check that is not run counts as failed");
     assert_eq!(now("/good", "/unsafe"), "it is not run");
+    // What would not be run keeps a running daemon from taking the file, but for what nobody needs.
+    for (script, notify) in [("/unsafe", "/good"), ("/missing", "/good"), ("/good", "/missing")] {
+        let mut loaded = text(&file(script, notify));
+        assert!(loaded.reloadable().is_ok());
+        loaded.check_scripts(&Checker);
+        assert!(loaded.startable().is_ok() && loaded.reloadable().is_err(), "{script} {notify}");
+    }
+    let mut unneeded = text(&file("/missing", "/good").replace("track_script { a }\n", ""));
+    unneeded.check_scripts(&Checker);
+    assert_eq!(faults(&unneeded), ["6:8 warning script-unusable"]);
+    assert!(unneeded.diags[0].consequence.starts_with("no instance tracks it"));
+    assert!(unneeded.reloadable().is_ok());
 }
 
 #[test]
