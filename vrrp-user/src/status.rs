@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::some_of;
 
+mod scripts;
 mod troubles;
 
+pub use scripts::Script;
 pub use troubles::{Failing, OtherMaster};
 
 /// Everything, as `status --json` prints it. Times are milliseconds.
@@ -255,21 +257,6 @@ pub struct Interface {
     pub lost: u64,
 }
 
-/// A tracked script.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Script {
-    /// Its name.
-    pub name: String,
-    /// `unknown`, `good` or `bad`.
-    pub health: String,
-    /// How its last run ended.
-    pub last: Option<String>,
-    /// When that was.
-    pub last_ms_ago: Option<u64>,
-    /// Runs so far.
-    pub runs: u64,
-}
-
 /// A virtual router of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stranger {
@@ -325,16 +312,7 @@ pub fn render(status: &Status) -> String {
     for refused in &status.refused_instances {
         let _ = writeln!(out, "\n{} is not run: {}", refused.name, refused.reason);
     }
-    if !status.scripts.is_empty() {
-        out.push('\n');
-    }
-    for script in &status.scripts {
-        let _ = write!(out, "script {}: {}", script.name, script.health);
-        if let (Some(last), Some(when)) = (&script.last, script.last_ms_ago) {
-            let _ = write!(out, ", last run {last} {} ago", ago(when));
-        }
-        let _ = writeln!(out, ", {} runs", script.runs);
-    }
+    scripts::render(&mut out, &status.scripts);
     for stranger in &status.strangers {
         let _ = writeln!(
             out,

@@ -110,7 +110,7 @@ async fn before_the_first_result_nothing_is_known() {
     let mut bench = Bench::new();
     let slow = shell("slow", "sleep 2");
     bench.apply(&[&slow]);
-    let status = bench.until("slow", |status| status.running_since.is_some()).await;
+    let status = bench.until("slow", |status| status.runs == 1).await;
     assert_eq!(status.health, Health::Unknown);
     assert!(bench.reports.try_recv().is_err());
     assert_eq!(bench.report().await.health, Health::Good);

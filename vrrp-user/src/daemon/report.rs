@@ -222,6 +222,9 @@ impl Service {
             last: script.last.as_ref().map(|last| last.outcome.to_string()),
             last_ms_ago: script.last.as_ref().map(|last| last.at.elapsed().as_millis() as u64),
             runs: script.runs,
+            failures: script.failures,
+            timeouts: script.timeouts,
+            skipped: script.skipped,
         };
         self.scripts.status().into_iter().map(one).collect()
     }

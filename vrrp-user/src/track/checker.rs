@@ -83,27 +83,22 @@ impl Checker {
             if self.check(started, &mut due).await.is_break() {
                 return;
             }
-            self.board.read().running_since = None;
         }
     }
 
     /// One check; moves `due` on for each that it leaves no room for.
     async fn check(&mut self, started: Instant, due: &mut Instant) -> ControlFlow<()> {
-        {
-            let mut board = self.board.read();
-            board.runs += 1;
-            board.running_since = Some(started.into_std());
-        }
+        self.board.read().runs += 1;
         let deadline = started + self.spec.timeout;
         let group = match self.start(deadline).await? {
             Ok(group) => group,
             Err(reason) => {
                 self.prepared = None;
-                self.conclude(Outcome::NotRun(reason), started);
+                self.conclude(Outcome::NotRun(reason));
                 return ControlFlow::Continue(());
             }
         };
-        self.follow(group, started, deadline, due).await
+        self.follow(group, deadline, due).await
     }
 
     async fn start(&mut self, deadline: Instant) -> ControlFlow<(), Result<ProcessGroup, String>> {
@@ -162,7 +157,6 @@ impl Checker {
     async fn follow(
         &mut self,
         mut group: ProcessGroup,
-        started: Instant,
         deadline: Instant,
         due: &mut Instant,
     ) -> ControlFlow<()> {
@@ -174,12 +168,12 @@ impl Checker {
                 () = group.ended() => {
                     // Said once for a script that is too slow, again once it was in time.
                     self.skip_said &= self.board.read().skipped != skipped_before;
-                    self.conclude(outcome(&mut group), started);
+                    self.conclude(outcome(&mut group));
                     return ControlFlow::Continue(());
                 }
                 () = sleep_until(deadline) => {
                     // Counted now, not when the last of its processes has gone.
-                    self.conclude(Outcome::TimedOut(self.spec.timeout), started);
+                    self.conclude(Outcome::TimedOut(self.spec.timeout));
                     break;
                 }
                 () = sleep_until(*due) => {
@@ -188,17 +182,12 @@ impl Checker {
                 }
             }
         }
-        self.terminate(group, started, due).await
+        self.terminate(group, due).await
     }
 
     /// Ends the process group. A check that becomes due meanwhile is late, not left out: with
     /// `timeout` as long as `interval`, every second one would be lost otherwise.
-    async fn terminate(
-        &mut self,
-        mut group: ProcessGroup,
-        started: Instant,
-        due: &mut Instant,
-    ) -> ControlFlow<()> {
+    async fn terminate(&mut self, mut group: ProcessGroup, due: &mut Instant) -> ControlFlow<()> {
         group.signal(Signal::SIGTERM);
         let mut patient_until = Instant::now() + GRACE;
         let mut killed = false;
@@ -218,7 +207,7 @@ impl Checker {
                     patient_until = Instant::now() + GRACE;
                 }
                 () = sleep_until(patient_until), if killed && phase == Phase::Run => {
-                    self.stuck(&group, started);
+                    self.stuck(&group);
                     patient_until += self.spec.interval;
                     *due = patient_until;
                 }
@@ -242,15 +231,15 @@ impl Checker {
     }
 
     /// Nothing ends it, and no other is started beside it: one check fails each interval.
-    fn stuck(&mut self, group: &ProcessGroup, started: Instant) {
+    fn stuck(&mut self, group: &ProcessGroup) {
         if self.last != Outcome::Stuck {
             let (name, pid) = (&self.spec.name, group.pid());
             error!("Script {name} child (PID {pid}) failed to terminate after kill");
         }
-        self.conclude(Outcome::Stuck, started);
+        self.conclude(Outcome::Stuck);
     }
 
-    fn conclude(&mut self, outcome: Outcome, started: Instant) {
+    fn conclude(&mut self, outcome: Outcome) {
         let turned = self.judge.record(outcome.is_success());
         self.tell(&outcome, turned);
         if outcome != self.last {
@@ -262,13 +251,11 @@ impl Checker {
             // Nobody listens any more: the daemon ends.
             drop(self.reports.send(report));
         }
-        let now = Instant::now();
         let mut board = self.board.read();
         board.health = self.judge.health();
-        board.to_turn = self.judge.to_turn();
         board.failures += u64::from(!outcome.is_success());
         board.timeouts += u64::from(matches!(outcome, Outcome::TimedOut(_)));
-        board.last = Some(LastCheck { outcome, at: now.into_std(), took: now - started });
+        board.last = Some(LastCheck { outcome, at: Instant::now().into_std() });
     }
 
     /// Logs a result that differs from the one before, and a verdict that turned.

@@ -59,11 +59,6 @@ impl Judge {
     pub fn health(&self) -> Health {
         self.health
     }
-
-    /// How many results against the verdict, in a row, would turn it.
-    pub fn to_turn(&self) -> u64 {
-        if self.count >= self.rise { self.count - self.rise + 1 } else { self.rise - self.count }
-    }
 }
 
 #[cfg(test)]
@@ -148,21 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn tells_how_far_the_turn_is() {
-        let mut judge = Judge::new(2, 3, true);
-        assert_eq!(judge.to_turn(), 2);
-        judge.record(true);
-        assert_eq!(judge.to_turn(), 1);
-        judge.record(true);
-        assert_eq!(judge.to_turn(), 3);
-        judge.record(false);
-        assert_eq!(judge.to_turn(), 2);
-    }
-
-    #[test]
     fn the_largest_counts_do_not_overflow() {
         let mut judge = Judge::new(u32::MAX, u32::MAX, false);
         assert_eq!(judge.record(true), Some(Health::Good));
-        assert_eq!(judge.to_turn(), u64::from(u32::MAX));
+        assert_eq!(judge.record(false), None);
     }
 }

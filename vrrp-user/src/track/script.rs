@@ -49,16 +49,8 @@ pub struct ScriptStatus {
     pub health: Health,
     /// The last result; `None` before the first.
     pub last: Option<LastCheck>,
-    /// When the present run began; `None` between two.
-    pub running_since: Option<Instant>,
     /// The user it runs as; `None` before that is known.
     pub user: Option<String>,
-    /// `rise`.
-    pub rise: u32,
-    /// `fall`.
-    pub fall: u32,
-    /// Results in a row that would turn the verdict.
-    pub to_turn: u64,
     /// Checks begun.
     pub runs: u64,
     /// Checks that failed, those that could not be run among them.
@@ -76,8 +68,6 @@ pub struct LastCheck {
     pub outcome: Outcome,
     /// When the result came.
     pub at: Instant,
-    /// From start to result.
-    pub took: Duration,
 }
 
 /// The running checks. Must live on a thread that lives as long as they.
@@ -186,7 +176,7 @@ impl Scripts {
 
     fn start(&mut self, spec: Spec, before: Health) {
         let judge = Judge::replacing(before, spec.rise, spec.fall, spec.init_fail);
-        let board = Board::new(&spec, &judge);
+        let board = Board::new(&judge);
         let (phase, receiver) = watch::channel(Phase::Run);
         if before == Health::Unknown && judge.health() == Health::Bad {
             let detail = format!("init_fail, until it succeeded {} times", spec.rise.max(1));
@@ -247,15 +237,11 @@ impl Spec {
 }
 
 impl Board {
-    fn new(spec: &Spec, judge: &Judge) -> Self {
+    fn new(judge: &Judge) -> Self {
         Self(Arc::new(Mutex::new(ScriptStatus {
             health: judge.health(),
             last: None,
-            running_since: None,
             user: None,
-            rise: spec.rise,
-            fall: spec.fall,
-            to_turn: judge.to_turn(),
             runs: 0,
             failures: 0,
             timeouts: 0,
