@@ -159,6 +159,16 @@ mod tests {
         assert!(is_ending("7 (a) Z 1 7 7 0 -1 0 5"));
     }
 
+    fn comes_true(what: impl Fn() -> bool) -> bool {
+        (0..1000).any(|_| {
+            let is_so = what();
+            if !is_so {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            is_so
+        })
+    }
+
     /// Of processes as the kernel has them.
     #[test]
     fn the_kernel_tells_that_too() {
@@ -168,23 +178,20 @@ mod tests {
         assert_eq!(trouble(child.id()), None);
         let number = nix::unistd::Pid::from_raw(child.id() as i32);
         nix::sys::signal::kill(number, nix::sys::signal::Signal::SIGSTOP).expect("it lives");
-        std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(trouble(child.id()), Some("is stopped, by SIGSTOP or a debugger"));
+        let stopped = Some("is stopped, by SIGSTOP or a debugger");
+        assert!(comes_true(|| trouble(child.id()) == stopped), "{:?}", trouble(child.id()));
         child.kill().expect("it lives");
         // From the kill on, whichever way it has gone by now.
         assert!(is_dying(child.id()));
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(is_dying(child.id()), "nobody has waited for it");
-        assert_eq!(trouble(child.id()), Some(UNDEAD));
+        let undead = || trouble(child.id()) == Some(UNDEAD);
+        assert!(comes_true(undead), "nobody has waited for it: {:?}", trouble(child.id()));
+        assert!(is_dying(child.id()));
         child.wait().expect("its end");
         assert_eq!(trouble(child.id()), Some("is gone"));
         assert!(is_dying(child.id()));
         // By itself, with no signal on its way; nobody has waited for it.
         let mut child = std::process::Command::new("true").spawn().expect("a process");
-        let ended = (0..1000).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
-            is_dying(child.id())
-        });
+        let ended = comes_true(|| is_dying(child.id()));
         child.wait().expect("its end");
         assert!(ended);
     }
