@@ -105,8 +105,6 @@ pub struct View {
     pub following: Option<Following>,
     /// Others that are Active too and don't hear this one, while it is.
     pub others: Vec<Other>,
-    /// When it acts next by itself; in Backup, Master_Down_Timer.
-    pub deadline: Option<Instant>,
     /// The address its adverts leave with.
     pub source: Option<IpAddr>,
     /// The checksum form of its adverts.
@@ -128,10 +126,6 @@ impl Router {
             State::Initialize | State::Fault { .. } | State::Backup(_) => Vec::new(),
             State::Active(active) => active.rivals.iter().filter_map(Rival::other).collect(),
         };
-        let deadline = match &self.state {
-            State::Backup(backup) => Some(backup.down_at),
-            State::Initialize | State::Fault { .. } | State::Active(_) => self.acts_at(),
-        };
         View {
             slot: self.slot,
             state: self.state.name(),
@@ -141,7 +135,6 @@ impl Router {
             priority: self.priority,
             following,
             others,
-            deadline,
             source: self.source,
             form: self.form,
             stats: self.stats,

@@ -68,8 +68,6 @@ pub struct Global {
     pub link_delays: BTreeMap<String, Delays>,
     /// How the threads that hear, send and move addresses are scheduled.
     pub scheduling: Scheduling,
-    /// What is kept for mail.
-    pub mail: Mail,
 }
 
 /// How the threads that matter are scheduled, and what memory they have.
@@ -126,19 +124,6 @@ pub enum Datapath {
     Generic,
     /// A socket.
     Socket,
-}
-
-/// Mail settings: read and kept, so that a file with them is not faulty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mail {
-    /// `notification_email`.
-    pub to: Vec<String>,
-    /// `notification_email_from`.
-    pub from: Option<String>,
-    /// `smtp_server` with its port.
-    pub server: Option<(String, u16)>,
-    /// `smtp_connect_timeout`.
-    pub timeout: Option<Duration>,
 }
 
 /// A user, and perhaps a group, to run a script as.

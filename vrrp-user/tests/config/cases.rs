@@ -19,10 +19,6 @@ fn c01_plain_web_pair() {
     assert_eq!(loaded.exit_code(), 0);
     let global = &config(&loaded).global;
     assert_eq!(global.router_id.as_deref(), Some("LB_A"));
-    assert_eq!(global.mail.to, ["ops@example.org"]);
-    assert_eq!(global.mail.from.as_deref(), Some("lb@example.org"));
-    assert_eq!(global.mail.server, Some(("127.0.0.1".to_owned(), 25)));
-    assert_eq!(global.mail.timeout, Some(Duration::from_secs(30)));
     let check = script(&loaded, "chk_web");
     assert_eq!(check.command.argv, ["/bin/true"]);
     assert_eq!((check.interval, check.timeout), (2 * SECOND, 2 * SECOND));

@@ -111,7 +111,7 @@ fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {
     }
 }
 
-pub(super) fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
+fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
     match seconds(first(item), LONGEST) {
         Ok(time) => *slot = Some(time),
         Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),

@@ -8,11 +8,11 @@ use std::time::Duration;
 use vrrp_common::{Family, Version, wire};
 
 use super::super::ast::Statement;
-use super::super::model::{Datapath, Global, Mail, Scheduling};
+use super::super::model::{Datapath, Global, Scheduling};
 use super::super::suggest::{nearest, shown};
 use super::super::value::{Bad, integer, interface, said, seconds, switch};
 use super::super::words::{self, Place};
-use super::garp::{Garp, LONGEST, time};
+use super::garp::{Garp, LONGEST};
 use super::items::{Item, bad_value, first, items};
 use super::options::Options;
 use super::strict::Places;
@@ -88,7 +88,6 @@ impl Draft {
             vmac_addr_prefix: String::new(),
             link_delays: BTreeMap::new(),
             scheduling: Scheduling::default(),
-            mail: Mail::default(),
         };
         let defaults = Defaults {
             garp: Garp::default(),
@@ -104,7 +103,7 @@ impl Draft {
 
     fn take(&mut self, ctx: &mut Ctx, item: &Item<'_>) {
         self.defaults.places.entry(item.known.name).or_insert_with(|| item.head());
-        if self.defaults.garp.take(ctx, item) || self.mail(ctx, item) {
+        if self.defaults.garp.take(ctx, item) {
             return;
         }
         match self.defaults.options.take(ctx, item) {
@@ -194,29 +193,6 @@ impl Draft {
                 ctx.push(bad_value(item, bad.hint(hint)).now("`auto` is used"));
             }
         }
-    }
-
-    /// Mail is not sent yet: its words are read and kept, so that a file with them is not faulty.
-    fn mail(&mut self, ctx: &mut Ctx, item: &Item<'_>) -> bool {
-        let mail = &mut self.global.mail;
-        match item.known.name {
-            "notification_email" => {
-                let words = item.statements().iter().flat_map(|line| &line.words);
-                mail.to.extend(words.map(|word| word.text.clone()));
-            }
-            "notification_email_from" => mail.from = Some(first(item).text.clone()),
-            "smtp_server" => {
-                let port = item.args.get(1).map_or(Ok(25), |word| integer(word, 1..=65_535));
-                match port.map(u16::try_from) {
-                    Ok(Ok(port)) => mail.server = Some((first(item).text.clone(), port)),
-                    Ok(Err(_)) => {}
-                    Err(bad) => ctx.push(bad_value(item, bad).now("mail is not sent yet anyway")),
-                }
-            }
-            "smtp_connect_timeout" => time(ctx, &mut mail.timeout, item),
-            _ => return false,
-        }
-        true
     }
 }
 
