@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use vrrp_common::{time, wire};
+use vrrp_common::{Version, time, wire};
 use vrrp_proto::settings::Delays;
 
 use super::model::{AddressLink, Auth, Config, Destination, Instance, OwnLinkKind, Peer, Unicast};
@@ -88,9 +88,15 @@ fn details(instance: &Instance) -> Vec<String> {
     });
     let header = matches!(instance.auth, Some(Auth::Ah(_)))
         .then(|| "adverts carry an authentication header (AH)".to_owned());
+    // Version 2 discards it in silence (RFC 3768 §6.4.3).
+    let unanswered = (instance.lower_prio_no_advert && instance.version == Version::V3)
+        .then(|| "an advert that loses is not answered, against RFC 9568 §6.4.3".to_owned());
+    let last = instance
+        .higher_prio_send_advert
+        .then(|| "one more advert is sent before it yields, which no RFC has".to_owned());
     let others = instance.address_links.iter().map(address_link);
     let lines = [way(instance), own_link(instance)].into_iter().flatten().chain(others);
-    lines.chain([header, accept, settled].into_iter().flatten()).collect()
+    lines.chain([header, unanswered, last, accept, settled].into_iter().flatten()).collect()
 }
 
 /// Where adverts go and where they come from.

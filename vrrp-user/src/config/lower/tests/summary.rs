@@ -29,6 +29,18 @@ fn the_way_of_adverts() {
 }
 
 #[test]
+fn what_the_rfcs_have_otherwise() {
+    let silent = "an advert that loses is not answered, against RFC 9568 §6.4.3";
+    let more = "one more advert is sent before it yields, which no RFC has";
+    let held = "on eth0: 192.0.2.250/24";
+    let both = "lower_prio_no_advert\nhigher_prio_send_advert";
+    assert_eq!(lines(&with("", &format!("version 3\n{both}"))), [silent, more, held]);
+    // RFC 3768 has no answer.
+    assert_eq!(lines(&with("", both)), [more, held]);
+    assert_eq!(lines(&with("vrrp_lower_prio_no_advert", "version 3")), [silent, held]);
+}
+
+#[test]
 fn interfaces_and_the_rest() {
     let all = lines(&with(
         "",
