@@ -27,6 +27,7 @@ fn routers_with_macvlans_hear_each_other() -> Result<()> {
         ("AH", || hear(2, &[], &["use_vmac", AH], &[VIP])),
         ("AH, from the base", || hear(2, &[], &["use_vmac", "vmac_xmit_base", AH], &[VIP])),
         ("a reload", a_reload),
+        ("on a macvlan", on_a_macvlan),
     ])
 }
 
@@ -82,4 +83,23 @@ fn a_reload() -> Result<()> {
     };
     let before = heard(&r2)?;
     wait_until("it hears on", LIMIT, || heard(&r2).is_ok_and(|now| now > before + 2)).map(drop)
+}
+
+/// On a macvlan adverts from the virtual MAC address are not heard: that is said, and no second MASTER.
+fn on_a_macvlan() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    for (host, last) in [("r1", 11), ("r2", 12)] {
+        lab.ns(host).ip("link add mv0 link eth0 type macvlan mode bridge")?;
+        lab.ns(host).ip("link set mv0 up")?;
+        lab.ns(host).ip(&format!("addr add 192.0.2.{last}/24 dev mv0"))?;
+    }
+    let on_it = |priority| Instance::new(priority).every("0.3").on("mv0").line("use_vmac");
+    let from_base = |priority| on_it(priority).line("vmac_xmit_base").alone(3);
+    let r1 = lab.run("r1", &on_it(200).alone(3))?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    ensure!(r1.count_log("mv0 is a macvlan, too") == 1, "{}", r1.log_end());
+    r1.reload(&from_base(200))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = lab.run("r2", &from_base(100))?;
+    r2.wait_log("following MASTER 192.0.2.11", LIMIT)
 }

@@ -46,6 +46,10 @@ use kernel::{open, remove, used_by_others};
 pub use message::Shape;
 use message::{Fit, Seen};
 
+/// The kernel makes one macvlan beside the other, and gives frames to whose MAC address they come from.
+const DEAF: &str = "the other routers' adverts, which come from the virtual MAC address, would not come to it: \
+                    write vmac_xmit_base on all routers";
+
 /// An interface that an instance wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -196,10 +200,8 @@ impl OwnLinks {
     /// Makes an interface, or takes over the one that is there. Where that can't be done, it says why,
     /// once. The host as it is known takes in what is new.
     pub fn make(&mut self, wanted: &Wanted, host: &mut Snapshot) {
-        let Some((base, vrf)) = host.by_name(&wanted.base).map(|base| (base.ifindex, base.vrf))
-        else {
-            return;
-        };
+        let Some(below) = host.by_name(&wanted.base) else { return };
+        let (base, vrf, is_macvlan) = (below.ifindex, below.vrf, below.mode.is_some());
         if self.is_there(wanted, host) {
             return;
         }
@@ -212,7 +214,12 @@ impl OwnLinks {
             }
         }
         self.make_room(wanted, base);
-        match self.try_make(wanted, base, vrf) {
+        let made = if wanted.adverts && is_macvlan {
+            Err(format!("{} is a macvlan, too; {DEAF}", wanted.base))
+        } else {
+            self.try_make(wanted, base, vrf)
+        };
+        match made {
             Ok((index, ours, message)) => {
                 if self.complaints.remove(&wanted.name).is_some() {
                     info!("{}: it can be used now", wanted.name);
