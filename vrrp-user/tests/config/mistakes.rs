@@ -164,6 +164,7 @@ fn a_second_name_is_not_said_to_be_keepalived_s_way() {
 #[case::peer_length("unicast_peer {\n192.0.2.12/24\n}", "6:1 warning address", 0)]
 #[case::no_routes("virtual_routes {\n}\nvirtual_rules { }\ntrack_file {\n}\ntrack_bfd { }", "", 0)]
 #[case::notice("smtp_alert", "5:1 notice not-served", 0)]
+#[case::sum("old_unicast_checksum", "5:1 notice not-served", 0)]
 #[case::arguments("notify_master /etc/notify.sh MASTER", "5:30 warning command", 0)]
 #[case::notify_twice("notify /a\nnotify /b", "6:1 warning twice", 0)]
 #[case::deleted("notify_deleted", "", 0)]

@@ -330,6 +330,8 @@ const INSTANCE: &[Known] = &[
 ];
 
 const MAIL: &str = "no mail is sent";
+const OLD_SUM: &str =
+    "adverts have the checksum of RFC 9568, which keepalived up to 1.3.6 refuses from a peer";
 
 const INSTANCE_LATER: &[Known] = &[
     ignored("native_ipv6", Flag),
@@ -338,10 +340,10 @@ const INSTANCE_LATER: &[Known] = &[
     ignored("lvs_sync_daemon_interface", Anything),
     ignored("lvs_sync_daemon_inteface", Anything),
     ignored("kernel_rx_buf_size", Anything),
-    ignored("old_unicast_checksum", Anything),
     later("smtp_alert", Bool, MAIL),
     later("notify_master_rx_lower_pri", Anything, "the command is not run"),
     later("notify_priority_changes", Bool, FIFO),
+    later("old_unicast_checksum", Anything, OLD_SUM),
     later("proxy_arp", Anything, "the interface is left as it is"),
     later("proxy_arp_pvlan", Anything, "the interface is left as it is"),
     refused("track_file", Anything, "tracking a file"),
