@@ -9,6 +9,7 @@ mod elsewhere;
 mod ending;
 mod exits;
 mod flapping;
+mod flooded;
 mod frozen;
 mod lost;
 mod macvlans;

@@ -8,6 +8,7 @@ use vrrp_common::Instant;
 use vrrp_proto::{Slot, StateName, Why};
 
 use super::hear::say;
+use super::repeats::Topic;
 use super::service::Service;
 use crate::text::span;
 
@@ -107,7 +108,8 @@ impl Service {
             span(silence),
             span(back)
         );
-        say(self.chats(now, slot, &format!("flaps {from}")), &name, &line, |text| warn!("{text}"));
+        let said = self.chatter.count(now, slot.0, (Topic::Flaps, from.to_string()), 1);
+        say(said, &name, &line, |text| warn!("{text}"));
     }
 }
 

@@ -8,7 +8,7 @@ use vrrp_proto::{Event, Slot, StateName, TrackerId, Why};
 
 use super::budget::Budget;
 use super::protocol::{Notice, Order};
-use super::repeats::Say;
+use super::repeats::{Say, Topic};
 use super::running::{LastRefused, Running};
 use super::service::{End, Service};
 use super::{plan, refusals, words};
@@ -17,14 +17,11 @@ use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::sys::clock;
 
-/// Causes counted at most; they are only ever this many while somebody forges senders.
-const CHATTED: usize = 1024;
-
 impl Service {
     pub(super) async fn noticed(&mut self, notice: Notice) -> Option<End> {
         match notice {
-            Notice::Event(now, event) => self.happened(now, &event),
-            Notice::Record(record) => self.recorded(&record).await,
+            Notice::Event(now, event, count) => self.happened(now, &event, count),
+            Notice::Record(record, count) => self.recorded(&record, count).await,
             Notice::SendFailed(slot, failing, len) => self.send_failed(slot, &failing, len),
             Notice::Deaf(ifindex, error) => {
                 // One that is gone by now is closed like any other that goes.
@@ -53,7 +50,8 @@ impl Service {
         None
     }
 
-    fn happened(&mut self, now: Instant, event: &Event) {
+    /// `count`: how often it came, where it may with every packet.
+    fn happened(&mut self, now: Instant, event: &Event, count: u64) {
         match event {
             Event::Transition { slot, to, from, priority, why } => {
                 self.log(*slot, event);
@@ -73,29 +71,21 @@ impl Service {
                     self.look_for_strays([*slot], false);
                 }
             }
-            Event::LowerAdvert { slot, from, theirs, .. } => {
-                self.chat(now, *slot, event, &format!("lower {from} {theirs}"));
+            Event::GoesOn { slot, from, theirs } => {
+                self.goes_on(now, *slot, (*from, *theirs), count);
             }
-            Event::GoesOn { slot, from, theirs } => self.goes_on(now, *slot, *from, *theirs),
-            Event::SecondOwner { slot, from } => {
-                self.chat(now, *slot, event, &format!("owner {from}"));
+            Event::LowerAdvert { from, theirs, .. } | Event::Ignored { from, theirs, .. } => {
+                self.chat(now, event, format!("{from} {theirs}"), count);
             }
-            Event::Ignored { slot, from, theirs } => {
-                self.chat(now, *slot, event, &format!("ignored {from} {theirs}"));
+            Event::SecondOwner { from, .. }
+            | Event::PriorityZero { from, .. }
+            | Event::PreemptDelayed { from, .. } => self.chat(now, event, from.to_string(), count),
+            Event::Following { from, interval, .. } => {
+                self.chat(now, event, format!("{from} {}", interval.get().as_millis()), count);
             }
-            Event::AddressRestored { slot, address } => {
-                let cause = if self.lease_ended() { "lease" } else { "restored" };
-                self.chat(now, *slot, event, &format!("{cause} {}", address.ip));
-            }
-            Event::Following { slot, from, interval, .. } => {
-                let every = interval.get().as_millis();
-                self.chat(now, *slot, event, &format!("following {from} {every}"));
-            }
-            Event::PriorityZero { slot, from } => {
-                self.chat(now, *slot, event, &format!("zero {from}"));
-            }
-            Event::PreemptDelayed { slot, from, .. } => {
-                self.chat(now, *slot, event, &format!("delay {from}"));
+            Event::AddressRestored { address, .. } => {
+                let cause = format!("{} {}", self.lease_ended(), address.ip);
+                self.chat(now, event, cause, count);
             }
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),
             Event::AddressFailed { slot, address, error } => {
@@ -165,7 +155,7 @@ impl Service {
     fn log(&self, slot: Slot, event: &Event) {
         let name = self.name(slot);
         for line in self.lines(&name, slot, event) {
-            info!("{line}");
+            tell(event, &line);
         }
     }
 
@@ -204,7 +194,7 @@ impl Service {
     }
 
     /// A refused advert, or one with other addresses than ours.
-    async fn recorded(&mut self, record: &abi::Event) {
+    async fn recorded(&mut self, record: &abi::Event, count: u64) {
         let slot = Slot(record.slot);
         let now = Instant::from_nanos(record.at);
         let Some(running) = self.running.get_mut(&slot) else { return };
@@ -215,19 +205,28 @@ impl Service {
             let missing = refusals::missing(record, &running.instance);
             for (at, detail) in refusals::oddities(record, &running.instance).iter().enumerate() {
                 let line = format!("advert from {source} accepted, but {detail}");
-                let said = self.refusals.note(now, slot.0, &line, 0);
+                let said = self.refusals.note(now, slot.0, (Topic::Odd, line.clone()), 0);
                 say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
                 // The addresses are the first of what may be odd.
                 say_too(said, &name, missing.as_deref().filter(|_| at == 0));
             }
             return;
         };
-        let missing = refusals::missing(record, &running.instance);
         let explained = refusals::explain(record, reason, &running.instance);
         let refusals::Explained { source, detail } = explained;
         let last = LastRefused { at: now, reason, source, detail: detail.clone() };
         running.last_refused = Some(last);
-        let cause = format!("{reason} {source} {detail}");
+        let total = self.fast.as_ref().map_or(0, |fast| fast.counters(slot.0).refused(reason));
+        let seen = self.seen.entry((slot.0, reason)).or_default();
+        *seen += count;
+        // The kernel sends a sample of what it counts; the socket sends all.
+        let total = total.max(*seen);
+        let cause = (Topic::Refused(Some(reason)), format!("{source} {detail}"));
+        let said = self.refusals.note(now, slot.0, cause, total);
+        if said == Say::Nothing {
+            return;
+        }
+        let missing = refusals::missing(record, &running.instance);
         let mut line = format!("({name}) refused advert from {source} ({reason}): {detail}");
         if reason == Reject::ForeignCluster {
             let (interface, vrid) = (running.instance.interface.clone(), running.instance.vrid);
@@ -236,34 +235,21 @@ impl Service {
                 "; another cluster uses VRID {vrid} on {interface}; free there, by what was heard so far: {free}"
             ));
         }
-        let total = self.fast.as_ref().map_or(0, |fast| fast.counters(slot.0).refused(reason));
-        let seen = self.seen.entry((slot.0, reason)).or_default();
-        *seen += 1;
-        // The kernel sends a sample of what it counts; the socket sends all.
-        let total = total.max(*seen);
-        let said = self.refusals.note(now, slot.0, &cause, total);
         say(said, &name, &line, |text| warn!("{text}"));
         say_too(said, &name, missing.as_deref());
     }
 
-    /// Logs an event that may come with every packet.
-    fn chat(&mut self, now: Instant, slot: Slot, event: &Event, cause: &str) {
-        let said = self.chats(now, slot, cause);
+    /// Logs an event that may come again and again.
+    fn chat(&mut self, now: Instant, event: &Event, cause: String, count: u64) {
+        let Some((slot, topic)) = Topic::of(event) else { return };
+        let said = self.chatter.count(now, slot.0, (topic, cause), count);
+        if said == Say::Nothing {
+            return;
+        }
         let name = self.name(slot);
         for line in self.lines(&name, slot, event) {
-            say(said, &name, &line, |text| info!("{text}"));
+            say(said, &name, &line, |text| tell(event, text));
         }
-    }
-
-    /// Counts something that may come with every packet; says whether it is to be told.
-    pub(super) fn chats(&mut self, now: Instant, slot: Slot, cause: &str) -> Say {
-        let count = self.chatted.entry((slot.0, cause.to_owned())).or_default();
-        *count += 1;
-        let said = self.chatter.note(now, slot.0, cause, *count);
-        if self.chatted.len() > CHATTED {
-            self.chatted.clear();
-        }
-        said
     }
 
     /// VRIDs nobody was heard using on an interface, ours and other clusters' left out.
@@ -287,6 +273,16 @@ impl Service {
 fn say_too(said: Say, name: &str, more: Option<&str>) {
     if let (Say::First | Say::Again(..), Some(more)) = (said, more) {
         info!("({name}) {more}");
+    }
+}
+
+/// Logs a line of an event. What the operator must look at is a warning.
+fn tell(event: &Event, line: &str) {
+    let fault = matches!(event, Event::Transition { to: StateName::Fault, .. });
+    if fault || matches!(event, Event::SecondOwner { .. }) {
+        warn!("{line}");
+    } else {
+        info!("{line}");
     }
 }
 

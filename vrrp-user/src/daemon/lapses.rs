@@ -7,6 +7,7 @@ use vrrp_common::Instant;
 
 use super::hear::say;
 use super::protocol::Stall;
+use super::repeats::Topic;
 use super::service::Service;
 use crate::net::lease::may_run_out;
 use crate::net::monitor::Change;
@@ -64,7 +65,10 @@ impl Service {
         if stall.late >= LONG {
             warn!("{line}");
         } else {
-            let said = self.chatter.note(stall.until, HOST, "stood still", self.lapses.stalls);
+            let said = {
+                let what = (Topic::StoodStill, String::new());
+                self.chatter.note(stall.until, HOST, what, self.lapses.stalls)
+            };
             say(said, "xvrrp", &line, |text| warn!("{text}"));
         }
     }

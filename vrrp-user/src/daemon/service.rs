@@ -74,9 +74,8 @@ pub(super) struct Service {
     /// Refusals told lately, and how many the socket path gave.
     pub(super) refusals: Repeats,
     pub(super) seen: BTreeMap<(u32, Reject), u64>,
-    /// Other lines told lately that may come with every packet, and their counts.
+    /// Other lines told lately that may come with every packet.
     pub(super) chatter: Repeats,
-    pub(super) chatted: BTreeMap<(u32, String), u64>,
     /// `log_unknown_vrids`.
     pub(super) unknown: Unknown,
     pub(super) orders: UnboundedSender<Order>,
@@ -166,7 +165,6 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
         refusals: Repeats::default(),
         seen: BTreeMap::new(),
         chatter: Repeats::default(),
-        chatted: BTreeMap::new(),
         unknown: Unknown::default(),
         executor: start_executor(&config, orders.clone(), timings_start)?,
         orders,
@@ -390,7 +388,6 @@ impl Service {
         self.refusals.forget(slot.0);
         self.chatter.forget(slot.0);
         repeats::forget(&mut self.seen, slot.0, Reject::ALL[0]);
-        repeats::forget(&mut self.chatted, slot.0, String::new());
     }
 
     pub(super) fn tell(&self, input: Input) {

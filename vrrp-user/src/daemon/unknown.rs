@@ -11,7 +11,7 @@ use vrrp_common::{Family, Instant, wire};
 
 use super::hear::say;
 use super::protocol::Order;
-use super::repeats::{Repeats, Say};
+use super::repeats::{Repeats, Say, Topic};
 use super::report::Strangers;
 use super::service::Service;
 use crate::sys::clock;
@@ -36,7 +36,7 @@ impl Unknown {
         self.told = heard;
         let mut note = |key: StrangerKey| {
             let cause = format!("{} {} {}", key.family, key.vrid, source(&key));
-            (key, self.lines.note(now, key.ifindex, &cause, 1))
+            (key, self.lines.note(now, key.ifindex, (Topic::Unknown, cause), 1))
         };
         fresh.into_iter().map(&mut note).filter(|(_, said)| *said != Say::Nothing).collect()
     }

@@ -9,6 +9,7 @@ use vrrp_proto::{Input, Slot, View};
 
 use super::hear::say;
 use super::protocol::Failing;
+use super::repeats::{Say, Topic};
 use super::service::Service;
 use crate::config::model::{Destination, Instance};
 use crate::status;
@@ -18,21 +19,29 @@ impl Service {
         let name = self.name(slot);
         let cause = self.unsent(slot, failing, len);
         let line = format!("({name}) advert can't be sent: {cause}");
-        let told = format!("unsent {}", failing.error);
-        let said = self.chatter.note(failing.at, slot.0, &told, failing.adverts);
+        let told = (Topic::Unsent, failing.error.to_string());
+        let said = self.chatter.note(failing.at, slot.0, told, failing.adverts);
         say(said, &name, &line, |text| warn!("{text}"));
     }
 
     pub(super) fn send_works(&mut self, now: Instant, slot: Slot) {
         let name = self.name(slot);
-        let said = self.chatter.note(now, slot.0, "sent", 0);
+        let said = self.chatter.note(now, slot.0, (Topic::SentAgain, String::new()), 0);
         say(said, &name, &format!("({name}) adverts leave again"), |text| info!("{text}"));
     }
 
     /// Tells of another MASTER that goes on although it was answered.
-    pub(super) fn goes_on(&mut self, now: Instant, slot: Slot, from: IpAddr, theirs: Priority) {
-        let said = self.chats(now, slot, &format!("goes on {from}"));
-        let Some(running) = self.running.get(&slot) else { return };
+    pub(super) fn goes_on(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        (from, theirs): (IpAddr, Priority),
+        count: u64,
+    ) {
+        let said = self.chatter.count(now, slot.0, (Topic::GoesOn, from.to_string()), count);
+        let Some(running) = self.running.get(&slot).filter(|_| said != Say::Nothing) else {
+            return;
+        };
         let source = running.way.as_ref().map(|way| way.source);
         let (name, why) = (&running.instance.name, unheard(&running.instance, source));
         let line = format!("({name}) {from} goes on as MASTER with priority {theirs}: {why}");

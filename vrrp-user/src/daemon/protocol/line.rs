@@ -73,6 +73,13 @@ impl Line {
         }
     }
 
+    /// Whether a record is about the router that has its slot: it may have been another's when that was
+    /// written.
+    pub(super) fn is_about(&self, record: &abi::Event) -> bool {
+        let key = &self.route.key;
+        (key.family, key.vrid, key.ifindex) == (record.family, record.vrid, record.ifindex)
+    }
+
     /// The interval that an accepted advert names; `None` where it can't be said, since another version was
     /// spoken then.
     pub(super) fn interval(&self, record: &abi::Event) -> Option<Interval> {

@@ -3,6 +3,7 @@
 //! It does no file I/O, waits for no netlink answer and writes no log. What it has to tell goes to the
 //! service thread over a channel that never blocks it.
 
+mod chatter;
 mod failing;
 mod line;
 mod outbox;
@@ -77,12 +78,13 @@ pub(crate) struct Route {
 /// What the protocol thread tells the service thread.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    /// From the engine, with the time it happened.
-    Event(Instant, Event),
+    /// From the engine, with the time it happened, and how many of its kind there were since the last one:
+    /// not all are told of what may come with every packet.
+    Event(Instant, Event, u64),
     /// A router became Active because its time had come; follows the event.
     TookOver(Slot, Budget),
-    /// A refused advert, or an accepted one whose addresses differ from ours.
-    Record(abi::Event),
+    /// A refused advert, or an accepted one whose addresses differ from ours; and how many, as above.
+    Record(abi::Event, u64),
     /// Adverts can't be sent, and how long they are; told at once and each minute until one could.
     SendFailed(Slot, Failing, usize),
     /// Adverts leave again.

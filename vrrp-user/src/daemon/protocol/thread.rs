@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use vrrp_common::abi::{self, RouterKey};
+use vrrp_common::abi;
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Priority};
 use vrrp_proto::{Advert, Engine, Event, Input, Slot, Transmit};
 
+use super::chatter::Chatter;
 use super::failing::{Failing, Fate, Mute};
 use super::line::{Line, is_astray};
 use super::outbox::Outbox;
@@ -22,7 +23,6 @@ use super::sockets::Sockets;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_ring};
 use super::watching::Watching;
 use super::{Inspection, Notice, Order, Parts, Stall};
-use crate::daemon::budget::Budget;
 use crate::fastpath::Ring;
 use crate::ledger::Pulse;
 use crate::net::executor::Executor;
@@ -55,6 +55,7 @@ pub(super) struct Protocol {
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
     mute: Mute,
+    chatter: Chatter,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -77,6 +78,7 @@ impl Protocol {
             routes: BTreeMap::new(),
             records: Vec::with_capacity(2 * BUDGET),
             mute: Mute::default(),
+            chatter: Chatter::default(),
             stop: None,
         })
     }
@@ -217,7 +219,7 @@ impl Protocol {
 
     /// Notes whose advert the kernel program has accepted.
     fn note_sender(&mut self, record: &abi::Event) {
-        let is_its = |line: &Line| is_about(record, &line.route.key);
+        let is_its = |line: &Line| line.is_about(record);
         if record.kind == abi::Event::ADVERT
             && self.routes.get(&Slot(record.slot)).is_some_and(is_its)
         {
@@ -233,11 +235,11 @@ impl Protocol {
             return;
         }
         let Some(line) = self.routes.get_mut(&slot) else { return };
-        if !is_about(record, &line.route.key) {
+        if !line.is_about(record) {
             return;
         }
         if record.kind == abi::Event::REFUSED {
-            self.tell(Notice::Record(*record));
+            self.tell_record(record);
             return;
         }
         let family = if record.family == Family::V6 as u8 { Family::V6 } else { Family::V4 };
@@ -262,7 +264,7 @@ impl Protocol {
         line.note_arrival(now, record, interval, self.engine.is_backup(slot));
         line.senders.note(Sender { source: advert.source, form: advert.form, at: now });
         if differs || unlisted || anew {
-            self.tell(Notice::Record(*record));
+            self.tell_record(record);
         }
         self.watching.refresh_before(slot, now, &mut self.engine);
         self.engine.handle(now, Input::Advert { slot, advert });
@@ -379,11 +381,8 @@ impl Protocol {
                     self.routes.get_mut(&slot).into_iter().for_each(Line::forget_arrival);
                     self.pulse.state(slot, to, priority, now);
                 }
-                self.tell(if let Event::TookOver { slot, waited, due } = event {
-                    Notice::TookOver(slot, Budget { spoke, ..Budget::new(waited, due, now) })
-                } else {
-                    Notice::Event(now, event)
-                });
+                let notice = self.chatter.of_event(now, event, spoke);
+                self.tell(notice);
             }
             if let Some(watch) = self.engine.poll_watch() {
                 self.watching.obey(watch, &mut self.routes, &mut self.table, &mut self.engine);
@@ -484,13 +483,15 @@ impl Protocol {
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        // The service thread outlives this one except at the very end, when nobody listens.
-        let _ = self.notices.send(notice);
+    fn tell_record(&mut self, record: &abi::Event) {
+        let notice = self.chatter.of_record(record);
+        self.tell(notice);
     }
-}
 
-/// Whether a record is about the router that has its slot: it may have been another's when that was written.
-fn is_about(record: &abi::Event, key: &RouterKey) -> bool {
-    (key.family, key.vrid, key.ifindex) == (record.family, record.vrid, record.ifindex)
+    fn tell(&self, notice: impl Into<Option<Notice>>) {
+        // The service thread outlives this one except at the very end, when nobody listens.
+        if let Some(notice) = notice.into() {
+            let _ = self.notices.send(notice);
+        }
+    }
 }
