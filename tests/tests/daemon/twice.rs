@@ -165,3 +165,46 @@ fn of_many_at_once_one_goes_on() -> Result<()> {
 fn living(one: &mut Child) -> Option<u32> {
     one.try_wait().is_ok_and(|status| status.is_none()).then(|| one.id())
 }
+
+/// Whoever has taken up a killed one's virtual router keeps its address: a start, and `xvrrp release`,
+/// leave it alone.
+#[test]
+fn what_has_an_heir_is_left_to_it() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::new(&["r1"])?;
+    let conf = brisk(100).alone(3);
+    let mut first = master(&lab)?;
+    first.kill()?;
+    let heir = Daemon::start_beside(&lab, "r1", &conf)?;
+    wait_state(&heir, "VI_1", "MASTER")?;
+    kept(&lab, &first, &format!("xvrrp (process {})", heir.pid()), &conf)?;
+    drop(heir);
+    let mut first = master(&lab)?;
+    first.kill()?;
+    let heir = lab.start(Kind::Keepalived, "r1", &conf)?;
+    heir.wait_log("Entering MASTER STATE", LIMIT)?;
+    kept(&lab, &first, &format!("keepalived (process {})", heir.pid()), &conf)
+}
+
+fn kept(lab: &Lab, first: &Daemon, heir: &str, conf: &str) -> Result<()> {
+    wait_until("the heir has it", LIMIT, || lab.holds("r1", VIP))?;
+    let watch = lab.watch("r1")?;
+    let ledger = first.run_dir().join("ledger");
+    let copy = std::fs::read(&ledger)?;
+    let output = first.release(lab, "r1")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{}: {said}", output.status);
+    ensure!(
+        said.contains(&format!("(VI_1) {heir} serves it by now, so it is left alone")),
+        "{said}"
+    );
+    ensure!(watch.of(ADDRESS).is_empty(), "{heir}: {:?}: {said}", watch.of(ADDRESS));
+    std::fs::write(&ledger, copy)?;
+    let again = lab.run("r1", conf)?;
+    wait_state(&again, "VI_1", "FAULT")?;
+    ensure!(watch.of(ADDRESS).is_empty(), "{heir}: {:?}", watch.of(ADDRESS));
+    ensure!(again.count_log("serves it by now") == 1, "{}", again.log_end());
+    Ok(())
+}

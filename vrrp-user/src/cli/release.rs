@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::daemon::served::Heirs;
 use crate::ledger::release::{release, undo};
-use crate::ledger::{self, Entry, Table};
+use crate::ledger::{self, Table};
 use crate::net::firewall;
 use crate::procfs;
 use crate::run_dir::{self, Holder, RunDir, RunDirError};
@@ -90,7 +91,8 @@ fn left(run_dir: &Path) -> Result<Left, RunDirError> {
         attached => attached.and_then(Result::ok),
     };
     if let Some(table) = table {
-        let entries: Vec<Entry> = table.entries().collect();
+        let (entries, lines) = Heirs::default().without(&table, table.entries().collect());
+        left.lines.extend(lines);
         let by = run_dir::name(run_dir);
         let released = release(&by, &table, &entries, table.alive(), now());
         left.failed = released.iter().any(|one| !one.failed.is_empty());

@@ -16,7 +16,7 @@ use super::accepted::Accepted;
 use super::host;
 use super::plan::{self, Place};
 use super::running::Running;
-use super::served::{self, Served};
+use super::served::{self, Heirs, Served};
 use crate::config::model::{Config, Instance, Scheduling};
 use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::{Keeper, Kept};
@@ -135,7 +135,16 @@ impl Life {
             self.put_on.extend(ours.map(|held| (held.device, held.ip)));
             self.resumed.insert(slot);
         }
-        for released in release(&self.by, ledger.table(), &found.ended, self.alive, now) {
+        let (nobodys, lines) = if self.replaces {
+            // What is held is our own guardian's.
+            (found.ended.clone(), Vec::new())
+        } else {
+            Heirs::default().without(ledger.table(), found.ended.clone())
+        };
+        for line in lines {
+            info!("From an earlier life: {line}");
+        }
+        for released in release(&self.by, ledger.table(), &nobodys, self.alive, now) {
             info!("From an earlier life: {released}");
         }
         self.traces = release::traces(ledger.table());

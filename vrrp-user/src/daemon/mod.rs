@@ -30,7 +30,7 @@ mod report;
 mod rivals;
 mod running;
 mod secondaries;
-mod served;
+pub(crate) mod served;
 mod service;
 pub(crate) mod sought;
 mod stopping;

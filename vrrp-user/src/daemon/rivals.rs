@@ -32,7 +32,7 @@ const USUAL_FILE: &str = "/etc/keepalived/keepalived.conf";
 const FRESH: Duration = Duration::from_millis(300);
 
 /// A virtual router as a file names it: interface, family and VRID.
-type Place = (String, Family, u8);
+pub(super) type Place = (String, Family, u8);
 
 /// Another daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,12 @@ impl Rivals {
         self.all.first().map(Rival::to_string)
     }
 
+    /// Who serves a virtual router, by its file.
+    pub(super) fn known(&self, place: &Place) -> Option<String> {
+        let serves = |r: &&Rival| r.serves.as_ref().is_some_and(|all| all.contains(place));
+        self.all.iter().find(serves).map(Rival::to_string)
+    }
+
     /// Who serves an instance's virtual router, or did so `before` and lives. Of one whose file can't be
     /// read that is assumed where the host `has_its_address` and none of ours has put it there.
     pub(super) fn serving(
@@ -103,11 +109,9 @@ impl Rivals {
         let all = || self.all.iter();
         let same = all().map(Rival::to_string).find(|rival| Some(rival.as_str()) == before);
         let place = (instance.interface.clone(), instance.family, instance.vrid.get());
-        let serves = |r: &&Rival| r.serves.as_ref().is_some_and(|all| all.contains(&place));
-        let known = || all().find(serves).map(Rival::to_string);
         let mut unknown = all().filter(|rival| rival.serves.is_none());
         let assumed = || unknown.next().filter(|_| has_its_address()).map(Rival::to_string);
-        same.or_else(known).or_else(assumed)
+        same.or_else(|| self.known(&place)).or_else(assumed)
     }
 }
 

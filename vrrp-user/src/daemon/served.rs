@@ -20,6 +20,7 @@ use vrrp_common::{Family, Instant};
 
 use super::rivals::Rivals;
 use crate::guardian::channel::Kept;
+use crate::ledger::{Body, Entry, Table, judge};
 use crate::procfs;
 
 /// What the names of these descriptors begin with.
@@ -57,6 +58,11 @@ enum Theirs {
 /// How long somebody who has a name and gives no answer is waited for. Not for ever: any user could keep
 /// us from serving that way.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one that is dying is waited for.
+const DYING: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The virtual routers that are served here, and those that another daemon serves.
 #[derive(Debug, Default)]
@@ -115,13 +121,8 @@ impl Served {
     /// serves something, or one that is none.
     pub(super) fn others(&mut self) -> Option<String> {
         let ours: BTreeSet<String> = self.ours.keys().map(|key| key.name()).collect();
-        let names = held_names().into_iter().filter(|name| !ours.contains(name));
-        let xvrrp = |name: String| match holder(&name) {
-            Ok(pid) if pid.unsigned_abs() == std::process::id() => None,
-            Ok(pid) => Some(format!("xvrrp (process {})", procfs::main_of(pid.unsigned_abs()))),
-            Err(why) => is_silence(&why).then(|| "another xvrrp".to_owned()),
-        };
-        self.rivals.any().or_else(|| names.into_iter().find_map(xvrrp))
+        let mut xvrrp = held_by_others().into_iter().filter(|(name, _)| !ours.contains(name));
+        self.rivals.any().or_else(|| xvrrp.next().map(|(_, who)| who))
     }
 
     /// What the guardian is to keep.
@@ -231,6 +232,75 @@ fn held_names() -> BTreeSet<String> {
 fn names_in(table: &str) -> impl Iterator<Item = &str> {
     let names = table.lines().filter_map(|line| Some(line.rsplit_once(" @xvrrp.")?.1));
     names.filter(|name| name.starts_with(PREFIX))
+}
+
+/// The names that other daemons hold, and lines' words for who that is. Those who are dying let go of theirs,
+/// and are waited for. One that never gets that far serves nothing any more; nor does one whose guardian
+/// does not start another at once, since it has given up all.
+fn held_by_others() -> BTreeMap<String, String> {
+    let until = std::time::Instant::now() + DYING;
+    loop {
+        let (mut held, mut dying) = (BTreeMap::new(), false);
+        for name in held_names() {
+            let who = match holder(&name) {
+                Ok(pid) if pid.unsigned_abs() == std::process::id() => continue,
+                Ok(pid) if procfs::is_dying(pid.unsigned_abs()) => {
+                    dying = true;
+                    continue;
+                }
+                Ok(pid) => format!("xvrrp (process {})", procfs::main_of(pid.unsigned_abs())),
+                Err(why) if is_silence(&why) => "another xvrrp".to_owned(),
+                Err(_) => continue,
+            };
+            held.insert(name, who);
+        }
+        if !dying || std::time::Instant::now() >= until {
+            return held;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Who serves the routers of a ledger by now, whose process is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Heirs {
+    held: Option<BTreeMap<String, String>>,
+    rivals: Rivals,
+}
+
+impl Heirs {
+    /// The daemon that serves a router, for a line that names it; of one that is no xvrrp, where its file
+    /// says so.
+    pub(crate) fn of(&mut self, body: &Body) -> Option<String> {
+        let family = [Family::V4, Family::V6].into_iter().find(|f| *f as u8 == body.family)?;
+        let held = self.held.get_or_insert_with(|| {
+            self.rivals.look();
+            held_by_others()
+        });
+        let name = Key { ifindex: body.ifindex, family, vrid: body.vrid }.name();
+        let xvrrp = held.get(&name).cloned();
+        xvrrp.or_else(|| self.rivals.known(&(body.interface.clone(), family, body.vrid)))
+    }
+
+    /// Those of some routers that nobody else serves, and the lines that name the others.
+    pub(crate) fn without(
+        &mut self,
+        table: &Table,
+        entries: Vec<Entry>,
+    ) -> (Vec<Entry>, Vec<String>) {
+        let mut lines = Vec::new();
+        let is_nobodys = |entry: &Entry| {
+            let body = table.body(entry.slot).filter(|_| judge::may_hold(entry, table.alive()));
+            let line = body.and_then(|body| {
+                let heir = self.of(&body)?;
+                Some(format!("({}) {heir} serves it by now, so it is left alone", body.name))
+            });
+            let is_nobodys = line.is_none();
+            lines.extend(line);
+            is_nobodys
+        };
+        (entries.into_iter().filter(is_nobodys).collect(), lines)
+    }
 }
 
 fn unix() -> nix::Result<OwnedFd> {
