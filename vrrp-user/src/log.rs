@@ -43,7 +43,7 @@ const LEVELS: [(&str, LevelFilter); 5] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Starts logging. `XVRRP_LOG` names one of [`LEVELS`]; `info` where it is not set, or empty, or no level.
+/// Starts logging. `XVRRP_LOG` names a level, of which there are five; `info` where it is not set, or empty, or no level.
 /// Panics go the same way, and end the process with [`INTERNAL`].
 pub fn init() -> Guard {
     let wanted = std::env::var_os("XVRRP_LOG").filter(|text| !text.is_empty());
