@@ -53,14 +53,17 @@ fn handed_configurations_on_the_wire() -> Result<()> {
         ("C12", c12_auth_pass_long),
         ("C18", c18_advert_int_v2),
         ("C20", c20_v3_with_auth),
-        ("C21", c21_ipv6_good),
         ("C23", c23_vip_attributes),
         ("C25", c25_dual_master),
-        ("C29", c29_unicast),
         ("C35", c35_lvs_beside),
         ("C42", c42_minimal),
         ("C45", c45_garp_options),
     ])
+}
+
+#[test]
+fn handed_configurations_by_other_ways() -> Result<()> {
+    together(&[("C21", c21_ipv6_good), ("C29", c29_unicast)])
 }
 
 /// Version 2, one second, PASS: what one line of the wire must say.
@@ -188,15 +191,17 @@ fn unicast(from: u8, ttl: u8) -> Vec<u8> {
     frame
 }
 
-/// As it is handed, and with itself among its peers (B61).
+/// As it is handed, and with itself among its peers (B61), by its own word and by the host's addresses.
 fn c29_unicast() -> Result<()> {
     let conf = cases::configuration("C29-unicast");
     let itself = conf.replace("        192.0.2.12\n", "        192.0.2.12\n        192.0.2.11\n");
-    ensure!(itself != conf);
+    let unsaid = itself.replace("    unicast_src_ip 192.0.2.11\n", "");
+    ensure!(itself != conf && unsaid != itself);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| speaks_to_peers(&itself).context("itself among them"));
-        speaks_to_peers(&conf)?;
-        other.join().expect("it returns its errors")
+        let all = [&conf, &itself, &unsaid].map(|conf| scope.spawn(|| speaks_to_peers(conf)));
+        let results = all.map(|one| one.join().expect("it returns its errors"));
+        let names = ["as it is", "itself among them", "without a source"];
+        results.into_iter().zip(names).try_for_each(|(result, name)| result.context(name))
     })
 }
 

@@ -79,42 +79,54 @@ fn untracked_link() -> Result<()> {
     Ok(())
 }
 
-/// Over IPv6 it waits for a link-local address that no other host has.
+/// Over IPv6 it waits for a link-local address that no other host has: at its start, and when the link is
+/// back.
 fn waits_for_a_link_local() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
     let lab = Lab::new(&["r1", "client"])?;
     let host = lab.ns("r1");
-    let v6 = Instance::new(150).every("0.2").holding(&["fe80::5e00:250/64"]);
-    let r1 = lab.run("r1", &v6.alone(3))?;
-    r1.wait_log("Entering MASTER", LIMIT)?;
-    host.ip("link set eth0 down")?;
-    r1.wait_log("Entering FAULT", LIMIT)?;
-    // It tries for so many seconds whether another one has the address.
-    host.sysctl("net.ipv6.conf.eth0.dad_transmits", 4)?;
     let is_advert =
         |frame: &[u8]| (frame.get(12..14)? == [0x86, 0xdd] && *frame.get(20)? == 112).then_some(());
     let wire = Capture::of(lab.ns("client"), "eth0", is_advert)?;
     let is_tried = || -> Result<bool> {
         Ok(host.ip("-6 -o addr show dev eth0 tentative")?.contains("fe80::ff:fe00:b"))
     };
-    host.ip("link set eth0 up")?;
-    wait_until("its address is tried", LIMIT, || is_tried().unwrap_or(false))?;
-    let mut looks = 0;
-    loop {
-        let (state, spoke) = (r1.status()?.instance("VI_1")?.state().to_owned(), wire.seen().len());
-        if !is_tried()? {
-            break;
+    // It is tried for so many seconds whether another host has the address.
+    let link_up = |seconds| {
+        host.ip("link set eth0 down")?;
+        host.sysctl("net.ipv6.conf.eth0.dad_transmits", seconds)?;
+        host.ip("link set eth0 up")?;
+        wait_until("its address is tried", LIMIT, || is_tried().unwrap_or(false))
+    };
+    let state =
+        |r1: &Daemon| -> Result<String> { Ok(r1.status()?.instance("VI_1")?.state().to_owned()) };
+    let waits = |r1: &Daemon, spoken: usize| {
+        let mut looks = 0;
+        loop {
+            let (state, spoke) = (state(r1).ok(), wire.seen().len() - spoken);
+            if !is_tried()? {
+                break;
+            }
+            let Some(state) = state else { continue };
+            ensure!(state == "FAULT" && spoke == 0, "{state}, {spoke} adverts: {}", r1.log_end());
+            looks += 1;
         }
-        ensure!(state == "FAULT" && spoke == 0, "{state}, {spoke} adverts: {}", r1.log_end());
-        looks += 1;
-    }
-    ensure!(looks > 0, "never looked at while it is tried");
-    let is_master =
-        || r1.status().is_ok_and(|s| s.instance("VI_1").is_ok_and(|i| i.state() == "MASTER"));
-    wait_until("r1 is MASTER again", LIMIT, is_master).with_context(|| r1.log_end())?;
-    wait_until("r1 speaks", LIMIT, || !wire.seen().is_empty()).map(drop)
+        ensure!(looks > 0, "never looked at while it is tried");
+        let is_master = || state(r1).is_ok_and(|state| state == "MASTER");
+        wait_until("r1 is MASTER", LIMIT, is_master).with_context(|| r1.log_end())?;
+        wait_until("r1 speaks", LIMIT, || wire.seen().len() > spoken).map(drop)
+    };
+    link_up(8)?;
+    let v6 = Instance::new(150).every("0.2").holding(&["fe80::5e00:250/64"]);
+    let r1 = lab.run("r1", &v6.alone(3))?;
+    waits(&r1, 0)?;
+    host.ip("link set eth0 down")?;
+    r1.wait_log("Entering FAULT STATE: the interface is down", LIMIT)?;
+    let spoken = wire.seen().len();
+    link_up(2)?;
+    waits(&r1, spoken)
 }
 
 const ELSEWHERE: &str = "198.18.0.250";

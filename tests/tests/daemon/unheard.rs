@@ -50,9 +50,15 @@ fn too_long() -> Result<()> {
         let (cause, adverts) = one.failing().with_context(|| one.json())?;
         ensure!(cause.contains(words) && adverts >= 3, "{}", one.json());
         ensure!(one.why().contains("no advert could be sent"), "{}", one.json());
+        if round == 2 {
+            let tried =
+                || -> Option<u64> { Some(r1.status().ok()?.instance("VI_1").ok()?.failing()?.1) };
+            wait_until("it has tried again", LIMIT, || tried() > Some(adverts))?;
+        }
         lab.ns("r1").ip("link set eth0 mtu 1500")?;
-        // At once, and not when it would try again.
-        wait_state(&r1, "VI_1", "BACKUP")?;
+        // At once, and not when it would try again: that is 20 s later by now.
+        let listens = || state(&r1, "VI_1").is_ok_and(|state| state != "FAULT");
+        wait_until("r1 listens", Duration::from_secs(10), listens)?;
         wait_state(&r1, "VI_1", "MASTER")?;
         wait_state(&r2, "VI_1", "BACKUP")?;
         let status = r1.status()?;

@@ -223,6 +223,24 @@ fn a_ledger_of_something_else_is_replaced() {
     assert_eq!(Ledger::open(dir.path()).unwrap().table().entries().count(), 0);
 }
 
+/// As each reload does for all of them.
+#[test]
+fn bodies_that_are_written_again_and_again_take_no_more_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    let addresses: Vec<String> = (0..=255).map(|last| format!("192.0.2.{last}")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut note = |times| {
+        for _ in 0..times {
+            ledger.note(Slot(0), body("VI_1", &addresses), INTERVAL, 3, at(1)).unwrap();
+        }
+        std::fs::metadata(path(dir.path())).unwrap().len()
+    };
+    // Room is taken in turns, up to that of the longest body.
+    let after_many = note(600);
+    assert_eq!(note(600), after_many);
+}
+
 #[test]
 fn why_a_ledger_means_nothing_here_is_known() {
     let dir = tempfile::tempdir().unwrap();

@@ -219,6 +219,16 @@ mod tests {
         assert_eq!(gaps(&[(1, 12, true), (2, 13, true), (9, 12, true), (10, 12, true)]), (1, 0, 1));
     }
 
+    /// Peers take no number a second time, wherever it comes from.
+    #[test]
+    fn numbers_go_on_through_a_reload_that_moves_the_router() {
+        let before = Line { signed: 7, ..line(Version::V2) };
+        let mut after = line(Version::V2);
+        after.route.key = RouterKey::new(3, Family::V4, 51);
+        after.follow(before, Instant::default());
+        assert_eq!(after.signed, 7);
+    }
+
     fn record(at: u64) -> abi::Event {
         abi::Event { at, interval: 1, ..abi::Event::zeroed() }
     }
