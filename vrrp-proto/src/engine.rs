@@ -85,9 +85,9 @@ impl Engine {
                     });
                 }
             }
-            Input::AddressLost { slot, address } => {
+            Input::AddressesLost { slot, addresses } => {
                 self.with(slot, |router, lanes| {
-                    router.on_address_lost(&address, lanes);
+                    router.on_addresses_lost(&addresses, lanes);
                 });
             }
             Input::Outcome { slot, outcome } => {

@@ -157,12 +157,12 @@ pub enum Input {
         /// What it says now.
         health: Health,
     },
-    /// Somebody else removed one of a router's addresses.
-    AddressLost {
+    /// Somebody else removed addresses of a router.
+    AddressesLost {
         /// The router's number.
         slot: Slot,
-        /// The address.
-        address: VirtualAddress,
+        /// Which.
+        addresses: Vec<VirtualAddress>,
     },
     /// An effect ended.
     Outcome {

@@ -305,12 +305,12 @@ pub enum Event {
         /// The delay.
         delay: Duration,
     },
-    /// Somebody removed an address of an Active router; it is being put back.
-    AddressRestored {
+    /// Somebody removed addresses of an Active router; they are being put back.
+    AddressesRestored {
         /// The router.
         slot: Slot,
-        /// The address.
-        address: VirtualAddress,
+        /// Which.
+        addresses: Arc<[VirtualAddress]>,
     },
     /// The kernel refused an address.
     AddressFailed {

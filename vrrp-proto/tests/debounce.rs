@@ -185,7 +185,7 @@ fn other_waits_go_on() {
     lan.hosts[0].refuses = true;
     lan.hosts[0].held.clear();
     let address = support::vip(250);
-    lan.tell(0, Input::AddressLost { slot: SLOT, address });
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![address] });
     lan.run_for(ms(0));
     assert_eq!(lan.hosts[0].last().2, Why::AddressRefused);
     let until = lan.now + ms(5000);

@@ -160,25 +160,33 @@ fn another_version_forgets_the_peers_checksum_form() {
 fn an_address_that_somebody_removes_comes_back() {
     let mut lan = active_with(|_| {});
     lan.hosts[0].held.clear();
-    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(250) });
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![vip(250)] });
     assert!(lan.hosts[0].held.contains(&vip(250).ip));
     assert_eq!(lan.hosts[0].announced.len(), 1);
-    assert!(matches!(lan.hosts[0].events.last(), Some((_, Event::AddressRestored { .. }))));
+    assert!(matches!(lan.hosts[0].events.last(), Some((_, Event::AddressesRestored { .. }))));
     assert!(lan.hosts[0].is_active());
+
+    // Several at once are one piece of work, and one thing to tell.
+    let known = lan.hosts[0].events.len();
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![vip(250), vip(251)] });
+    let told = lan.hosts[0].events[known..].iter().map(|(_, event)| event);
+    let addresses = [vip(250)].into();
+    let expected = Event::AddressesRestored { slot: SLOT, addresses };
+    assert_eq!(told.collect::<Vec<_>>(), [&expected]);
 
     // Not one that is not held, nor one with no_track, nor in Backup.
     let events = lan.hosts[0].events.len();
-    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(251) });
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![vip(251)] });
     assert_eq!(lan.hosts[0].events.len(), events);
     lan.hear(0, advert(101, 200, ms(1000)));
-    lan.tell(0, Input::AddressLost { slot: SLOT, address: vip(250) });
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![vip(250)] });
     assert!(lan.hosts[0].held.is_empty());
 
     let mut untracked = vip(250);
     untracked.tracked = false;
     let mut lan = active_with(|own| own.addresses = vec![untracked.clone()]);
     lan.hosts[0].held.clear();
-    lan.tell(0, Input::AddressLost { slot: SLOT, address: untracked });
+    lan.tell(0, Input::AddressesLost { slot: SLOT, addresses: vec![untracked] });
     assert!(lan.hosts[0].held.is_empty());
 }
 

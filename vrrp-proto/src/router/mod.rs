@@ -263,21 +263,20 @@ impl Router {
         }
     }
 
-    pub(crate) fn on_address_lost(&mut self, address: &VirtualAddress, lanes: &mut Lanes) {
+    pub(crate) fn on_addresses_lost(&mut self, lost: &[VirtualAddress], lanes: &mut Lanes) {
         match &self.state {
             State::Initialize | State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) => {
-                if address.tracked && self.settings.held().any(|held| held == address) {
-                    let slot = self.slot;
-                    let addresses: Arc<[_]> = Arc::new([address.clone()]);
-                    lanes.effects.push_back(Effect::AddAddresses {
-                        slot,
-                        addresses: Arc::clone(&addresses),
-                    });
+                let held = |one: &&VirtualAddress| self.settings.held().any(|held| held == *one);
+                let lost = lost.iter().filter(|one| one.tracked).filter(held);
+                let (slot, addresses) = (self.slot, lost.cloned().collect::<Arc<[_]>>());
+                if !addresses.is_empty() {
                     let repeat = self.settings.announce.repeat.max(1);
-                    lanes.effects.push_back(Effect::Announce { slot, addresses, repeat });
-                    let address = address.clone();
-                    lanes.events.push_back(Event::AddressRestored { slot, address });
+                    let [put, told, announced] = std::array::from_fn(|_| Arc::clone(&addresses));
+                    lanes.effects.push_back(Effect::AddAddresses { slot, addresses: put });
+                    let announce = Effect::Announce { slot, addresses: announced, repeat };
+                    lanes.effects.push_back(announce);
+                    lanes.events.push_back(Event::AddressesRestored { slot, addresses: told });
                 }
             }
         }

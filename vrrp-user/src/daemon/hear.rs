@@ -83,8 +83,9 @@ impl Service {
             Event::Following { from, interval, .. } => {
                 self.chat(now, event, format!("{from} {}", interval.get().as_millis()), count);
             }
-            Event::AddressRestored { address, .. } => {
-                let cause = format!("{} {}", self.lease_ended(), address.ip);
+            Event::AddressesRestored { addresses, .. } => {
+                let ips: Vec<_> = addresses.iter().map(|address| address.ip).collect();
+                let cause = format!("{} {ips:?}", self.lease_ended());
                 self.chat(now, event, cause, count);
             }
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),

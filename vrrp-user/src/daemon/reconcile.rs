@@ -239,8 +239,16 @@ impl Service {
             self.reconcile_touched(&touched);
         }
         self.send_again(&touched.resized);
+        let mut by_slot: BTreeMap<Slot, Vec<VirtualAddress>> = BTreeMap::new();
         for (slot, address) in lost {
-            self.tell(Input::AddressLost { slot, address });
+            let its = by_slot.entry(slot).or_default();
+            // Perhaps put on by others meanwhile, and removed again.
+            if !its.contains(&address) {
+                its.push(address);
+            }
+        }
+        for (slot, addresses) in by_slot {
+            self.tell(Input::AddressesLost { slot, addresses });
         }
         if touched.all {
             self.look_for_strays(self.running.keys().copied().collect::<Vec<_>>(), true);

@@ -49,7 +49,7 @@ impl Topic {
             Event::Following { slot, .. } => (*slot, Self::Following),
             Event::PriorityZero { slot, .. } => (*slot, Self::Zero),
             Event::PreemptDelayed { slot, .. } => (*slot, Self::Delayed),
-            Event::AddressRestored { slot, .. } => (*slot, Self::Restored),
+            Event::AddressesRestored { slot, .. } => (*slot, Self::Restored),
             Event::Transition { .. }
             | Event::TookOver { .. }
             | Event::PriorityChanged { .. }

@@ -119,17 +119,8 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
             "({name}) MASTER {from} has the lower priority {theirs}; leaving it in place for preempt_delay {}",
             span(*delay)
         )],
-        Event::AddressRestored { address, .. } => {
-            let VirtualAddress { ip, prefix, device, .. } = address;
-            vec![if names.lease_ended {
-                format!(
-                    "({name}) address {ip}/{prefix} is gone from {device}: its lease ran out while xvrrp stood still; putting it back"
-                )
-            } else {
-                format!(
-                    "({name}) address {ip}/{prefix} was removed from {device} by somebody else; putting it back"
-                )
-            }]
+        Event::AddressesRestored { addresses, .. } => {
+            vec![format!("({name}) {}", restored(addresses, names.lease_ended))]
         }
         Event::AddressFailed { address, error, .. } => vec![format!(
             "({name}) address {}/{} can't be put on {}: {error}",
@@ -144,6 +135,21 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
 pub(crate) fn announcing(name: &str, held: &VirtualAddress) -> String {
     let what = if held.ip.is_ipv4() { "gratuitous ARPs" } else { "Unsolicited Neighbour Adverts" };
     format!("({name}) Sending/queueing {what} on {} for {}", held.device, held.ip)
+}
+
+/// That addresses are put back, and why they had gone.
+fn restored(addresses: &[VirtualAddress], lease_ended: bool) -> String {
+    let each = addresses.iter().map(|VirtualAddress { ip, prefix, device, .. }| {
+        let verb = if lease_ended { "is gone" } else { "was removed" };
+        format!("address {ip}/{prefix} {verb} from {device}")
+    });
+    let each = each.collect::<Vec<_>>().join(", ");
+    let why = if lease_ended {
+        ": its lease ran out while xvrrp stood still"
+    } else {
+        " by somebody else"
+    };
+    format!("{each}{why}; putting it back")
 }
 
 fn transition(
@@ -234,6 +240,24 @@ mod tests {
         let priority = Priority::DEFAULT;
         let event = Event::Transition { slot: Slot(0), from, to, why, priority };
         lines("VI_1", &event, &names(None))
+    }
+
+    #[test]
+    fn what_is_put_back_is_one_line() {
+        let address = |ip: &str| VirtualAddress::new(ip.parse().unwrap(), 24, "eth0");
+        let all = [address("192.0.2.250"), address("192.0.2.251")];
+        let first = "address 192.0.2.250/24 was removed from eth0";
+        assert_eq!(
+            restored(&all, false),
+            format!(
+                "{first}, address 192.0.2.251/24 was removed from eth0 by somebody else; putting it back"
+            )
+        );
+        assert_eq!(
+            restored(&all[..1], true),
+            "address 192.0.2.250/24 is gone from eth0: its lease ran out while xvrrp stood still; \
+             putting it back"
+        );
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Watching {
             | Input::Remove { slot }
             | Input::Advert { slot, .. }
             | Input::Link { slot, .. }
-            | Input::AddressLost { slot, .. }
+            | Input::AddressesLost { slot, .. }
             | Input::Sent { slot, .. }
             | Input::Outcome { slot, .. } => self.refresh(*slot, engine),
             Input::Track { id, .. } => {
