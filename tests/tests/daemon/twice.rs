@@ -179,6 +179,15 @@ fn what_has_an_heir_is_left_to_it() -> Result<()> {
     first.kill()?;
     let heir = Daemon::start_beside(&lab, "r1", &conf)?;
     wait_state(&heir, "VI_1", "MASTER")?;
+    // From a container, where the heir's process can't be seen.
+    let ledger = first.run_dir().join("ledger");
+    let copy = std::fs::read(&ledger)?;
+    let mut command = lab.ns("r1").command("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(xvrrp_binary());
+    let output = command.args(["release", "--run-dir"]).arg(first.run_dir()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(said.contains("(VI_1) another xvrrp serves it by now"), "{said}");
+    std::fs::write(&ledger, copy)?;
     kept(&lab, &first, &format!("xvrrp (process {})", heir.pid()), &conf)?;
     drop(heir);
     let mut first = master(&lab)?;

@@ -61,6 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long one that is dying is waited for.
 const DYING: Duration = Duration::from_secs(1);
+/// One of which no more is known.
+const UNSEEN: &str = "another xvrrp";
 /// Between two looks at it.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -244,12 +246,14 @@ fn held_by_others() -> BTreeMap<String, String> {
         for name in held_names() {
             let who = match holder(&name) {
                 Ok(pid) if pid.unsigned_abs() == std::process::id() => continue,
+                // In another container: nobody here sees how it is.
+                Ok(0) => UNSEEN.to_owned(),
                 Ok(pid) if procfs::is_dying(pid.unsigned_abs()) => {
                     dying = true;
                     continue;
                 }
                 Ok(pid) => format!("xvrrp (process {})", procfs::main_of(pid.unsigned_abs())),
-                Err(why) if is_silence(&why) => "another xvrrp".to_owned(),
+                Err(why) if is_silence(&why) => UNSEEN.to_owned(),
                 Err(_) => continue,
             };
             held.insert(name, who);
