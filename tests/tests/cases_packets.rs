@@ -186,7 +186,8 @@ fn foreign_cluster(path: &str) -> Result<()> {
     .with_context(|| daemon.log_end())?;
     daemon.wait_log("192.0.2.66", LIMIT)?;
     let log = daemon.log();
-    let about: Vec<&str> = log.lines().filter(|line| line.contains("192.0.2.66")).collect();
+    let about: Vec<&str> =
+        log.lines().filter(|line| line.contains("refused advert from 192.0.2.66")).collect();
     ensure!(about.len() == 1, "{} lines: {about:?}", about.len());
     for word in ["192.0.2.66", VIP, "51", "free"] {
         ensure!(about[0].contains(word), "no {word} in {:?}", about[0]);
