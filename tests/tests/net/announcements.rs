@@ -305,3 +305,32 @@ fn the_first_announcement_leaves_at_once() -> Result<()> {
     assert!(hops[ROUNDS / 2] < Duration::from_millis(200), "{hops:?}");
     Ok(())
 }
+
+/// Many that are to go next to each other are taken off at once, and what is behind them comes behind.
+#[test]
+fn removals_that_wait_together_are_all_carried_out() -> Result<()> {
+    let cable = Cable::new()?;
+    let (open, gate) = channel();
+    let report = move |slot, _| {
+        if slot == Slot(9) {
+            gate.recv().unwrap_or_default();
+        }
+    };
+    let executor = cable.here.enter(|| Ok(Executor::spawn(Config::default(), report, |_| {})?))?;
+    for last in 1..=3 {
+        executor.send(add(last.into(), &[vip(last)]));
+    }
+    // Until all that follows is in the queue.
+    executor.send(add(9, &[vip(9)]));
+    for last in 1..=3 {
+        executor.send(remove(last.into(), &[vip(last)]));
+    }
+    executor.send(add(4, &[vip(4)]));
+    open.send(())?;
+    assert!(executor.flush(PATIENCE));
+    for last in [1, 2, 3, 4, 9] {
+        let there = cable.shown(&format!("192.0.2.{last}"))?.is_some();
+        assert_eq!(there, last > 3, "192.0.2.{last}");
+    }
+    Ok(())
+}
