@@ -167,10 +167,18 @@ impl Ports {
         }
     }
 
-    /// Looks again at open interfaces after a link has come: a VLAN on one may hide its tags from XDP.
-    pub(crate) fn recheck(&mut self, fast: &mut Option<FastPath>) {
+    /// Looks again at open interfaces with one of these names, or all without names: after a link has come,
+    /// since a VLAN on one may hide its tags from XDP, and after a change of the interface's own.
+    pub(crate) fn recheck(
+        &mut self,
+        names: Option<&BTreeSet<String>>,
+        fast: &mut Option<FastPath>,
+    ) {
         let Some(fast) = fast else { return };
         for (ifindex, port) in &mut self.open {
+            if names.is_some_and(|names| !names.contains(&port.name)) {
+                continue;
+            }
             if let Some(attached) = fast.recheck(&port.name, *ifindex) {
                 describe(&port.name, &attached);
                 refilter(&self.orders, *ifindex, Filter::All);
@@ -180,17 +188,21 @@ impl Ports {
     }
 
     /// Looks whether others took the kernel program off open interfaces with one of these names, or what was
-    /// in its way there; all interfaces without names. Attaches it anew, and says so. Says whether it is
-    /// attached otherwise than before.
+    /// in its way there; all interfaces without names. With `gone`, a link is gone: a VLAN, perhaps, that
+    /// hid its tags on whichever interface. Attaches it anew, and says so. Says whether it is attached
+    /// otherwise than before.
     pub(crate) fn look(
         &mut self,
         names: Option<&BTreeSet<String>>,
+        gone: bool,
         fast: &mut Option<FastPath>,
     ) -> bool {
         let Some(fast) = fast else { return false };
         let mut changed = false;
         for (ifindex, port) in &mut self.open {
-            if names.is_some_and(|names| !names.contains(&port.name)) {
+            let is_named = names.is_none_or(|names| names.contains(&port.name));
+            let may_see = gone && fast.is_blind(*ifindex);
+            if !(is_named || may_see) {
                 continue;
             }
             let found = fast.look(&port.name, *ifindex, self.want);
@@ -205,6 +217,10 @@ impl Ports {
                 }
                 Lately::Free => info!("{name}: the other XDP program is gone; now {now}"),
                 Lately::Replaced => info!("{name}: another XDP program than before; now {now}"),
+                Lately::TagsSeen => {
+                    info!("{name}: VLAN tags are no longer hidden from XDP; now {now}");
+                }
+                Lately::TagsHidden => info!("{name}: {now}"),
             }
             let by_socket = matches!(attached, Attached::Socket { .. });
             port.filtered = (!by_socket).then(|| port.targets.clone());

@@ -168,7 +168,7 @@ impl Service {
     }
 
     fn reloaded(&mut self) {
-        self.look_at_data_paths(None);
+        self.look_at_data_paths(None, false);
         self.life.say("reloaded");
     }
 }

@@ -36,6 +36,8 @@ struct Touched {
     all: bool,
     /// A link is new.
     new_link: bool,
+    /// A link is gone.
+    gone: bool,
 }
 
 impl Service {
@@ -75,8 +77,9 @@ impl Service {
 
     /// Has the kernel program where it is to be, on interfaces with these names or on all, whatever others did
     /// to it.
-    pub(super) fn look_at_data_paths(&mut self, names: Option<&BTreeSet<String>>) {
-        if self.ports.look(names, &mut self.fast) {
+    /// `gone`: a link is gone.
+    pub(super) fn look_at_data_paths(&mut self, names: Option<&BTreeSet<String>>, gone: bool) {
+        if self.ports.look(names, gone, &mut self.fast) {
             self.life.keep(self.fast.as_ref(), &self.served, true);
         }
     }
@@ -262,10 +265,10 @@ impl Service {
         if self.own_links.waits() {
             self.tidy_own_links();
         }
-        self.look_at_data_paths(Some(&touched.links).filter(|_| !touched.all));
+        let names = Some(&touched.links).filter(|_| !touched.all);
+        self.look_at_data_paths(names, touched.gone);
         if touched.new_link {
             self.promote_secondaries();
-            self.ports.recheck(&mut self.fast);
         }
     }
 
@@ -275,6 +278,7 @@ impl Service {
             Change::Link(interface) => {
                 let before = self.host.by_name(&interface.name).map(host::is_up);
                 let now = host::is_up(interface);
+        self.ports.recheck(names.filter(|_| !touched.new_link), &mut self.fast);
                 if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
                     info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
                 }
@@ -294,6 +298,7 @@ impl Service {
                 if !self.index.is_virtual(address.ip) {
                     touched.addresses.insert(name.clone());
                 }
+                touched.gone = true;
                 touched.named.extend(self.index.naming(address.ip));
             }
             Change::Resync(_) => touched.all = true,

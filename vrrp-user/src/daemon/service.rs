@@ -374,7 +374,7 @@ impl Service {
     async fn answer(&mut self, asked: Asked) {
         let text = match asked.request {
             Request::Status => {
-                self.look_at_data_paths(None);
+                self.look_at_data_paths(None, false);
                 let status = self.status().await;
                 serde_json::to_string(&status).unwrap_or_else(|error| error.to_string())
             }

@@ -15,6 +15,10 @@ pub enum Lately {
     Free,
     /// Something else is in its way by now.
     Replaced,
+    /// The program sees the VLAN tags again that were hidden from it.
+    TagsSeen,
+    /// VLAN tags are hidden from it, and by now for another reason.
+    TagsHidden,
 }
 
 impl FastPath {
@@ -36,8 +40,9 @@ impl FastPath {
             Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
         };
         if let Some(why) = link::hides_tags(name, ifindex) {
-            return Attached::Socket { why };
+            return self.hidden(ifindex, why);
         }
+        self.blind.remove(&ifindex);
         if let Some(found) =
             self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
         {
@@ -87,30 +92,45 @@ impl FastPath {
         Attached::Socket { why: refusals.join("; ") }
     }
 
-    /// Looks again at an interface that a link has come to: takes the program off where a VLAN's tags
-    /// are now hidden from it, and says so.
+    /// Notes why VLAN tags are hidden from the program on an interface.
+    fn hidden(&mut self, ifindex: u32, why: String) -> Attached {
+        self.blind.insert(ifindex, why.clone());
+        Attached::Socket { why }
+    }
+
+    /// Whether an interface is left to the socket because VLAN tags are hidden from the program there. When
+    /// a link goes that may be otherwise: [`FastPath::look`].
+    pub fn is_blind(&self, ifindex: u32) -> bool {
+        self.blind.contains_key(&ifindex)
+    }
+
+    /// Looks again at an interface that a link has come to, or that has changed: takes the program off where
+    /// a VLAN's tags are now hidden from it, and says so.
     pub fn recheck(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
         if !self.attached.contains_key(&ifindex) {
             return None;
         }
         let why = link::hides_tags(name, ifindex)?;
         self.detach(ifindex);
-        Some(Attached::Socket { why })
+        Some(self.hidden(ifindex, why))
     }
 
     /// Takes the program off an interface; nothing happens where it is not on it.
     pub fn detach(&mut self, ifindex: u32) {
         self.occupied.remove(&ifindex);
+        self.blind.remove(&ifindex);
         if let Some((attachment, _)) = self.attached.remove(&ifindex) {
             // Closed it would stay as long as somebody else has a copy of the descriptor.
             sys::detach(attachment.as_fd());
         }
     }
 
-    /// Looks whether the program is where it was, and whether what was in its way still is. Where that is
-    /// otherwise, it is attached as by [`FastPath::attach`], and what became of that is given.
+    /// Looks whether the program is where it was, and whether what was in its way still is, or hid VLAN tags
+    /// from it. Where that is otherwise, it is attached as by [`FastPath::attach`], and what became of that
+    /// is given.
     ///
-    /// Costs a system call where all is as it was, two where another program is in the way.
+    /// Costs a system call where all is as it was, two where another program is in the way, a list of all
+    /// links where tags are hidden.
     pub fn look(&mut self, name: &str, ifindex: u32, want: Datapath) -> Option<(Lately, Attached)> {
         let lately = match (self.attached.get(&ifindex), self.occupied.get(&ifindex)) {
             // An interface that is gone takes it along.
@@ -123,9 +143,18 @@ impl FastPath {
                 is if is == *was || is.is_none() => return None,
                 Some(_) | None => Lately::Replaced,
             },
-            (None, None) => return None,
+            (None, None) => self.look_for_tags(name, ifindex)?,
         };
         self.attached.remove(&ifindex);
         Some((lately, self.attach(name, ifindex, want)))
+    }
+
+    /// What became of what hid VLAN tags on an interface, where that has changed.
+    fn look_for_tags(&self, name: &str, ifindex: u32) -> Option<Lately> {
+        let before = self.blind.get(&ifindex)?;
+        match link::hides_tags(name, ifindex) {
+            Some(why) => (why != *before).then_some(Lately::TagsHidden),
+            None => link::is_there(ifindex).then_some(Lately::TagsSeen),
+        }
     }
 }

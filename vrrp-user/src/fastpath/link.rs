@@ -44,7 +44,7 @@ pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
             let vlan = vlan_on(ifindex).ok()??;
             Some(format!(
                 "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
-                 `ethtool -K {name} rxvlan off` and a restart of xvrrp would let XDP be used"
+                 `ethtool -K {name} rxvlan off` would let XDP be used"
             ))
         }
     }

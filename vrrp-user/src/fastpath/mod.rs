@@ -96,6 +96,8 @@ pub struct FastPath {
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
     /// Where another program is in the way, and its number.
     occupied: BTreeMap<u32, Option<u32>>,
+    /// Where VLAN tags are hidden from the program, and why.
+    blind: BTreeMap<u32, String>,
     /// See [`FastPath::once`].
     once: Duration,
 }
@@ -237,6 +239,7 @@ impl FastPath {
     }
 
     /// Has the program check adverts for `key` by `router`, `addresses` and, with
+            blind: BTreeMap::new(),
     /// [`Router::UNICAST`], `peers` from now on.
     ///
     /// Addresses and peers are there before the settings that need them, and those no longer wanted go
