@@ -231,9 +231,48 @@ fn a_vlan_whose_tags_are_hidden_keeps_the_program_off() -> Result<()> {
         let attached = pair.attach(&mut fast, want)?;
         ensure!(matches!(&attached, Attached::Socket { .. }), "{want:?}: {attached:?}");
     }
+    let look = |fast: &mut FastPath| {
+        pair.netns.enter(|| Ok(fast.look("near", pair.ifindex, Datapath::Auto)))
+    };
+    ensure!(fast.is_blind(pair.ifindex) && look(&mut fast)?.is_none());
+    pair.netns.ip("link add link near name near.200 type vlan id 200")?;
+    pair.netns.ip("link del near.100")?;
+    let found = look(&mut fast)?;
+    ensure!(names(&found, Lately::TagsHidden, "near.200"), "{found:?}");
     pair.netns.sh("ethtool -K near rxvlan off")?;
-    ensure!(pair.attach(&mut fast, Datapath::Auto)? == Attached::Native);
+    ensure!(look(&mut fast)? == Some((Lately::TagsSeen, Attached::Native)));
+    ensure!(!fast.is_blind(pair.ifindex) && look(&mut fast)?.is_none());
     ensure!(recheck(&mut fast)?.is_none());
+    // And once the VLAN is gone.
+    pair.netns.sh("ethtool -K near rxvlan on")?;
+    ensure!(recheck(&mut fast)?.is_some());
+    pair.netns.ip("link del near.200")?;
+    ensure!(look(&mut fast)? == Some((Lately::TagsSeen, Attached::Native)));
+    Ok(())
+}
+
+/// A veth end has longer frames than a page only with a program that takes several buffers.
+#[test]
+fn it_keeps_no_interface_from_a_large_mtu() -> Result<()> {
+    let pair = Pair::new("am")?;
+    let mut fast = FastPath::load(1)?;
+    let resize = |mtu: u32| {
+        let set = |end| pair.netns.ip(&format!("link set {end} mtu {mtu}")).map(drop);
+        ["far", "near"].into_iter().try_for_each(set)
+    };
+    ensure!(pair.attach(&mut fast, Datapath::Auto)? == Attached::Native);
+    resize(9000)?;
+    fast.detach(pair.ifindex);
+    ensure!(pair.attach(&mut fast, Datapath::Auto)? == Attached::Native, "and in the other order");
+    // As before Linux 5.18.
+    let mut linear = FastPath::load_without_frags(1)?;
+    fast.detach(pair.ifindex);
+    let attached = pair.attach(&mut linear, Datapath::Auto)?;
+    ensure!(matches!(attached, Attached::Generic { .. }), "{attached:?}");
+    linear.detach(pair.ifindex);
+    resize(1500)?;
+    ensure!(pair.attach(&mut linear, Datapath::Auto)? == Attached::Native);
+    ensure!(resize(9000).is_err());
     Ok(())
 }
 

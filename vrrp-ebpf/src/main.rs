@@ -60,7 +60,8 @@ enum Outcome {
 }
 
 /// The program, attached to every interface that carries adverts.
-#[xdp]
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
 fn vrrp_xdp(ctx: XdpContext) -> u32 {
     match frame::locate::<_, false>(&Frame::new(&ctx)) {
         Ok(Located { family: Family::V4, sealed: false, ip, .. }) => v4(ctx.ctx, ip),
@@ -169,6 +170,11 @@ fn conclude(ctx: &XdpContext, located: Located, judgement: &Judgement) -> u32 {
         }
         Judgement::Ours { slot, verdict } => match verdict {
             Ok(checked) => arrival.accepted(slot, checked),
+            // The rest is there, where this program does not read.
+            Err(Reject::Truncated) if frame.goes_on() => {
+                maps::count(slot, abi::COUNTER_COMPLEX);
+                Outcome::Complex
+            }
             Err(reason) => {
                 arrival.refused(slot, reason);
                 Outcome::Refused(reason)

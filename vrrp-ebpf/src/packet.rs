@@ -19,6 +19,19 @@ impl Frame {
     pub(crate) fn new(ctx: &XdpContext) -> Self {
         Self { ctx: ctx.ctx, start: ctx.data(), end: ctx.data_end() }
     }
+
+    /// Whether the frame has more bytes than lie in its first buffer, which is all that can be read.
+    #[inline(always)]
+    pub(crate) fn goes_on(&self) -> bool {
+        #[cfg(all(target_arch = "bpf", feature = "frags"))]
+        {
+            // SAFETY: the context outlives the program.
+            let all = unsafe { aya_ebpf::helpers::bpf_xdp_get_buff_len(self.ctx.cast_mut()) };
+            all > (self.end - self.start) as u64
+        }
+        #[cfg(not(all(target_arch = "bpf", feature = "frags")))]
+        false
+    }
 }
 
 impl Bytes for Frame {

@@ -11,9 +11,10 @@ use std::{env, fs, io};
 /// user space.
 pub(crate) const SOURCES: [&str; 2] = ["vrrp-ebpf", "vrrp-common"];
 
-/// The objects, with the features of the program that they are built with: the newest kernels take
-/// the first, and kernels without timers for the program the second.
-pub(crate) const VARIANTS: [(&str, &str); 2] = [("xvrrp.o", "timers"), ("xvrrp-plain.o", "")];
+/// The objects, with the features of the program that they are built with: kernels take the first since
+/// Linux 5.18, the second since 5.15, and those without timers for the program the third.
+pub(crate) const VARIANTS: [(&str, &str); 3] =
+    [("xvrrp.o", "timers,frags"), ("xvrrp-linear.o", "timers"), ("xvrrp-plain.o", "")];
 
 /// The places of an object and of the note on what it was made from.
 pub(crate) struct Object {

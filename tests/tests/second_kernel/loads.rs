@@ -1,4 +1,4 @@
-//! The kernel program comes into this kernel, with timers and without.
+//! The kernel program comes into this kernel, with frames of several buffers and timers and without.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use xvrrp::fastpath::{Attached, FastPath};
 
 #[test]
 #[ignore = "for the second kernel"]
-fn both_programs_load_and_attach() -> Result<()> {
+fn all_programs_load_and_attach() -> Result<()> {
     let netns = Netns::new(&format!("sk-load-{}", std::process::id()))?;
     netns.ip("link add near type veth peer name far")?;
     netns.ip("link add dummy0 type dummy")?;
@@ -20,8 +20,9 @@ fn both_programs_load_and_attach() -> Result<()> {
     let with = FastPath::load(8).context("with timers")?;
     // The kernel has had them since 5.15.
     ensure!(with.has_timers(), "{:?}", with.no_timers());
+    let linear = FastPath::load_without_frags(8).context("without frames of several buffers")?;
     let without = FastPath::load_without_timers(8).context("without timers")?;
-    for mut fast in [with, without] {
+    for mut fast in [with, linear, without] {
         let info = fast.program()?.info()?;
         let (timers, verified) = (fast.has_timers(), info.verified_instruction_count());
         // Past the test's own output, which nobody sees where all is well.

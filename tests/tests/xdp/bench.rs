@@ -118,10 +118,26 @@ impl Bench {
         Ok(self.fast.program()?.test_run(options)?.return_value)
     }
 
+    /// Runs it on a frame of which only so many bytes lie in the first buffer (Linux 6.18).
+    pub(crate) fn in_buffers(&mut self, frame: &[u8], first: usize) -> Result<Done> {
+        self.fast.reset(SLOT)?;
+        // `struct xdp_md` with nothing but `data_end`.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&u32::try_from(first)?.to_ne_bytes());
+        let ctx_in = Some(&context[..]);
+        let options = TestRunOptions { data_in: Some(frame), ctx_in, ..TestRunOptions::new() };
+        let action = self.fast.program()?.test_run(options)?.return_value;
+        self.done(action)
+    }
+
     /// Runs the kernel program on a frame, with counters and reports at zero.
     pub(crate) fn fast(&mut self, frame: &[u8]) -> Result<Done> {
         self.fast.reset(SLOT)?;
         let action = self.run(frame, 1)?;
+        self.done(action)
+    }
+
+    fn done(&mut self, action: u32) -> Result<Done> {
         let mut records = Vec::new();
         self.ring.drain(10, |record| records.push(Event { at: 0, ..record }));
         ensure!(records.len() < 2, "{} records of one frame", records.len());

@@ -171,6 +171,32 @@ fn addresses_that_nobody_asks_for() -> Result<()> {
     Ok(())
 }
 
+/// A driver may lay a frame into several buffers, of which the kernel program reads the first: where an
+/// advert ends in another one, it is not cut short, but the slow path's.
+#[test]
+fn an_advert_in_several_buffers_is_not_truncated() -> Result<()> {
+    let mut bench = Bench::new()?;
+    let v4 = |version| advert(version, ChecksumForm::PseudoHeader, &vips(2), &[]);
+    for (family, router, addresses, frame) in [
+        (Family::V4, settings(Version::V2), vips(2), v4(Version::V2)),
+        (Family::V4, settings(Version::V3), vips(2), v4(Version::V3)),
+        (Family::V6, settings_v6(), vips_v6(2), advert_v6(&vips_v6(2))),
+    ] {
+        bench.set_with(family, router, &addresses, &[])?;
+        let whole = bench.fast(&frame)?;
+        ensure!(whole.action == XDP_DROP && whole.record.is_some(), "{whole:?}");
+        let header = if family == Family::V6 { 54 } else { 34 };
+        for first in 14..frame.len() {
+            let done = bench.in_buffers(&frame, first)?;
+            ensure!(done.action == XDP_PASS && done.record.is_none(), "{first}: {done:?}");
+            // Once the virtual router is known.
+            let complex = done.counters.complex();
+            ensure!(complex == u64::from(first >= header + 2), "{first}: {done:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn lists_of_every_length_in_any_order() -> Result<()> {
     let mut bench = Bench::new()?;

@@ -113,8 +113,10 @@ enum Program {
 impl FastPath {
     /// Loads the program with room for that many slots, at most [`abi::MAX_SLOTS`].
     ///
-    /// Where the kernel does not take it with timers (they came with Linux 5.15), it is loaded without
-    /// them: [`FastPath::no_timers`] then says why. Each slot takes 3 KiB and 256 bytes more per CPU.
+    /// Where the kernel does not take it with frames of several buffers (Linux 5.18), it is loaded without:
+    /// drivers then refuse it on interfaces with a large MTU, and a large MTU with it. Nor with timers (Linux
+    /// 5.15), without them too: [`FastPath::no_timers`] then says why. Each slot takes 3 KiB and 256 bytes
+    /// more per CPU.
     ///
     /// # Errors
     /// [`LoadError`] says whether the build, the permissions or the kernel stand in the way.
@@ -122,7 +124,7 @@ impl FastPath {
         let begin = clock::now();
         let loaded = Self::load_best(slots);
         // What the kernel has is not needed here, and would be locked in memory from now on.
-        for object in [object::EMBEDDED, object::WITHOUT_TIMERS] {
+        for object in [object::EMBEDDED, object::WITHOUT_FRAGS, object::WITHOUT_TIMERS] {
             // If it fails, it is memory that is lost.
             let _ = forget_constant(object);
         }
@@ -133,6 +135,10 @@ impl FastPath {
 
     fn load_best(slots: u32) -> Result<Self, LoadError> {
         match Self::load_object(object::EMBEDDED, slots, None) {
+            Err(LoadError::Kernel(why)) => debug!("no frames of several buffers: {why}"),
+            result => return result,
+        }
+        match Self::load_without_frags(slots) {
             Err(LoadError::Kernel(why)) => {
                 debug!("no kernel timers: {why}");
                 let plain = Self::load_object(object::WITHOUT_TIMERS, slots, Some(why.clone()));
@@ -148,6 +154,14 @@ impl FastPath {
             }
             result => result,
         }
+    }
+
+    /// Loads the program as for a kernel that gives it no frames of several buffers.
+    ///
+    /// # Errors
+    /// As [`FastPath::load`].
+    pub fn load_without_frags(slots: u32) -> Result<Self, LoadError> {
+        Self::load_object(object::WITHOUT_FRAGS, slots, None)
     }
 
     /// Loads the program as for a kernel that has no timers for it.
@@ -225,6 +239,7 @@ impl FastPath {
             ring: Some(Ring::new(take::<RingBuf<MapData>>(&mut maps, "EVENTS")?)),
             attached: BTreeMap::new(),
             occupied: BTreeMap::new(),
+            blind: BTreeMap::new(),
             found: BTreeMap::new(),
             once: Duration::ZERO,
             program,
@@ -239,7 +254,6 @@ impl FastPath {
     }
 
     /// Has the program check adverts for `key` by `router`, `addresses` and, with
-            blind: BTreeMap::new(),
     /// [`Router::UNICAST`], `peers` from now on.
     ///
     /// Addresses and peers are there before the settings that need them, and those no longer wanted go

@@ -9,7 +9,11 @@ use super::LoadError;
 pub(super) const EMBEDDED: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvrrp.o"));
 
-/// The object for kernels that have no timers for it; empty where it was not built.
+/// The object for kernels that give it no frames of several buffers; empty where it was not built.
+pub(super) const WITHOUT_FRAGS: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvrrp-linear.o"));
+
+/// The object for kernels that have no timers for it either; empty where it was not built.
 pub(super) const WITHOUT_TIMERS: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvrrp-plain.o"));
 
