@@ -106,7 +106,8 @@ fn a_second_one_elsewhere_waits() -> Result<()> {
     let r2 = Daemon::start_beside(&lab, "r1", &brisk(200).alone(3))?;
     wait_until("it is in FAULT", LIMIT, || state(&r2, "VI_1").is_ok_and(|state| state == "FAULT"))
         .with_context(|| r2.log_end())?;
-    let line = format!("another xvrrp (process {}) serves VRID 51", r1.pid());
+    let who = format!("another xvrrp (process {})", r1.pid());
+    let line = format!("(VI_1) {who} serves VRID 51 (IPv4) on eth0");
     r2.wait_log(&line, LIMIT)?;
     ensure!(r2.count_log(&line) == 1, "{line}: {}", r2.log_end());
     signal(r1.worker()?, Signal::SIGKILL);
@@ -118,7 +119,7 @@ fn a_second_one_elsewhere_waits() -> Result<()> {
     let status = r2.status()?;
     let instance = status.instance("VI_1")?;
     let why = instance.why();
-    ensure!(why.contains("another xvrrp on this host serves this VRID"), "{why}");
+    ensure!(why.contains(&format!("{who} on this host serves this VRID")), "{why}");
     r1.stop()?;
     wait_until("the second one is MASTER", LIMIT, || {
         state(&r2, "VI_1").is_ok_and(|state| state == "MASTER") && lab.holds("r1", VIP)

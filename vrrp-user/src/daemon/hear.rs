@@ -167,7 +167,6 @@ impl Service {
         let tracker = |id| self.trackers.name(id);
         let lease_ended = self.lease_ended();
         let served_by = running.and_then(|running| self.served_by(&running.instance));
-        let served_by = served_by.map(str::to_owned);
         let names =
             words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
         words::lines(name, event, &names)

@@ -12,7 +12,7 @@ use super::plan::{self, Sources, Way};
 use super::ports::Wanted;
 use super::protocol::Order;
 use super::running::Running;
-use super::served::Key;
+use super::served::{Key, Whose};
 use super::service::Service;
 use super::{host, index};
 use crate::config::model::Instance;
@@ -101,12 +101,15 @@ impl Service {
             let instance = wanted.get(&key)?;
             rivals.serving(instance, before, || life.has_anothers(host, instance))
         };
-        self.served.apply(&wanted.keys().copied().collect(), clock::now(), rival);
+        let names = wanted.iter().map(|(key, instance)| {
+            (*key, Whose { instance: &instance.name, interface: &instance.interface })
+        });
+        self.served.apply(&names.collect(), clock::now(), rival);
         self.served.rivals = rivals;
     }
 
-    /// Who serves an instance's virtual router instead of this daemon, where that is no xvrrp.
-    pub(super) fn served_by(&self, instance: &Instance) -> Option<&str> {
+    /// Who serves an instance's virtual router instead of this daemon, where that is known.
+    pub(super) fn served_by(&self, instance: &Instance) -> Option<String> {
         self.served.by(self.key(instance)?)
     }
 

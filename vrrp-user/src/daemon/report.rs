@@ -94,7 +94,7 @@ impl Service {
         let tracker = |id| self.trackers.name(id);
         let failed = |id| self.failed(Some(running), id);
         let lease_ended = false;
-        let served_by = self.served_by(instance).map(str::to_owned);
+        let served_by = self.served_by(instance);
         let names =
             words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
         status::Instance {

@@ -44,11 +44,28 @@ impl Key {
     }
 }
 
+/// Whose virtual router it is, for those who read the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whose<'a> {
+    /// The instance's name.
+    pub(super) instance: &'a str,
+    /// Its interface's.
+    pub(super) interface: &'a str,
+}
+
+impl Whose<'_> {
+    /// The virtual router in words.
+    fn router(self, key: Key) -> String {
+        let family = if key.family == Family::V4 { "IPv4" } else { "IPv6" };
+        format!("VRID {} ({family}) on {}", key.vrid, self.interface)
+    }
+}
+
 /// Somebody who has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Theirs {
-    /// This process.
-    Process(i32),
+    /// The xvrrp with this main process.
+    Process(u32),
     /// No xvrrp at all: it has no name, and was found otherwise.
     Rival(String),
     /// Who could not be asked, since then: just about to serve, or too busy.
@@ -90,15 +107,15 @@ impl Served {
     /// it was that one before, by its name.
     pub(super) fn apply(
         &mut self,
-        wanted: &BTreeSet<Key>,
+        wanted: &BTreeMap<Key, Whose<'_>>,
         now: Instant,
         mut rival: impl FnMut(Key, Option<&str>) -> Option<String>,
     ) {
-        self.ours.retain(|key, _| wanted.contains(key));
-        self.theirs.retain(|key, _| wanted.contains(key));
-        for key in wanted {
-            if !self.ours.contains_key(key) && !self.is_rivals(*key, &mut rival) {
-                self.take(*key, now);
+        self.ours.retain(|key, _| wanted.contains_key(key));
+        self.theirs.retain(|key, _| wanted.contains_key(key));
+        for (key, whose) in wanted {
+            if !self.ours.contains_key(key) && !self.is_rivals(*key, *whose, &mut rival) {
+                self.take(*key, *whose, now);
             }
         }
         self.adopted.clear();
@@ -109,9 +126,13 @@ impl Served {
         self.theirs.contains_key(&key)
     }
 
-    /// Which daemon serves it that is no xvrrp.
-    pub(super) fn by(&self, key: Key) -> Option<&str> {
-        if let Some(Theirs::Rival(who)) = self.theirs.get(&key) { Some(who) } else { None }
+    /// Which daemon serves it instead of this one, where that is known.
+    pub(super) fn by(&self, key: Key) -> Option<String> {
+        match self.theirs.get(&key)? {
+            Theirs::Process(main) => Some(another(*main)),
+            Theirs::Rival(who) => Some(who.clone()),
+            Theirs::Silent(_) => None,
+        }
     }
 
     /// Whether any is to be asked for again.
@@ -136,39 +157,40 @@ impl Served {
     fn is_rivals(
         &mut self,
         key: Key,
+        whose: Whose<'_>,
         rival: &mut impl FnMut(Key, Option<&str>) -> Option<String>,
     ) -> bool {
         if self.adopted.contains_key(&key.name()) {
             return false;
         }
-        let before = self.by(key).map(str::to_owned);
+        let before = match self.theirs.get(&key) {
+            Some(Theirs::Rival(who)) => Some(who.clone()),
+            Some(Theirs::Process(_) | Theirs::Silent(_)) | None => None,
+        };
         let Some(who) = rival(key, before.as_deref()) else { return false };
         if before.as_ref() != Some(&who) {
-            let Key { family, vrid, ifindex } = key;
-            info!(
-                "{who} serves VRID {vrid} ({family:?}) on interface {ifindex}: in FAULT here until it ends"
-            );
+            let (name, router) = (whose.instance, whose.router(key));
+            info!("({name}) {who} serves {router}: in FAULT here until it ends");
         }
         self.theirs.insert(key, Theirs::Rival(who));
         true
     }
 
-    fn take(&mut self, key: Key, now: Instant) {
+    fn take(&mut self, key: Key, whose: Whose<'_>, now: Instant) {
         let name = key.name();
         let held = match self.adopted.remove(&name) {
             // Once more, so that it says this process's number.
             Some(fd) => listen(&fd, Backlog::MAXCONN).map(|()| Some(fd)),
             None => hold(&name),
         };
-        let (family, vrid, ifindex) = (key.family, key.vrid, key.ifindex);
         match held {
             Ok(Some(fd)) => {
                 if self.theirs.remove(&key).is_some() {
-                    info!("VRID {vrid} ({family:?}) on interface {ifindex} is free by now");
+                    info!("({}) {} is free by now", whose.instance, whose.router(key));
                 }
                 self.ours.insert(key, Some(fd));
             }
-            Ok(None) => self.ask(key, &name, now),
+            Ok(None) => self.ask(key, whose, &name, now),
             Err(errno) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!("another xvrrp for the same VRID would go unnoticed: {}", errno.desc());
@@ -179,40 +201,43 @@ impl Served {
     }
 
     /// Learns who has a name.
-    fn ask(&mut self, key: Key, name: &str, now: Instant) {
+    fn ask(&mut self, key: Key, whose: Whose<'_>, name: &str, now: Instant) {
         let since = match self.theirs.get(&key) {
             // Once known, only the socket is asked for again.
             Some(Theirs::Process(_)) => return,
             Some(Theirs::Silent(since)) => Some(*since),
             Some(Theirs::Rival(_)) | None => None,
         };
-        let Key { family, vrid, ifindex } = key;
+        let (instance, router) = (whose.instance, whose.router(key));
         match holder(name) {
             Ok(pid) => {
                 // Its worker listens, and comes back when it is killed.
                 let main = procfs::main_of(pid.unsigned_abs());
-                warn!(
-                    "another xvrrp (process {main}) serves VRID {vrid} ({family:?}) on interface \
-                     {ifindex}: in FAULT here until it ends"
-                );
-                self.theirs.insert(key, Theirs::Process(pid));
+                let who = another(main);
+                warn!("({instance}) {who} serves {router}: in FAULT here until it ends");
+                self.theirs.insert(key, Theirs::Process(main));
             }
             Err(why) if is_silence(&why) && since.is_none_or(|at| now.since(at) < PATIENCE) => {
                 if since.is_none() {
                     warn!(
-                        "somebody seems to serve VRID {vrid} ({family:?}) on interface {ifindex} and \
-                         does not say who it is: in FAULT here for now ({why})"
+                        "({instance}) somebody seems to serve {router} and does not say who it is: in \
+                         FAULT here for now ({why})"
                     );
                     self.theirs.insert(key, Theirs::Silent(now));
                 }
             }
             Err(why) => {
-                warn!("whether another xvrrp serves VRID {vrid} on {ifindex} is not known: {why}");
+                warn!("({instance}) whether another xvrrp serves {router} is not known: {why}");
                 self.theirs.remove(&key);
                 self.ours.insert(key, None);
             }
         }
     }
+}
+
+/// Another xvrrp by its main process, in words.
+fn another(main: u32) -> String {
+    format!("another xvrrp (process {main})")
 }
 
 /// Whether an error says that somebody has a socket who does not answer by it at the moment.
@@ -357,18 +382,24 @@ mod tests {
         Key { ifindex: u32::MAX - std::process::id(), family: Family::V6, vrid }
     }
 
+    /// To be served, each on `eth0` for the instance `VI_1`.
+    fn these<const N: usize>(keys: [Key; N]) -> BTreeMap<Key, Whose<'static>> {
+        keys.map(|key| (key, Whose { instance: "VI_1", interface: "eth0" })).into()
+    }
+
     #[test]
     fn one_serves_and_the_next_waits_until_it_goes() {
         let (mut first, mut second) = (Served::default(), Served::default());
-        let both = BTreeSet::from([key(1), key(2)]);
-        first.apply(&BTreeSet::from([key(1)]), NOW, nobody);
+        let both = these([key(1), key(2)]);
+        first.apply(&these([key(1)]), NOW, nobody);
         second.apply(&both, NOW, nobody);
         assert!(second.is_taken(key(1)) && !second.is_taken(key(2)) && second.waits());
-        assert_eq!(second.theirs[&key(1)], Theirs::Process(std::process::id() as i32));
+        let who = format!("another xvrrp (process {})", std::process::id());
+        assert_eq!(second.by(key(1)), Some(who));
         // What it has does not keep it waiting, nor does it take it from itself.
         second.apply(&both, NOW, nobody);
         assert!(second.is_taken(key(1)) && second.ours.contains_key(&key(2)));
-        first.apply(&BTreeSet::new(), NOW, nobody);
+        first.apply(&BTreeMap::new(), NOW, nobody);
         second.apply(&both, NOW, nobody);
         assert!(!second.is_taken(key(1)) && !second.waits());
     }
@@ -376,7 +407,7 @@ mod tests {
     #[test]
     fn the_next_worker_has_what_the_guardian_kept() {
         let mut before = Served::default();
-        before.apply(&BTreeSet::from([key(3), key(4)]), NOW, nobody);
+        before.apply(&these([key(3), key(4)]), NOW, nobody);
         let kept: Kept = before
             .exports()
             .map(|(name, fd)| (name, fd.try_clone_to_owned().expect("a descriptor")))
@@ -384,8 +415,8 @@ mod tests {
         assert!(kept.keys().all(|name| name.starts_with(PREFIX)), "{kept:?}");
         drop(before);
         let (mut after, mut other) = (Served::over(kept), Served::default());
-        after.apply(&BTreeSet::from([key(3)]), NOW, nobody);
-        other.apply(&BTreeSet::from([key(3), key(4)]), NOW, nobody);
+        after.apply(&these([key(3)]), NOW, nobody);
+        other.apply(&these([key(3), key(4)]), NOW, nobody);
         assert!(!after.is_taken(key(3)) && other.is_taken(key(3)));
         assert!(!other.is_taken(key(4)), "what is not wanted any more is let go");
     }
@@ -400,7 +431,7 @@ mod tests {
             listen(&fd, Backlog::new(backlog).unwrap()).unwrap();
             fd
         };
-        let wanted = BTreeSet::from([key(5)]);
+        let wanted = these([key(5)]);
         let fd = unix().unwrap();
         bind(fd.as_raw_fd(), &address(&key(5).name()).unwrap()).unwrap();
         let mut ours = Served::default();
@@ -408,11 +439,11 @@ mod tests {
         assert!(ours.is_taken(key(5)) && ours.waits(), "it does not listen yet");
         listen(&fd, Backlog::MAXCONN).unwrap();
         ours.apply(&wanted, at(1), nobody);
-        assert_eq!(ours.theirs[&key(5)], Theirs::Process(std::process::id() as i32));
+        assert_eq!(ours.theirs[&key(5)], Theirs::Process(std::process::id()));
         drop(fd);
         ours.apply(&wanted, at(2), nobody);
         assert!(!ours.is_taken(key(5)) && !ours.waits());
-        ours.apply(&BTreeSet::new(), at(3), nobody);
+        ours.apply(&BTreeMap::new(), at(3), nobody);
 
         let fd = busy(0);
         let asked: Vec<_> = (0..3).map(|_| (unix().unwrap(), holder(&key(5).name()))).collect();
@@ -445,8 +476,8 @@ Num       RefCount Protocol Flags    Type St Inode Path
     fn a_rival_is_waited_for_and_what_is_ours_stays_so() {
         let mut asked = Vec::new();
         let mut served = Served::default();
-        let wanted = BTreeSet::from([key(6), key(7)]);
-        served.apply(&BTreeSet::from([key(6)]), NOW, nobody);
+        let wanted = these([key(6), key(7)]);
+        served.apply(&these([key(6)]), NOW, nobody);
         let mut rival = |key: Key, before: Option<&str>| {
             asked.push((key.vrid, before.map(str::to_owned)));
             Some("keepalived".to_owned())
@@ -455,7 +486,7 @@ Num       RefCount Protocol Flags    Type St Inode Path
         served.apply(&wanted, NOW, &mut rival);
         assert_eq!(asked, [(7, None), (7, Some("keepalived".to_owned()))]);
         assert!(!served.is_taken(key(6)) && served.is_taken(key(7)) && served.waits());
-        assert_eq!((served.by(key(6)), served.by(key(7))), (None, Some("keepalived")));
+        assert_eq!((served.by(key(6)), served.by(key(7))), (None, Some("keepalived".to_owned())));
         served.apply(&wanted, NOW, nobody);
         assert!(!served.is_taken(key(7)) && !served.waits() && served.ours.contains_key(&key(7)));
         // An earlier worker had it.

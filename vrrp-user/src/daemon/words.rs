@@ -22,7 +22,7 @@ pub(crate) struct Names<'a> {
     pub(crate) failed: &'a dyn Fn(TrackerId) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
-    /// Who serves the virtual router on this host, where it is no xvrrp.
+    /// Who serves the virtual router on this host, where that is known.
     pub(crate) served_by: Option<String>,
     /// An address that was put back had gone because its lease could not be renewed.
     pub(crate) lease_ended: bool,
