@@ -21,11 +21,12 @@ pub const MAX_SLOTS: u32 = 4096;
 ///
 /// Each time it runs out all of them are looked at, which takes half a microsecond.
 pub const SLOTS_PER_TIMER: u32 = 32;
-/// Bytes of the ring buffer: 4,096 records of 128 bytes with their headers.
+/// Bytes of the largest ring buffer: 4,369 records of 112 bytes with their headers of 8.
 pub const RING_BYTES: u32 = 1 << 19;
 /// Virtual routers of others that are remembered.
 pub const MAX_STRANGERS: u32 = 1024;
-/// Addresses one advert can hold; the `ADDRESSES` and `ADDRESSES6` maps have room for as many per slot.
+/// Room for the addresses of each family, in the mean over all slots, as far as that is not too much
+/// memory: an advert can hold 255.
 pub const ADDRESSES_PER_SLOT: u32 = 256;
 
 /// Room for unicast peers, in the mean over all slots.

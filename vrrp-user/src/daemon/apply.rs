@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use vrrp_common::{Priority, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, TrackerId, VirtualAddress};
 
@@ -27,7 +27,8 @@ use crate::track::Policy;
 pub(super) struct Slots {
     /// Where the search for a free one begins.
     next: u32,
-    /// Instances of the file for which there is none before others have ended.
+    /// Instances of the file for which there is none before others have ended: the file has no more than
+    /// there are slots.
     waiting: VecDeque<Arc<Instance>>,
 }
 
@@ -77,7 +78,6 @@ impl Service {
         for slot in old.into_values() {
             self.remove(slot);
         }
-        self.refuse_waiting();
         self.scripts.apply(tracked(&config), &policy);
         self.unwatch(&config);
         self.life.settled();
@@ -159,18 +159,6 @@ impl Service {
         if let Some(instance) = self.slots.waiting.pop_front() {
             let left = self.add(&instance, Duration::ZERO);
             self.take_off(left);
-        }
-        self.refuse_waiting();
-    }
-
-    /// Gives those up that wait where no instance is about to end.
-    fn refuse_waiting(&mut self) {
-        if self.slots.waiting.is_empty() || self.running.values().any(|running| running.ending) {
-            return;
-        }
-        for instance in std::mem::take(&mut self.slots.waiting) {
-            let (name, most) = (&instance.name, abi::MAX_SLOTS);
-            error!("({name}) is not run: {most} instances are the most");
         }
     }
 

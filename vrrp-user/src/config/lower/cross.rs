@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vrrp_common::wire::family_of;
-use vrrp_common::{Family, Vrid};
+use vrrp_common::{Family, Vrid, abi};
 
 use super::super::diag::{Code, Diag};
 use super::super::model::{AddressLink, Destination, Instance, OwnLinkKind, Span};
@@ -39,6 +39,24 @@ pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefixes: Prefixes<'
         faults.extend(seen.own_link(one).map(|diag| diag.now(&*lost)));
         let refusals = faults.into_iter().map(|diag| ctx.lose(diag));
         one.refusals.extend(refusals);
+    }
+}
+
+/// Refuses those beyond the most that one process runs, the last ones of the file; said once.
+pub(super) fn limit(ctx: &mut Ctx, lowered: &mut [Lowered]) {
+    let is_run = |one: &&mut Lowered| one.instance.is_some() && one.refusals.is_empty();
+    let mut beyond = lowered.iter_mut().filter(is_run).skip(abi::MAX_SLOTS as usize);
+    let Some(first) = beyond.next() else { return };
+    let more: Vec<_> = beyond.collect();
+    let most = abi::MAX_SLOTS;
+    let message = format!("{most} instances are the most, and here are {} more", 1 + more.len());
+    let diag = Diag::error(Code::TooMany, first.span.clone(), message);
+    let now = "this one and those behind it are not run";
+    let refusal = ctx.lose(
+        diag.now(now).hint("run them by a second xvrrp, with a file and a `--run-dir` of its own"),
+    );
+    for one in [first].into_iter().chain(more) {
+        one.refusals.push(refusal.clone());
     }
 }
 

@@ -135,6 +135,7 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     }
     let prefixes = cross::Prefixes { own: &defaults.vmac_prefix, others: &global.vmac_addr_prefix };
     cross::check(ctx, &mut lowered, prefixes);
+    cross::limit(ctx, &mut lowered);
     links::track_devices(ctx, &mut lowered, &global.link_delays);
     let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.

@@ -116,3 +116,21 @@ fn more_ipv6_addresses_than_a_packet_holds() {
         (90, vec!["2001:db8::5b/64".to_owned()])
     );
 }
+
+/// One process has room for so many; `check` and `status` say which are left out, and the first one why.
+#[test]
+fn instances_beyond_the_most_are_refused() {
+    let one = |n: usize| {
+        let (link, vrid) = (n / 255, n % 255 + 1);
+        format!(
+            "vrrp_instance I{n} {{\ninterface eth{link}\nvirtual_router_id {vrid}\n\
+             virtual_ipaddress {{ 10.{link}.{vrid}.1/24 }}\n}}\n"
+        )
+    };
+    let read = read(&(0..4098).map(one).collect::<String>());
+    assert_eq!(read.faults(), ["20481:15 error too-many"]);
+    assert_eq!(read.lowered.iter().filter(|one| !one.refusals.is_empty()).count(), 2);
+    let why = "line 20481: 4096 instances are the most, and here are 2 more";
+    assert_eq!((read.refusals("I4096"), read.refusals("I4097")), (vec![why], vec![why]));
+    assert_eq!(read.refusals("I4095"), [""; 0]);
+}
