@@ -20,6 +20,7 @@ fn a_master_that_nobody_hears_is_told() -> Result<()> {
     }
     together(&[
         ("adverts longer than the MTU", too_long),
+        ("more addresses than the MTU has room for", too_many),
         ("without a link that is tracked", untracked),
         ("a peer that hears nothing", one_way),
     ])
@@ -71,6 +72,32 @@ fn too_long() -> Result<()> {
             pause(REIGN.as_millis() as u64);
         }
     }
+    Ok(())
+}
+
+/// An MTU that is small from the start leaves some out, on both routers alike; a reload, and nothing else,
+/// looks at it again.
+fn too_many() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    for host in ["r1", "r2"] {
+        lab.ns(host).ip("link set eth0 mtu 100")?;
+    }
+    let r1 = lab.run("r1", &long(250))?;
+    let r2 = lab.run("r2", &long(150))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    r1.wait_log("has room for 18 addresses in an advert", LIMIT)?;
+    wait_until("all are held", LIMIT, || lab.holds("r1", "192.0.2.239"))?;
+    wait_until("r2 hears it", LIMIT, || {
+        r2.status().is_ok_and(|it| it.instance("VI_1").is_ok_and(|one| one.counter("accepted") > 1))
+    })?;
+    ensure!(r2.count_log("VIPs but received") == 0, "{}", r2.log());
+    for host in ["r1", "r2"] {
+        lab.ns(host).ip("link set eth0 mtu 1500")?;
+    }
+    r1.reload(&long(250))?;
+    r2.wait_log("expected 18 VIPs but received 30", LIMIT)?;
+    ensure!(r1.count_log("has room for") == 1, "{}", r1.log());
     Ok(())
 }
 

@@ -81,6 +81,9 @@ impl Service {
         self.scripts.apply(tracked(&config), &policy);
         self.unwatch(&config);
         self.life.settled();
+        for running in self.running.values_mut() {
+            running.resize = true;
+        }
         self.announces_elsewhere = elsewhere::is_wanted(&config);
         self.config = config;
         self.reconcile();

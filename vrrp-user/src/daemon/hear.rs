@@ -202,8 +202,9 @@ impl Service {
         let reason = Reject::from_index(record.reason);
         let Some(reason) = reason.filter(|_| record.kind == abi::Event::REFUSED) else {
             let source = wire::address(running.instance.family, record.source);
-            let missing = refusals::missing(record, &running.instance);
-            for (at, detail) in refusals::oddities(record, &running.instance).iter().enumerate() {
+            let missing = refusals::missing(record, running.instance.vrid, running.advertised());
+            for (at, detail) in refusals::oddities(record, running.advertised()).iter().enumerate()
+            {
                 let line = format!("advert from {source} accepted, but {detail}");
                 let said = self.refusals.note(now, slot.0, (Topic::Odd, line.clone()), 0);
                 say(said, &name, &format!("({name}) {line}"), |text| warn!("{text}"));
@@ -226,7 +227,7 @@ impl Service {
         if said == Say::Nothing {
             return;
         }
-        let missing = refusals::missing(record, &running.instance);
+        let missing = refusals::missing(record, running.instance.vrid, running.advertised());
         let mut line = format!("({name}) refused advert from {source} ({reason}): {detail}");
         if reason == Reject::ForeignCluster {
             let (interface, vrid) = (running.instance.interface.clone(), running.instance.vrid);

@@ -28,6 +28,7 @@ mod refusals;
 mod repeats;
 mod report;
 mod rivals;
+mod room;
 mod running;
 mod secondaries;
 pub(crate) mod served;

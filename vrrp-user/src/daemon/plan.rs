@@ -11,6 +11,7 @@ use vrrp_proto::settings::Tracker;
 use vrrp_proto::{Settings, Slot, TrackerId, VirtualAddress};
 
 use super::protocol::Route;
+use super::room;
 use crate::config::model::{
     Auth, Destination, Instance, OwnLink, OwnLinkKind, Peer, Tracked, Unicast,
 };
@@ -158,6 +159,8 @@ pub(crate) struct Way {
     pub(crate) peers: Vec<Peer>,
     /// Those of them that no router is in front of.
     pub(crate) near: Vec<IpAddr>,
+    /// How many addresses an advert has room for.
+    pub(crate) room: usize,
 }
 
 /// The sources of adverts, each looked for once while many instances are gone through: an interface has
@@ -205,7 +208,8 @@ pub(crate) fn way(
     let mac = source_mac(instance, interface)?;
     let near = peers.iter().map(|peer| peer.address).filter(|peer| interface.is_next_to(*peer));
     let near = near.collect();
-    Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers, near })
+    let room = room::room(instance, interface.mtu);
+    Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers, near, room })
 }
 
 /// The unicast peers as they are written.
@@ -310,7 +314,8 @@ pub(crate) fn is_alike(one: &Instance, other: &Instance) -> bool {
 /// # Errors
 /// [`EmitError`] where the addresses don't fit an advert; the configuration has checked that they do.
 pub(crate) fn route(instance: &Instance, slot: Slot, way: &Way) -> Result<Route, EmitError> {
-    let addresses: Vec<IpAddr> = instance.addresses.iter().map(|a| a.ip).collect();
+    let (carried, _) = room::split(instance, way.room);
+    let addresses: Vec<IpAddr> = carried.iter().map(|a| a.ip).collect();
     let interval = instance.interval.field(instance.version).unwrap_or(1);
     let advert = wire::Advert {
         version: instance.version,

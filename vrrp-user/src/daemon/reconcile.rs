@@ -14,7 +14,7 @@ use super::protocol::Order;
 use super::running::Running;
 use super::served::{Key, Whose};
 use super::service::Service;
-use super::{host, index};
+use super::{host, index, room};
 use crate::config::model::Instance;
 use crate::fastpath::{FastPath, UpdateError};
 use crate::net::Interface;
@@ -172,12 +172,17 @@ impl Service {
             (Some(_), Some(way)) => Link::Up(way.source),
             (Some(_), None) => Link::NoSource,
         };
-        let mut moved = false;
+        let (mut moved, mut way) = (false, way);
+        running.keep_room(&mut way);
         let news = way != running.way || running.reroute;
         // While an interface is down its address may be gone for a moment; the old route does no harm.
         if news && (way.is_some() || interface.is_none() || taken) {
-            running.reroute = false;
+            let again = std::mem::take(&mut running.reroute);
             let old = std::mem::replace(&mut running.way, way);
+            let room = old.as_ref().map(|old| old.room);
+            if let Some(way) = running.way.as_ref().filter(|way| again || room != Some(way.room)) {
+                room::say(&running.instance, way);
+            }
             moved = plan::listens_elsewhere(&running.instance, old.as_ref(), running.way.as_ref());
             self.life.note(slot, running, &self.host, &self.own);
             set_route(slot, running, old.as_ref(), &mut self.fast, &self.orders);
@@ -273,6 +278,7 @@ impl Service {
         if touched.new_link {
             self.promote_secondaries();
         }
+        self.ports.recheck(names.filter(|_| !touched.new_link), &mut self.fast);
     }
 
     /// Notes what a change concerns, before the host is known as it is after it.
@@ -281,7 +287,6 @@ impl Service {
             Change::Link(interface) => {
                 let before = self.host.by_name(&interface.name).map(host::is_up);
                 let now = host::is_up(interface);
-        self.ports.recheck(names.filter(|_| !touched.new_link), &mut self.fast);
                 if before.is_some_and(|before| before != now) && self.concerns(&interface.name) {
                     info!("Netlink reports {} {}", interface.name, if now { "up" } else { "down" });
                 }
@@ -293,6 +298,7 @@ impl Service {
                 touched.links.insert(interface.name.clone());
             }
             Change::Gone { name, .. } => {
+                touched.gone = true;
                 touched.links.insert(name.clone());
             }
             Change::AddressAdded { name, address, .. }
@@ -301,7 +307,6 @@ impl Service {
                 if !self.index.is_virtual(address.ip) {
                     touched.addresses.insert(name.clone());
                 }
-                touched.gone = true;
                 touched.named.extend(self.index.naming(address.ip));
             }
             Change::Resync(_) => touched.all = true,

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use vrrp_common::check::Agreement;
 use vrrp_common::checksum::{self, Sum};
-use vrrp_common::{Family, Reject, Version, abi, wire};
+use vrrp_common::{Family, Reject, Version, Vrid, abi, wire};
+use vrrp_proto::VirtualAddress;
 
 use crate::config::model::{Auth, Destination, Instance};
 use crate::text;
@@ -195,10 +196,12 @@ fn ours(instance: &Instance) -> String {
 }
 
 /// What is odd about an accepted advert: each in words.
-pub(crate) fn oddities(record: &abi::Event, instance: &Instance) -> Vec<String> {
+///
+/// `ours`: the addresses that our own adverts carry.
+pub(crate) fn oddities(record: &abi::Event, ours: &[VirtualAddress]) -> Vec<String> {
     let mut all = Vec::new();
     if Agreement::from_index(record.agreement) == Agreement::Overlap {
-        all.push(difference(record, instance));
+        all.push(difference(record, ours));
     }
     if record.unlisted != 0 {
         all.push(
@@ -219,7 +222,7 @@ pub(crate) fn oddities(record: &abi::Event, instance: &Instance) -> Vec<String> 
 
 /// The addresses of ours that an advert has not, in keepalived's words; `None` where that is not what is
 /// wrong with it.
-pub(crate) fn missing(record: &abi::Event, instance: &Instance) -> Option<String> {
+pub(crate) fn missing(record: &abi::Event, vrid: Vrid, ours: &[VirtualAddress]) -> Option<String> {
     let refused = record.kind == abi::Event::REFUSED;
     let differs = if refused {
         let reason = Reject::from_index(record.reason);
@@ -230,8 +233,8 @@ pub(crate) fn missing(record: &abi::Event, instance: &Instance) -> Option<String
     if !differs {
         return None;
     }
-    let Compared { missing, .. } = Compared::of(record, instance);
-    let (vrid, source) = (instance.vrid, source(record));
+    let Compared { missing, .. } = Compared::of(record, ours);
+    let source = source(record);
     let what =
         format!("ip address associated with VRID {vrid} not present in advert from {source}");
     (!missing.is_empty()).then(|| format!("{what}: {}", list(&missing, 0)))
@@ -250,11 +253,11 @@ struct Compared {
 }
 
 impl Compared {
-    fn of(record: &abi::Event, instance: &Instance) -> Self {
+    fn of(record: &abi::Event, ours: &[VirtualAddress]) -> Self {
         let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
         let count = head.get(3).copied().unwrap_or_default();
         let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
-        let ours: BTreeSet<_> = instance.addresses.iter().map(|a| a.ip).collect();
+        let ours: BTreeSet<_> = ours.iter().map(|a| a.ip).collect();
         let whole = theirs.len() == usize::from(count);
         let missing = ours.difference(&theirs).copied().filter(|_| whole).collect();
         let extra = theirs.difference(&ours).copied().collect();
@@ -263,8 +266,8 @@ impl Compared {
 }
 
 /// What differs between an accepted advert's addresses and ours.
-fn difference(record: &abi::Event, instance: &Instance) -> String {
-    let Compared { count, ours, missing, extra } = Compared::of(record, instance);
+fn difference(record: &abi::Event, ours: &[VirtualAddress]) -> String {
+    let Compared { count, ours, missing, extra } = Compared::of(record, ours);
     let mut text = format!("expected {ours} VIPs but received {count}");
     for missing in missing {
         let _ = write!(text, "; not in it: {missing}");

@@ -10,6 +10,7 @@ use vrrp_proto::{Link, Settings, StateName, VirtualAddress, Why};
 use super::budget::Budget;
 use super::flaps::Flaps;
 use super::plan::Way;
+use super::room;
 use super::served::Key;
 use super::words;
 use crate::config::model::Instance;
@@ -40,6 +41,8 @@ pub(super) struct Running {
     pub(super) way: Option<Way>,
     /// The instance changed, so the route must be told again.
     pub(super) reroute: bool,
+    /// The configuration was read again, so the MTU as it is by now counts.
+    pub(super) resize: bool,
     pub(super) link: Option<Link>,
     /// When its addresses were last announced elsewhere, or when it was last not Active.
     pub(super) elsewhere: Instant,
@@ -63,6 +66,7 @@ impl Running {
             ending: false,
             way: None,
             reroute: false,
+            resize: false,
             link: None,
             elsewhere: Instant::from_nanos(0),
             traces: Traces { links: Vec::new(), settings: Vec::new() },
@@ -79,6 +83,23 @@ impl Running {
         if state == StateName::Active {
             let name = &self.instance.name;
             self.settings.held().for_each(|held| debug!("{}", words::announcing(name, held)));
+        }
+    }
+
+    /// The addresses that its adverts carry.
+    pub(super) fn advertised(&self) -> &[VirtualAddress] {
+        let room = self.way.as_ref().map_or(usize::MAX, |way| way.room);
+        room::split(&self.instance, room).0
+    }
+
+    /// Keeps to the room that adverts have on a way which goes on, whatever the MTU is by now.
+    pub(super) fn keep_room(&mut self, way: &mut Option<Way>) {
+        let resize = std::mem::take(&mut self.resize) || self.reroute;
+        if let (Some(way), Some(old)) = (way, &self.way)
+            && way.ifindex == old.ifindex
+            && !resize
+        {
+            way.room = old.room;
         }
     }
 
@@ -134,6 +155,7 @@ mod tests {
             peers: Vec::new(),
             near: Vec::new(),
             is_own: true,
+            room: 255,
         });
         assert_eq!(routers(&running), [on(7), on(2)]);
     }

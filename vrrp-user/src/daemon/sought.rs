@@ -11,8 +11,8 @@ use tracing::info;
 use vrrp_common::Family;
 use vrrp_proto::VirtualAddress;
 
-use super::plan;
 use super::service::Service;
+use super::{plan, room};
 use crate::config::Doubt;
 use crate::config::diag::Code;
 use crate::config::model::{Config, Instance};
@@ -184,7 +184,9 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
     let guesses = config.instances.iter().filter_map(|one| guess(one, host, &not));
     let absent = config.instances.iter().filter_map(|one| absent(one, host));
     let barred = config.instances.iter().filter_map(|one| barred(one, host));
-    Here { says: says.collect(), doubts: guesses.chain(absent).chain(barred).collect() }
+    let long = config.instances.iter().filter_map(|one| room::doubt(one, host));
+    let doubts = guesses.chain(absent).chain(barred).chain(long).collect();
+    Here { says: says.collect(), doubts }
 }
 
 /// An address that the kernel will refuse: all IPv4 addresses of one network on an interface have the

@@ -39,6 +39,7 @@ fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
             is_own: true,
             peers: Vec::new(),
             near: Vec::new(),
+            room: 255,
         };
         plan::route(ours, Slot(0), &way)
     };
@@ -152,6 +153,7 @@ fn addresses_that_are_not_in_it(
             is_own: true,
             peers: Vec::new(),
             near: Vec::new(),
+            room: 255,
         };
         plan::route(of, Slot(0), &way).expect("a route")
     };
@@ -162,7 +164,10 @@ fn addresses_that_are_not_in_it(
     let record = table.frame(7, Instant::from_nanos(1), frame).expect("a record");
     assert_eq!(record.kind == abi::Event::REFUSED, same && expected.is_some());
     let what = "ip address associated with VRID 51 not present in advert from 192.0.2.12";
-    assert_eq!(missing(&record, &ours), expected.map(|list| format!("{what}: {list}")));
+    assert_eq!(
+        missing(&record, ours.vrid, &ours.addresses),
+        expected.map(|list| format!("{what}: {list}"))
+    );
 }
 
 #[test]
@@ -196,6 +201,7 @@ fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u3
             is_own: true,
             peers: Vec::new(),
             near: Vec::new(),
+            room: 255,
         };
         plan::route(&ours, Slot(0), &way).expect("a route")
     };
@@ -214,7 +220,7 @@ fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u3
         let refused = record.kind == abi::Event::REFUSED;
         reasons.push(Reject::from_index(record.reason).filter(|_| refused));
         if !refused {
-            said.extend(oddities(&record, &ours));
+            said.extend(oddities(&record, &ours.addresses));
         }
     }
     (reasons, said, table.greatest_sequence(0))
@@ -248,6 +254,7 @@ fn a_sealed_advert_may_come_from_far() {
             is_own: true,
             peers,
             near: Vec::new(),
+            room: 255,
         };
         plan::route(&config.instances[0], Slot(0), &way).expect("a route")
     };
