@@ -223,32 +223,17 @@ impl Loaded {
         }
     }
 
+    /// Whether the configuration has any command to be run.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| commands(config).next().is_some())
+    }
+
     /// Asks about every command of the configuration, and adds what is wrong to the messages: an error
     /// where it is not run, though it should be.
     pub fn check_scripts(&mut self, checker: &dyn ScriptChecker) {
         let Some(config) = &self.config else { return };
         let user = config.global.script_user.as_ref();
-        let tracked: BTreeSet<&str> = tracked(config).map(|script| script.name.as_str()).collect();
-        let scripts = config.scripts.values().map(|script| {
-            let lost = if tracked.contains(script.name.as_str()) { NOT_CHECKED } else { UNTRACKED };
-            (format!("script `{}`", script.name), &script.command, lost)
-        });
-        let notify = config.instances.iter().flat_map(|instance| {
-            let notify = &instance.notify;
-            let named = [
-                ("notify_master", notify.master.as_ref()),
-                ("notify_backup", notify.backup.as_ref()),
-                ("notify_fault", notify.fault.as_ref()),
-                ("notify_stop", notify.stop.as_ref()),
-                ("notify_deleted", notify.removed.command()),
-                ("notify", notify.any.as_ref()),
-            ];
-            named.into_iter().filter_map(|(keyword, command)| {
-                let what = format!("`{keyword}` of {}", instance.name);
-                Some((what, command?, NOT_TOLD))
-            })
-        });
-        let diags = scripts.chain(notify).flat_map(|(what, command, lost)| {
+        let diags = commands(config).flat_map(|(what, command, lost)| {
             let faults = checker.check(command, user, config.global.script_security);
             faults.into_iter().map(move |fault| fault_diag(&what, command, lost, fault))
         });
@@ -323,6 +308,31 @@ const NOT_CHECKED: &str = "it is not run; a check that is not run counts as fail
 const UNTRACKED: &str = "no instance tracks it, so it is not run anyway";
 /// Of another command.
 const NOT_TOLD: &str = "it is not run";
+
+/// The commands of a configuration: what each is, and what it means where it is not run.
+fn commands(config: &Config) -> impl Iterator<Item = (String, &Command, &'static str)> {
+    let tracked: BTreeSet<&str> = tracked(config).map(|script| script.name.as_str()).collect();
+    let scripts = config.scripts.values().map(move |script| {
+        let lost = if tracked.contains(script.name.as_str()) { NOT_CHECKED } else { UNTRACKED };
+        (format!("script `{}`", script.name), &script.command, lost)
+    });
+    let notify = config.instances.iter().flat_map(|instance| {
+        let notify = &instance.notify;
+        let named = [
+            ("notify_master", notify.master.as_ref()),
+            ("notify_backup", notify.backup.as_ref()),
+            ("notify_fault", notify.fault.as_ref()),
+            ("notify_stop", notify.stop.as_ref()),
+            ("notify_deleted", notify.removed.command()),
+            ("notify", notify.any.as_ref()),
+        ];
+        named.into_iter().filter_map(|(keyword, command)| {
+            let what = format!("`{keyword}` of {}", instance.name);
+            Some((what, command?, NOT_TOLD))
+        })
+    });
+    scripts.chain(notify)
+}
 
 /// `lost`: what it means where it is not run.
 fn fault_diag(what: &str, command: &Command, lost: &'static str, fault: ScriptFault) -> Diag {

@@ -49,8 +49,10 @@ pub(super) fn read_config(options: &mut Options, life: &mut Life) -> Result<Conf
         accepted.compare();
     } else {
         life.keep_config(&accepted);
-        // The start does not wait for it: whether a script can be run also shows when it is.
-        tokio::spawn(tell_of_scripts(loaded.clone()));
+        if loaded.has_commands() {
+            // The start does not wait for it: whether a script can be run also shows when it is.
+            tokio::spawn(tell_of_scripts(loaded.clone()));
+        }
     }
     Ok(config.clone())
 }
@@ -94,6 +96,9 @@ async fn tell_of_scripts(loaded: Loaded) {
 /// Adds what is wrong with the configuration's commands, on a thread that may wait: for a directory service
 /// or a file server.
 async fn look_at_scripts(loaded: Loaded) -> Loaded {
+    if !loaded.has_commands() {
+        return loaded;
+    }
     let mut looked_at = loaded.clone();
     let looking = tokio::task::spawn_blocking(move || {
         looked_at.check_scripts(&Checker::of_this_daemon());
