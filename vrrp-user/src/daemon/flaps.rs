@@ -56,42 +56,17 @@ impl Flaps {
             return None;
         }
         let Taken { at, from, silence } = taken?;
-        let heard = heard(why)?;
+        let (Why::HigherPriority { from: heard, .. } | Why::HigherAddress { from: heard, .. }) =
+            *why
+        else {
+            return None;
+        };
         let back = now.since(at);
         if heard != from || back > silence {
             return None;
         }
         let before = self.gave_back.replace(now)?;
         (now.since(before) <= WITHIN).then_some(Late { from, silence, back })
-    }
-}
-
-/// Whose advert made a router give way.
-const fn heard(why: &Why) -> Option<IpAddr> {
-    match why {
-        Why::HigherPriority { from, .. } | Why::HigherAddress { from, .. } => Some(*from),
-        Why::Startup
-        | Why::Owner
-        | Why::NoAdvert { .. }
-        | Why::Released { .. }
-        | Why::Preempting { .. }
-        | Why::SecondOwner { .. }
-        | Why::Overslept { .. }
-        | Why::LinkDown
-        | Why::NoSource
-        | Why::NoDevice
-        | Why::NoPeer
-        | Why::Deaf
-        | Why::Taken
-        | Why::Mute
-        | Why::Trying
-        | Why::Tracker(_)
-        | Why::Undecided(_)
-        | Why::AddressRefused
-        | Why::Resumed
-        | Why::Recovered
-        | Why::Shutdown
-        | Why::Removed => None,
     }
 }
 
