@@ -6,7 +6,8 @@ use std::time::Duration;
 use vrrp_common::Instant;
 
 use crate::deadlines::Deadlines;
-use crate::input::{Health, Input, Slot};
+use crate::group::Group;
+use crate::input::{GroupId, Health, Input, Slot};
 use crate::output::{Effect, Event, Transmit, Watch, Why};
 use crate::router::{Router, View};
 use crate::settings::TrackerId;
@@ -24,14 +25,17 @@ pub(crate) struct Lanes {
 /// The virtual routers of one host. The crate's documentation has the contract.
 #[derive(Debug, Default)]
 pub struct Engine {
-    routers: BTreeMap<Slot, Router>,
+    pub(crate) routers: BTreeMap<Slot, Router>,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// Groups of which a member has said something new, and which members did.
+    pub(crate) unsettled: BTreeMap<GroupId, Vec<Slot>>,
     deadlines: Deadlines,
     /// Who may speak with the others, while that is looked into; kept for its memory.
     almost_due: Vec<(Instant, Slot)>,
     /// What every watched thing said last, for routers that come later.
     health: BTreeMap<TrackerId, Health>,
     tracking: Tracking,
-    lanes: Lanes,
+    pub(crate) lanes: Lanes,
 }
 
 impl Engine {
@@ -44,12 +48,17 @@ impl Engine {
     ///
     /// Inputs for a slot that is not there are dropped: the router ended while they were on their way.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.take(now, input);
+        self.settle_groups(now);
+    }
+
+    fn take(&mut self, now: Instant, input: Input) {
         match input {
             Input::Add { slot, settings, hold } => {
                 self.tracking.add(slot, &settings.trackers);
                 let router = Router::new(now, slot, *settings, hold, &self.health);
                 self.routers.insert(slot, router);
-                self.with(slot, |router, lanes| router.review(now, lanes));
+                self.with(now, slot, |router, lanes| router.review(now, lanes));
             }
             Input::Change { slot, settings } => {
                 if let Some(router) = self.routers.get(&slot) {
@@ -57,43 +66,46 @@ impl Engine {
                     self.tracking.add(slot, &settings.trackers);
                 }
                 let health = std::mem::take(&mut self.health);
-                self.with(slot, |router, lanes| router.change(now, *settings, &health, lanes));
+                self.with(now, slot, |router, lanes| router.change(now, *settings, &health, lanes));
                 self.health = health;
             }
+            Input::Group { group, members } => self.regroup(now, group, &members),
             Input::Remove { slot } => self.end(now, slot, Why::Removed),
             Input::Resume { slot, until, priority } => {
-                self.with(slot, |router, lanes| router.resume(now, until, priority, lanes));
+                self.with(now, slot, |router, lanes| router.resume(now, until, priority, lanes));
             }
             Input::Advert { slot, advert } => {
-                self.with(slot, |router, lanes| router.on_advert(now, &advert, lanes));
+                self.with(now, slot, |router, lanes| router.on_advert(now, &advert, lanes));
             }
             Input::Heard { slot, armed } => {
-                self.with(slot, |router, _| router.on_heard(now, armed));
+                self.with(now, slot, |router, _| router.on_heard(now, armed));
             }
             Input::Link { slot, link } => {
-                self.with(slot, |router, lanes| router.on_link(now, link, lanes));
+                self.with(now, slot, |router, lanes| router.on_link(now, link, lanes));
             }
             Input::Sent { slot, priority, left } => {
-                self.with(slot, |router, lanes| router.on_sent(now, priority, left, lanes));
+                self.with(now, slot, |router, lanes| router.on_sent(now, priority, left, lanes));
             }
             Input::Track { id, health } => {
                 self.health.insert(id, health);
                 let slots: Vec<Slot> = self.tracking(id).collect();
                 for slot in slots {
-                    self.with(slot, |router, lanes| {
+                    self.with(now, slot, |router, lanes| {
                         router.on_track(now, id, health, lanes);
                     });
                 }
             }
             Input::AddressesLost { slot, addresses } => {
-                self.with(slot, |router, lanes| {
+                self.with(now, slot, |router, lanes| {
                     router.on_addresses_lost(&addresses, lanes);
                 });
             }
             Input::Outcome { slot, outcome } => {
-                self.with(slot, |router, lanes| router.on_outcome(now, outcome, lanes));
+                self.with(now, slot, |router, lanes| router.on_outcome(now, outcome, lanes));
             }
             Input::Shutdown => {
+                // Each releases, and none for another.
+                self.groups.clear();
                 let slots: Vec<Slot> = self.routers.keys().copied().collect();
                 for slot in slots {
                     self.end(now, slot, Why::Shutdown);
@@ -112,7 +124,7 @@ impl Engine {
             if at > now {
                 break;
             }
-            self.with(slot, |router, lanes| {
+            self.with(now, slot, |router, lanes| {
                 router.on_timeout(now, lanes);
                 window = window.max(router.tolerance());
             });
@@ -122,6 +134,7 @@ impl Engine {
                 "a router that was served still has the same deadline"
             );
         }
+        self.settle_groups(now);
         if !window.is_zero() {
             self.join(now, window);
         }
@@ -133,7 +146,7 @@ impl Engine {
         almost_due.extend(self.deadlines.upto(now + window));
         almost_due.sort_unstable();
         for (_, slot) in almost_due.drain(..) {
-            self.with(slot, |router, lanes| router.join(now, lanes));
+            self.with(now, slot, |router, lanes| router.join(now, lanes));
         }
         self.almost_due = almost_due;
     }
@@ -207,15 +220,27 @@ impl Engine {
     }
 
     /// Lets a router work and keeps its deadline in the table.
-    fn with(&mut self, slot: Slot, work: impl FnOnce(&mut Router, &mut Lanes)) {
-        if let Some(router) = self.routers.get_mut(&slot) {
-            work(router, &mut self.lanes);
-            router.watch(&mut self.lanes);
-            self.deadlines.set(slot, router.deadline());
+    pub(crate) fn with(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        work: impl FnOnce(&mut Router, &mut Lanes),
+    ) {
+        let Some(router) = self.routers.get_mut(&slot) else { return };
+        work(router, &mut self.lanes);
+        let (news, released) = (router.news(now), router.was_released());
+        router.watch(&mut self.lanes);
+        self.deadlines.set(slot, router.deadline());
+        if let Some(news) = news {
+            self.hear_member(now, slot, news);
+        }
+        if released {
+            self.hear_release(now, slot);
         }
     }
 
     fn end(&mut self, now: Instant, slot: Slot, why: Why) {
+        self.expel(slot);
         if let Some(mut router) = self.routers.remove(&slot) {
             self.deadlines.remove(slot);
             self.tracking.remove(slot, router.trackers());

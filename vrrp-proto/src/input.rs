@@ -13,6 +13,10 @@ use crate::settings::{Settings, TrackerId, VirtualAddress};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
+/// The number of a sync group in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
+
 /// An advert that passed every check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advert {
@@ -112,7 +116,19 @@ pub enum Input {
         /// Its settings from now on.
         settings: Box<Settings>,
     },
-    /// A router is no longer wanted: it releases and ends.
+    /// The routers that change their state together (keepalived's `vrrp_sync_group`), all of them; without
+    /// any the group is no more. What is said replaces what was said of the group before. A router is in
+    /// the group that named it last; one that is not there is left out.
+    ///
+    /// Behind the [`Input::Add`] of new members and before their first [`Input::Link`]: a group starts
+    /// once it knows all of its members. Those of a group that is Active stay so when another one comes.
+    Group {
+        /// Its number.
+        group: GroupId,
+        /// Its members.
+        members: Vec<Slot>,
+    },
+    /// A router is no longer wanted: it releases and ends, and leaves its group as it is.
     Remove {
         /// Its number.
         slot: Slot,

@@ -25,12 +25,15 @@
 //!
 //! Where adverts can't be sent, the engine is told by [`Input::Sent`], behind the call that gave the advert.
 //!
+//! Routers may be in a group ([`Input::Group`]): they become Active in one call, and leave it in one.
+//!
 //! What the engine never does: speak from Backup, unless one advert is to show whether it can; decide by the order in which inputs of one instant
-//! came, let one router's settings touch another's.
+//! came, let one router's settings touch another's, have a part of a group Active because the rest can't be.
 
 mod deadlines;
 mod election;
 mod engine;
+mod group;
 mod router;
 mod timers;
 mod tracking;
@@ -40,7 +43,8 @@ pub mod output;
 pub mod settings;
 
 pub use engine::Engine;
-pub use input::{Advert, Health, Input, Link, Outcome, Slot};
+pub use group::GroupView;
+pub use input::{Advert, GroupId, Health, Input, Link, Outcome, Slot};
 pub use output::{Effect, Event, StateName, Transmit, Waited, Watch, Why};
 pub use router::{Following, Other, Stats, View};
 pub use settings::{Settings, TrackerId, VirtualAddress};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority};
 
-use crate::input::{Advert, Slot};
+use crate::input::{Advert, GroupId, Slot};
 use crate::settings::{TrackerId, VirtualAddress};
 
 /// An advert to send now. First lane: never behind an effect.
@@ -179,6 +179,8 @@ pub enum Why {
     Undecided(TrackerId),
     /// The kernel refused an address.
     AddressRefused,
+    /// Another router of its sync group came to that state, and it goes with it.
+    Member(Slot),
     /// It was Active before this process was started anew, and goes on.
     Resumed,
     /// Nothing is in the way any more.
@@ -218,6 +220,15 @@ pub enum Event {
         why: Why,
         /// Its priority now.
         priority: Priority,
+    },
+    /// A sync group changed its state; comes behind the transitions of its members.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// From.
+        from: StateName,
+        /// To.
+        to: StateName,
     },
     /// A router became Active because its time had come; comes behind the [`Event::Transition`].
     TookOver {

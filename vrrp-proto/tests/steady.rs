@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{advert, at, ms, settings};
 use vrrp_common::Instant;
-use vrrp_proto::{Engine, Input, Link, Slot};
+use vrrp_proto::{Engine, GroupId, Input, Link, Slot};
 
 /// The system's allocator, counted.
 struct Counting;
@@ -35,7 +35,8 @@ static ALLOCATOR: Counting = Counting;
 
 const ROUTERS: u32 = 200;
 
-/// Half of them owners that speak, at different beats; half Backups that hear each advert.
+/// Half of them owners that speak, at different beats; half Backups that hear each advert. A quarter of each
+/// is in a sync group.
 fn engine() -> Engine {
     let mut engine = Engine::new();
     for n in 0..ROUTERS {
@@ -46,6 +47,10 @@ fn engine() -> Engine {
         engine.handle(now, Input::Add { slot, settings: Box::new(own), hold: ms(0) });
         let link = Link::Up("192.0.2.11".parse().expect("an address"));
         engine.handle(now, Input::Link { slot, link });
+    }
+    for (group, rest) in [(0, 0), (1, 1)] {
+        let members = (0..ROUTERS / 2).filter(|n| n % 2 == rest).map(Slot).collect();
+        engine.handle(at(ms(140)), Input::Group { group: GroupId(group), members });
     }
     engine
 }

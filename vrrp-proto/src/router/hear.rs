@@ -6,11 +6,11 @@ use std::time::Duration;
 use vrrp_common::check::Agreement;
 use vrrp_common::{Instant, Interval, Priority, time};
 
-use super::{Active, Backup, Following, Router, State};
+use super::{Active, Backup, Following, Router, State, Takeover};
 use crate::election::{self, Contest};
 use crate::engine::Lanes;
 use crate::input::Advert;
-use crate::output::{Effect, Event, Why};
+use crate::output::{Effect, Event, Waited, Why};
 use crate::settings::Settings;
 
 impl Router {
@@ -27,10 +27,14 @@ impl Router {
         }
         // One that slept while a peer took over hears that peer as a Backup.
         self.overslept(now, lanes);
-        match &self.state {
+        match &mut self.state {
             State::Initialize | State::Fault { .. } => {}
-            State::Backup(_) => {
+            State::Backup(backup) => {
                 self.form = advert.form;
+                if backup.redirects && advert.priority != Priority::RELEASE {
+                    backup.redirects = false;
+                    self.redirect(advert, lanes);
+                }
                 self.backup_hears(now, advert, lanes);
             }
             State::Active(_) => {
@@ -53,6 +57,7 @@ impl Router {
             // Never later than before: a stray release must not keep the address unserved.
             backup.down_at = backup.down_at.min(now + skew);
             backup.released = Some((advert.source, interval));
+            self.note_release();
             let event = Event::PriorityZero { slot: self.slot, from: advert.source };
             lanes.events.push_back(event);
             return;
@@ -97,6 +102,7 @@ impl Router {
         backup.following = Some(heard);
         backup.released = None;
         backup.down_at = now + wait;
+        self.hurry();
     }
 
     fn active_hears(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
@@ -144,13 +150,18 @@ impl Router {
             self.transmit(self.priority, lanes);
         }
         self.remove_addresses(lanes);
+        self.redirect(advert, lanes);
+        self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
+    }
+
+    /// Says where the addresses are that were just here.
+    fn redirect(&self, advert: &Advert, lanes: &mut Lanes) {
         // Nothing is known of where the winner has others. And where the lists differ, it may not have all.
         let addresses: Arc<[_]> = self.settings.on_link().cloned().collect();
         if advert.agreement == Agreement::Exact && !addresses.is_empty() {
             let (slot, from, mac) = (self.slot, advert.source, advert.mac);
             lanes.effects.push_back(Effect::Redirect { slot, addresses, from, mac });
         }
-        self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
     }
 }
 
@@ -169,8 +180,16 @@ impl Active {
 impl Backup {
     /// One that begins to listen, for this long.
     pub(super) fn listening(now: Instant, wait: Duration, following: Option<Following>) -> Self {
-        let (outranked, released, preempt_at) = (None, None, None);
-        Self { listens: now, down_at: now + wait, following, outranked, released, preempt_at }
+        Self {
+            listens: now,
+            down_at: now + wait,
+            following,
+            outranked: None,
+            released: None,
+            preempt_at: None,
+            redirects: false,
+            forsaken: None,
+        }
     }
 
     /// The interval that rules the timers: our own in VRRPv2, the Active router's in VRRPv3. Behind a
@@ -206,14 +225,23 @@ impl Backup {
         }
     }
 
+    /// What follows now that Master_Down_Timer has run out.
+    pub(super) fn takeover(&self, now: Instant, ours: Priority, settings: &Settings) -> Takeover {
+        Takeover {
+            why: self.why_active(now, ours, settings),
+            waited: Waited::Silence { heard: self.last_heard() },
+            due: self.down_at,
+        }
+    }
+
     /// When the last advert came before Master_Down_Timer ran out, from whomever.
-    pub(super) fn last_heard(&self) -> Option<Instant> {
+    fn last_heard(&self) -> Option<Instant> {
         let all = [self.following, self.outranked];
         all.into_iter().flatten().map(|router| router.heard).filter(|at| *at < self.down_at).max()
     }
 
     /// Why Master_Down_Timer ran out.
-    pub(super) fn why_active(&self, now: Instant, ours: Priority, settings: &Settings) -> Why {
+    fn why_active(&self, now: Instant, ours: Priority, settings: &Settings) -> Why {
         if let Some((from, _)) = self.released {
             return Why::Released { from };
         }

@@ -26,8 +26,13 @@ impl Router {
         self.review(now, lanes);
     }
 
-    /// What keeps the router from taking part, if anything does.
+    /// What keeps the router from taking part, if anything does: of its own, or another member of its group.
     pub(super) fn fault(&self) -> Option<Why> {
+        self.own_fault().or_else(|| self.faulty_member().map(Why::Member))
+    }
+
+    /// What of its own keeps the router from taking part, if anything does.
+    pub(super) fn own_fault(&self) -> Option<Why> {
         match self.link.get() {
             Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
                 return Some(Why::LinkDown);

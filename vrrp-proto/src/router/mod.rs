@@ -2,12 +2,14 @@
 //!
 //! Every input is matched against every state, so that what is ignored is ignored in writing.
 
+mod addresses;
 mod hear;
 mod link;
 mod mute;
 mod owner;
 mod reload;
 mod settle;
+mod together;
 mod track;
 mod view;
 mod watch;
@@ -20,21 +22,20 @@ use std::time::Duration;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority, time};
 
-use self::mute::Claim;
 use self::owner::Rival;
 use self::settle::Settled;
+use self::together::Together;
+pub(crate) use self::together::{Standing, Terms};
 pub use self::view::{Following, Other, Stats, View};
 use self::watch::{BACKSTOP, Watched};
 use crate::engine::Lanes;
-use crate::input::{Health, Link, Outcome, Slot};
+use crate::input::{Health, Link, Slot};
 use crate::output::{Effect, Event, StateName, Transmit, Waited, Why};
-use crate::settings::{Settings, TrackerId, VirtualAddress};
+use crate::settings::{Settings, TrackerId};
 use crate::timers::Announcements;
 
 /// The first wait after the kernel refused an address; four times as long after each further one.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// The wait never grows beyond this many quadruplings: 320 s.
-const REFUSED_STEPS: u32 = 3;
 /// An advert may leave earlier than due by its interval's 64th part, where it then leaves with others.
 const TOLERANCE: u32 = 64;
 
@@ -65,7 +66,11 @@ pub(crate) struct Router {
     /// How often in a row that was so.
     mutes: u32,
     /// What follows once an advert has left.
-    claim: Option<Claim>,
+    claim: Option<Takeover>,
+    /// Its sync group.
+    together: Option<Together>,
+    /// What follows once all of its group are to become Active.
+    wish: Option<Takeover>,
     /// It was Active a moment ago, in an earlier life, and goes on when it can, up to then.
     resumes: Option<Instant>,
     /// The priority of that life, until everything with a weight has spoken.
@@ -89,6 +94,16 @@ enum State {
     Active(Active),
 }
 
+/// How a router comes to be Active.
+#[derive(Clone, Copy, Debug)]
+struct Takeover {
+    why: Why,
+    /// For what it waited.
+    waited: Waited,
+    /// Until when.
+    due: Instant,
+}
+
 #[derive(Debug)]
 struct Backup {
     /// When listening began, in the version that is spoken.
@@ -103,6 +118,10 @@ struct Backup {
     released: Option<(IpAddr, Interval)>,
     /// The end of `preempt_delay`, once a router of lower priority was heard.
     preempt_at: Option<Instant>,
+    /// It gave its addresses up with its group, and has not said where they are since.
+    redirects: bool,
+    /// When another member of its group heard its Active router release, and this one did not.
+    forsaken: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -140,6 +159,8 @@ impl Router {
             mute: false,
             mutes: 0,
             claim: None,
+            together: None,
+            wish: None,
             resumes: None,
             earlier: None,
             watched: None,
@@ -155,7 +176,8 @@ impl Router {
 
     /// The one instant at which [`Router::on_timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.acts_at().into_iter().chain(self.settles_at()).min()
+        let times = [self.acts_at(), self.settles_at(), self.joins_until()];
+        times.into_iter().flatten().min()
     }
 
     fn acts_at(&self) -> Option<Instant> {
@@ -163,6 +185,8 @@ impl Router {
             // Held back: the end of the hold is due once; afterwards an input is awaited.
             State::Initialize => (self.hold_until > self.since).then_some(self.hold_until),
             State::Fault { retry } => *retry,
+            // Its time has come, and it waits for its group.
+            State::Backup(_) if self.wish.is_some() && self.claim.is_none() => None,
             State::Backup(backup) => {
                 let armed = self.watched.is_some_and(|watched| watched.armed);
                 Some(backup.down_at + if armed { BACKSTOP } else { Duration::ZERO })
@@ -183,6 +207,7 @@ impl Router {
             return;
         }
         self.settle(now, lanes);
+        self.end_joining(now);
         match &mut self.state {
             State::Initialize if self.hold_until <= now => {
                 // Marks the hold as served, whatever else may still be missing.
@@ -197,10 +222,8 @@ impl Router {
             State::Initialize => {}
             State::Backup(backup) => {
                 if backup.down_at <= now {
-                    let due = backup.down_at;
-                    let heard = backup.last_heard();
-                    let why = backup.why_active(now, self.priority, &self.settings);
-                    self.become_active(now, why, (Waited::Silence { heard }, due), lanes);
+                    let takeover = backup.takeover(now, self.priority, &self.settings);
+                    self.rise(now, takeover, lanes);
                 }
             }
             State::Active(active) => {
@@ -263,47 +286,6 @@ impl Router {
         }
     }
 
-    pub(crate) fn on_addresses_lost(&mut self, lost: &[VirtualAddress], lanes: &mut Lanes) {
-        match &self.state {
-            State::Initialize | State::Fault { .. } | State::Backup(_) => {}
-            State::Active(_) => {
-                let held = |one: &&VirtualAddress| self.settings.held().any(|held| held == *one);
-                let lost = lost.iter().filter(|one| one.tracked).filter(held);
-                let (slot, addresses) = (self.slot, lost.cloned().collect::<Arc<[_]>>());
-                if !addresses.is_empty() {
-                    let repeat = self.settings.announce.repeat.max(1);
-                    let [put, told, announced] = std::array::from_fn(|_| Arc::clone(&addresses));
-                    lanes.effects.push_back(Effect::AddAddresses { slot, addresses: put });
-                    let announce = Effect::Announce { slot, addresses: announced, repeat };
-                    lanes.effects.push_back(announce);
-                    lanes.events.push_back(Event::AddressesRestored { slot, addresses: told });
-                }
-            }
-        }
-    }
-
-    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome, lanes: &mut Lanes) {
-        match (outcome, &self.state) {
-            (Outcome::Done, State::Active(_)) => self.refusals = 0,
-            (Outcome::Done, State::Initialize | State::Fault { .. } | State::Backup(_)) => {}
-            (Outcome::Partly { address, error }, _) => {
-                // The others are served; a peer is no likelier to hold this one.
-                let slot = self.slot;
-                lanes.events.push_back(Event::AddressFailed { slot, address, error });
-            }
-            (Outcome::Failed { address, error }, state) => {
-                let active = matches!(state, State::Active(_));
-                lanes.events.push_back(Event::AddressFailed { slot: self.slot, address, error });
-                if active {
-                    // An Active router without its address is a black hole; a peer may do better.
-                    let wait = REFUSED_WAIT * 4u32.pow(self.refusals.min(REFUSED_STEPS));
-                    self.refusals += 1;
-                    self.enter_fault(now, Why::AddressRefused, Some(now + wait), lanes);
-                }
-            }
-        }
-    }
-
     /// Releases and ends (RFC 9568 §6.4.2 and §6.4.3, Shutdown).
     pub(crate) fn end(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
         self.release(lanes);
@@ -334,12 +316,13 @@ impl Router {
 
     /// Leaves Initialize or Fault (RFC 9568 §6.4.1), unless something is not known yet.
     fn start(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
-        if self.held_back(now) || self.link.get().is_none() {
+        if self.held_back(now) || self.link.get().is_none() || !self.may_start() {
             return;
         }
         if let Some(until) = self.resumes.take() {
             if now < until {
-                self.become_active(now, Why::Resumed, (Waited::Resumed, now), lanes);
+                let (why, waited) = (Why::Resumed, Waited::Resumed);
+                self.become_active(now, Takeover { why, waited, due: now }, lanes);
                 return;
             }
             // Another one has the addresses by now.
@@ -350,7 +333,7 @@ impl Router {
             return;
         }
         if self.priority.is_owner() {
-            self.become_active(now, Why::Owner, (Waited::Owner, now), lanes);
+            self.rise(now, Takeover { why: Why::Owner, waited: Waited::Owner, due: now }, lanes);
         } else {
             let why = if self.mute { Why::Trying } else { why };
             self.become_backup(now, None, why, lanes);
@@ -369,18 +352,12 @@ impl Router {
         self.enter(now, State::Backup(backup), why, lanes);
     }
 
-    /// `waited`: for what, and until when.
-    fn become_active(
-        &mut self,
-        now: Instant,
-        why: Why,
-        (waited, due): (Waited, Instant),
-        lanes: &mut Lanes,
-    ) {
+    fn become_active(&mut self, now: Instant, takeover: Takeover, lanes: &mut Lanes) {
         if self.mute {
-            self.claim(now, Claim { why, waited, due }, lanes);
+            self.claim(now, takeover, lanes);
             return;
         }
+        let Takeover { why, waited, due } = takeover;
         let announcements = Announcements::started(now, &self.settings.announce);
         let advert_at = now + self.settings.interval.get();
         let active =
@@ -418,7 +395,7 @@ impl Router {
     fn enter(&mut self, now: Instant, state: State, why: Why, lanes: &mut Lanes) {
         let from = self.state.name();
         self.state = state;
-        self.claim = None;
+        (self.claim, self.wish) = (None, None);
         self.since = now;
         self.why = why;
         let to = self.state.name();
@@ -444,23 +421,6 @@ impl Router {
         }
         let trial = self.claim.is_some();
         lanes.transmits.push_back(Transmit { slot: self.slot, priority, form: self.form, trial });
-    }
-
-    fn announce(&self, repeat: u32, lanes: &mut Lanes) {
-        if repeat == 0 {
-            return;
-        }
-        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
-        if !addresses.is_empty() {
-            lanes.effects.push_back(Effect::Announce { slot: self.slot, addresses, repeat });
-        }
-    }
-
-    fn remove_addresses(&self, lanes: &mut Lanes) {
-        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
-        if !addresses.is_empty() {
-            lanes.effects.push_back(Effect::RemoveAddresses { slot: self.slot, addresses });
-        }
     }
 
     /// Says whether an Active router of this priority is to be replaced.

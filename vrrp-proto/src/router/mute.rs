@@ -4,21 +4,13 @@ use std::time::Duration;
 
 use vrrp_common::{Instant, Priority};
 
-use super::{REFUSED_WAIT, Router, State};
+use super::{REFUSED_WAIT, Router, State, Takeover};
 use crate::engine::Lanes;
 use crate::input::Link;
-use crate::output::{Waited, Why};
+use crate::output::Why;
 
 /// The wait before it is tried again never grows beyond this many quadruplings: 80 s.
 const MUTE_STEPS: u32 = 2;
-
-/// What a router that was mute does once an advert of it has left: it becomes Active.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
-    pub(super) why: Why,
-    pub(super) waited: Waited,
-    pub(super) due: Instant,
-}
 
 impl Router {
     /// Whether an advert left, where that is news.
@@ -33,9 +25,9 @@ impl Router {
         let claim = self.claim.take_if(|_| priority != Priority::RELEASE);
         if left {
             self.unsent = None;
-            if let Some(Claim { why, waited, due }) = claim {
+            if let Some(takeover) = claim {
                 (self.mute, self.mutes) = (false, 0);
-                self.become_active(now, why, (waited, due), lanes);
+                self.rise(now, takeover, lanes);
             }
             return;
         }
@@ -73,7 +65,7 @@ impl Router {
 
     /// Whoever would become Active has an advert show first that it can be heard: it holds nothing and
     /// announces nothing before, so that it does not come between others again and again.
-    pub(super) fn claim(&mut self, now: Instant, claim: Claim, lanes: &mut Lanes) {
+    pub(super) fn claim(&mut self, now: Instant, claim: Takeover, lanes: &mut Lanes) {
         // If nobody says what became of the advert.
         let again = now + self.settings.interval.get();
         match &mut self.state {

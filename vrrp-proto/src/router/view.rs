@@ -105,6 +105,8 @@ pub struct View {
     pub following: Option<Following>,
     /// Others that are Active too and don't hear this one, while it is.
     pub others: Vec<Other>,
+    /// It would be Active, and waits for others of its sync group.
+    pub waits: bool,
     /// The address its adverts leave with.
     pub source: Option<IpAddr>,
     /// The checksum form of its adverts.
@@ -114,6 +116,11 @@ pub struct View {
 }
 
 impl Router {
+    /// Its state.
+    pub(crate) fn state_name(&self) -> StateName {
+        self.state.name()
+    }
+
     pub(crate) fn view(&self) -> View {
         let following = match &self.state {
             State::Initialize | State::Fault { .. } | State::Active(_) => None,
@@ -135,6 +142,7 @@ impl Router {
             priority: self.priority,
             following,
             others,
+            waits: self.wish.is_some(),
             source: self.source,
             form: self.form,
             stats: self.stats,

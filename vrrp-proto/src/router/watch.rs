@@ -48,6 +48,7 @@ impl Router {
         if let Some(following) = backup.following.as_mut().filter(|f| f.heard < at) {
             following.heard = at;
             backup.down_at = at + watched.down;
+            self.hurry();
         }
     }
 
@@ -65,6 +66,10 @@ impl Router {
         let unsettled = backup.outranked.is_some()
             || backup.released.is_some()
             || backup.preempt_at.is_some()
+            // The next advert ends the wait for the group, or the debt.
+            || backup.redirects
+            || backup.forsaken.is_some()
+            || self.wish.is_some()
             || self.preempts(following.priority)
             || self.is_deaf();
         let down = self.down_interval(following.interval);

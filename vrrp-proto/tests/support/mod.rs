@@ -3,6 +3,7 @@
 //! Whatever a test does to the LAN, some rules hold at each step; breaking one panics: see [`rules`].
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
+pub(crate) mod nets;
 pub(crate) mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,146 @@
+//! Members that come and go.
+
+use vrrp_proto::StateName::{Active, Backup, Fault};
+use vrrp_proto::{Input, Link};
+
+use super::support::ms;
+use super::support::nets::{GROUP, Nets, slot};
+use super::{SECOND, all, all_active, three};
+
+#[test]
+fn a_new_member_joins_without_touching_the_others() {
+    let mut nets = three();
+    nets.joining = true;
+    let before = nets.changes();
+    let net = nets.add(0, 150);
+    // Its interface is made: that takes a moment.
+    nets.tell(0, Input::Link { slot: slot(net), link: Link::NoDevice });
+    nets.run_for(ms(200));
+    nets.tell_link(0, net);
+    nets.run_for(4 * SECOND);
+    nets.joining = false;
+    assert!(all_active(&nets, 0));
+    let mut its: Vec<_> = nets.hosts[0].entered(net).iter().map(|it| it.1).collect();
+    its.dedup();
+    assert_eq!(its, [Fault, Backup, Active]);
+    assert_eq!(nets.changes(), before + 3);
+    assert_eq!(nets.hosts[0].group_states(), [Backup, Active]);
+    // From now on its fault is everybody's.
+    nets.plug(0, net, false);
+    all(&nets, 0, Fault);
+}
+
+#[test]
+fn a_fault_of_a_new_member_counts_once_it_lasts() {
+    let mut nets = three();
+    nets.joining = true;
+    let net = nets.add(0, 150);
+    nets.plug(0, net, false);
+    nets.run_for(3 * SECOND);
+    assert_eq!(nets.hosts[0].states(), [Active, Active, Active, Fault]);
+    nets.run_for(SECOND);
+    all(&nets, 0, Fault);
+}
+
+/// Both hosts get a member, one after the other, in either order.
+#[test]
+fn a_rolling_reload_that_adds_a_member_moves_nothing() {
+    for order in [[0, 1], [1, 0]] {
+        let mut nets = three();
+        nets.joining = true;
+        for n in order {
+            let net = nets.add(n, [150, 100][n]);
+            nets.tell_link(n, net);
+            nets.run_for(20 * SECOND);
+        }
+        nets.joining = false;
+        assert!(all_active(&nets, 0), "{order:?}");
+        assert_eq!(nets.hosts[0].group_states(), [Backup, Active]);
+        assert_eq!(nets.hosts[1].group_states(), [Backup]);
+        assert_eq!(nets.hosts[1].entered(3).len(), 1, "{order:?}");
+    }
+}
+
+/// Routers that ran by themselves come into a group: all Active, and apart.
+#[test]
+fn a_new_group_of_running_routers() {
+    let mut nets = Nets::of(&[&[150, 150], &[100, 100]]);
+    for n in 0..2 {
+        nets.hosts[n].grouped.clear();
+        nets.regroup(n);
+    }
+    nets.run_for(10 * SECOND);
+    let before = nets.changes();
+    for n in [1, 0] {
+        nets.hosts[n].grouped = vec![0, 1];
+        nets.regroup(n);
+    }
+    nets.run_for(10 * SECOND);
+    assert_eq!(nets.changes(), before);
+    assert!(all_active(&nets, 0));
+
+    let mut nets = Nets::of(&[&[150, 100], &[100, 150]]);
+    for n in 0..2 {
+        nets.hosts[n].grouped.clear();
+        nets.regroup(n);
+    }
+    nets.run_for(10 * SECOND);
+    assert_eq!((nets.active(0), nets.active(1)), (vec![0], vec![1]));
+    nets.hosts[0].grouped = vec![0, 1];
+    nets.regroup(0);
+    all(&nets, 0, Backup);
+    nets.run_for(5 * SECOND);
+    nets.hosts[1].grouped = vec![0, 1];
+    nets.regroup(1);
+    nets.run_for(30 * SECOND);
+    assert!(all_active(&nets, 1));
+}
+
+/// Without its group each goes on from where it is.
+#[test]
+fn a_dissolved_group_leaves_each_as_it_is() {
+    let mut nets = three();
+    let before = nets.changes();
+    nets.cut(1, 0, 1);
+    nets.run_for(10 * SECOND);
+    nets.joining = true;
+    for n in 0..2 {
+        nets.hosts[n].grouped.clear();
+        nets.regroup(n);
+    }
+    assert_eq!(nets.hosts[0].engine.group(GROUP), None);
+    // What waited for the others waits no more.
+    assert_eq!(nets.hosts[1].states(), [Backup, Active, Backup]);
+    nets.run_for(10 * SECOND);
+    assert_eq!(nets.changes(), before + 1);
+    // And a fault is one's own.
+    nets.plug(0, 0, false);
+    assert_eq!(nets.hosts[0].states(), [Fault, Active, Active]);
+}
+
+/// An owner that waited for others of its group has nobody to wait for.
+#[test]
+fn an_owner_whose_group_is_dissolved_is_active_at_once() {
+    let mut nets = Nets::of(&[&[255, 100]]);
+    nets.run_for(SECOND);
+    all(&nets, 0, Backup);
+    nets.joining = true;
+    nets.hosts[0].grouped.clear();
+    nets.regroup(0);
+    assert_eq!(nets.hosts[0].states(), [Active, Backup]);
+}
+
+/// The one that has the fault leaves the group: the others are free.
+#[test]
+fn a_faulty_member_that_is_removed_frees_the_others() {
+    let mut nets = three();
+    nets.plug(0, 1, false);
+    nets.run_for(10 * SECOND);
+    nets.hosts[0].grouped = vec![0, 2];
+    nets.regroup(0);
+    all(&nets, 0, Backup);
+    nets.tell(0, Input::Remove { slot: slot(1) });
+    // Host 1 still has it, alone.
+    nets.run_for(10 * SECOND);
+    assert_eq!((nets.active(0), nets.active(1), nets.active(2)), (vec![0], vec![], vec![0]));
+}
