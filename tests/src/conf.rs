@@ -9,12 +9,19 @@ pub struct Conf {
     global: String,
     scripts: String,
     instances: Vec<Instance>,
+    groups: String,
 }
 
 impl Conf {
     /// One without instances.
     pub fn new(version: u8) -> Self {
-        Self { version, global: String::new(), scripts: String::new(), instances: Vec::new() }
+        Self {
+            version,
+            global: String::new(),
+            scripts: String::new(),
+            instances: Vec::new(),
+            groups: String::new(),
+        }
     }
 
     /// Adds a line to `global_defs`.
@@ -38,6 +45,17 @@ impl Conf {
         self
     }
 
+    /// Adds a `vrrp_sync_group` of these instances, with these lines.
+    #[must_use]
+    pub fn group(mut self, name: &str, members: &[&str], lines: &[&str]) -> Self {
+        let (members, lines) = (members.join("\n        "), lines.join("\n    "));
+        let _ = write!(
+            self.groups,
+            "vrrp_sync_group {name} {{\n    group {{\n        {members}\n    }}\n    {lines}\n}}\n"
+        );
+        self
+    }
+
     /// The file.
     pub fn text(&self) -> String {
         let mut text = format!(
@@ -47,7 +65,7 @@ impl Conf {
         for instance in &self.instances {
             text += &instance.text(self.version);
         }
-        text
+        text + &self.groups
     }
 }
 

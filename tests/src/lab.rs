@@ -241,6 +241,15 @@ impl Lab {
         self.switch.ip(&format!("link set p-{host} {state}")).map(drop)
     }
 
+    /// The same for `eth1`.
+    ///
+    /// # Errors
+    /// `ip` fails.
+    pub fn second_carrier(&self, host: &str, there: bool) -> Result<()> {
+        let state = if there { "up" } else { "down" };
+        self.switch.ip(&format!("link set q-{host} {state}")).map(drop)
+    }
+
     /// Captures at a host's `eth0` from now on.
     ///
     /// # Errors

@@ -44,6 +44,16 @@ impl Status {
         all.into_iter().flatten().filter_map(|instance| instance["name"].as_str()).collect()
     }
 
+    /// The state of a sync group.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub fn group(&self, name: &str) -> Result<&str> {
+        let all = self.0["sync_groups"].as_array().context("no list of groups")?;
+        let found = all.iter().find(|group| group["name"] == name);
+        found.and_then(|group| group["state"].as_str()).with_context(|| format!("no group {name}"))
+    }
+
     /// How many frames found no room in the socket of an interface.
     ///
     /// # Errors

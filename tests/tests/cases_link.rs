@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vrrp_tests::conf::Instance;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::status::Status;
 use vrrp_tests::wait::{BUSY, is_about, pause, together};
 use vrrp_tests::{Capture, Daemon, Kind, Lab, cases, now, packet, wait_until};
@@ -130,6 +130,52 @@ fn waits_for_a_link_local() -> Result<()> {
 }
 
 const ELSEWHERE: &str = "198.18.0.250";
+
+/// Two links, two instances, one state: where one link is lost, the other one is released.
+#[test]
+fn b53_sync_group_one_member_down() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let told = lab.dir().join("told");
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}\n", told.display());
+    let notify = format!("notify \"{}\"", lab.write("told.sh", &script)?.display());
+    let conf = |priority: u8, lines: &[&str]| {
+        let second = Instance::new(priority).named("VI_2", 52).on("eth1");
+        Conf::new(2)
+            .global("script_user root")
+            .with(Instance::new(priority))
+            .with(second.holding(&[&format!("{ELSEWHERE}/24")]))
+            .group("G", &["VI_1", "VI_2"], lines)
+            .text()
+    };
+    let both = |hosts: &[&str]| {
+        [VIP, ELSEWHERE].iter().all(|address| lab.holders(&["r1", "r2"], address) == hosts)
+    };
+    let r1 = lab.run("r1", &conf(150, &[&notify]))?;
+    wait_until("r1 is MASTER of both", LIMIT, || both(&["r1"])).with_context(|| r1.log_end())?;
+    let r2 = lab.run("r2", &conf(100, &[]))?;
+    pause(2500);
+    let begin = now();
+    lab.second_carrier("r1", false)?;
+    wait_until("r2 is MASTER of both", LIMIT, || both(&["r2"]))
+        .with_context(|| format!("{}\n{}", r1.log_end(), r2.log_end()))?;
+    let released = wire.adverts_of("r1").into_iter().find(|seen| seen.advert.priority == 0);
+    let released = released.context("r1 did not release")?.at;
+    let spoke = wire.adverts_of("r2").into_iter().find(|seen| seen.at > begin);
+    let waited = spoke.context("r2 is silent")?.at - released;
+    // The skew, or until an advert is missed on the other link; keepalived waits for three.
+    let longest = if Kind::ours_under_test() { 1650 } else { 4000 };
+    ensure!(waited < Duration::from_millis(longest) + BUSY, "r2 MASTER after {waited:?}");
+    lab.second_carrier("r1", true)?;
+    wait_until("r1 is MASTER of both again", LIMIT, || both(&["r1"]))
+        .with_context(|| format!("{}\n{}", r1.log_end(), r2.log_end()))?;
+    pause(500);
+    let told = std::fs::read_to_string(&told).unwrap_or_default();
+    let states = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER"];
+    let right: Vec<String> = states.iter().map(|state| format!("GROUP G {state} 0")).collect();
+    ensure!(told.lines().eq(right.iter().map(String::as_str)), "told {told:?}");
+    Ok(())
+}
 
 /// An instance that has its address on another interface than its own.
 fn elsewhere(priority: u8, options: &str) -> Instance {

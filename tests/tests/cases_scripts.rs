@@ -245,12 +245,22 @@ fn b55_notify_arguments() -> Result<()> {
     for state in ["master", "backup", "fault", "stop"] {
         instance = instance.line(&specific(state));
     }
+    // A sync group of one tells the same beside it, to a file of its own.
+    let group_told = lab.dir().join("group-told");
+    let text = format!("#!/bin/sh\necho \"group|$*\" >> {}\n", group_told.display());
+    let group = lab.write("group.sh", &text)?.display().to_string();
+    let of_group = |keyword: &str, own: &str| format!("{keyword} \"{group} {own}\"");
+    let mut group_lines = vec![of_group("notify", "all")];
+    group_lines.extend(STATES.map(|(lower, _)| of_group(&format!("notify_{lower}"), lower)));
+    let group_lines: Vec<&str> = group_lines.iter().map(String::as_str).collect();
     let conf = Conf::new(2).global("script_user root").with(instance);
+    let conf = conf.group("G", &["VI_1"], &group_lines);
     let mut r1 = lab.run("r1", &conf.text())?;
-    let lines = || -> Vec<String> {
-        let text = std::fs::read_to_string(&told).unwrap_or_default();
+    let read = |path: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     };
+    let lines = || read(&told);
     let reached =
         |count: usize| wait_until(&format!("{count} calls"), LIMIT, || lines().len() >= count);
     reached(4).with_context(|| format!("{:?}\n{}", lines(), r1.log_end()))?;
@@ -265,25 +275,32 @@ fn b55_notify_arguments() -> Result<()> {
     let state = |state: &str, capital: &str| {
         [format!("one.sh|my {state}"), format!("any.sh|all INSTANCE VI_1 {capital} 100")]
     };
-    let mut want: Vec<String> = Vec::new();
-    for (lower, capital) in [
-        ("backup", "BACKUP"),
-        ("master", "MASTER"),
-        ("backup", "BACKUP"),
-        ("fault", "FAULT"),
-        ("stop", "STOP"),
-    ] {
-        want.extend(state(lower, capital));
+    let of_group = |lower: &str, capital: &str| {
+        [format!("group|{lower}"), format!("group|all GROUP G {capital} 0")]
+    };
+    let want: Vec<String> =
+        STATES.iter().flat_map(|(lower, capital)| state(lower, capital)).collect();
+    let want_of_group: Vec<String> =
+        STATES.iter().flat_map(|(lower, capital)| of_group(lower, capital)).collect();
+    for (mut got, mut want) in [(lines(), want), (read(&group_told), want_of_group)] {
+        if !Kind::ours_under_test() {
+            // keepalived starts them all at once: which one writes first is left to the scheduler.
+            want.sort();
+            got.sort();
+        }
+        ensure!(got == want, "calls {got:#?}");
     }
-    let mut got = lines();
-    if !Kind::ours_under_test() {
-        // keepalived starts them all at once: which one writes first is left to the scheduler.
-        want.sort();
-        got.sort();
-    }
-    ensure!(got == want, "calls {got:#?}");
     Ok(())
 }
+
+/// What B55's router goes through.
+const STATES: [(&str, &str); 5] = [
+    ("backup", "BACKUP"),
+    ("master", "MASTER"),
+    ("backup", "BACKUP"),
+    ("fault", "FAULT"),
+    ("stop", "STOP"),
+];
 
 /// What C14 runs, each by the path that is written there.
 const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/bash", "/bin/true", "/bin/echo", "/usr/bin/test"];

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::some_of;
 
+mod groups;
 mod scripts;
 mod troubles;
 
+pub use groups::SyncGroup;
 pub use scripts::Script;
 pub use troubles::{Failing, OtherMaster};
 
@@ -38,6 +40,9 @@ pub struct Status {
     pub instances: Vec<Instance>,
     /// Instances of the file that are not run, with the reason.
     pub refused_instances: Vec<Refused>,
+    /// Instances that change their state together; mostly not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sync_groups: Vec<SyncGroup>,
     /// The interfaces that adverts come from.
     pub interfaces: Vec<Interface>,
     /// The scripts that are tracked.
@@ -57,6 +62,12 @@ pub struct Instance {
     pub since_ms_ago: u64,
     /// Why it went there.
     pub why: String,
+    /// Its `vrrp_sync_group`; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_group: Option<String>,
+    /// It would be MASTER, and waits until others of its group are to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_group: bool,
     /// Its interface; empty where none is written and none was found yet.
     pub interface: String,
     /// The virtual router.
@@ -309,6 +320,7 @@ pub fn render(status: &Status) -> String {
     for instance in &status.instances {
         render_instance(&mut out, instance);
     }
+    groups::render(&mut out, status);
     for refused in &status.refused_instances {
         let _ = writeln!(out, "\n{} is not run: {}", refused.name, refused.reason);
     }
@@ -350,6 +362,7 @@ fn render_instance(out: &mut String, i: &Instance) {
             peer.address, peer.priority, peer.interval_ms, peer.heard_ms_ago, i.master_down_ms
         );
     }
+    groups::render_member(out, i);
     troubles::render(out, i);
     if i.version == 3 {
         // Over IPv6 there is one form.

@@ -8,6 +8,8 @@ mod cases;
 mod common;
 #[path = "config/grammar.rs"]
 mod grammar;
+#[path = "config/groups.rs"]
+mod groups;
 #[path = "config/links.rs"]
 mod links;
 #[path = "config/mistakes.rs"]

@@ -11,6 +11,7 @@ mod exits;
 mod flapping;
 mod flooded;
 mod frozen;
+mod groups;
 mod lost;
 mod macvlans;
 mod moving;

@@ -316,20 +316,12 @@ fn commands(config: &Config) -> impl Iterator<Item = (String, &Command, &'static
         let lost = if tracked.contains(script.name.as_str()) { NOT_CHECKED } else { UNTRACKED };
         (format!("script `{}`", script.name), &script.command, lost)
     });
-    let notify = config.instances.iter().flat_map(|instance| {
-        let notify = &instance.notify;
-        let named = [
-            ("notify_master", notify.master.as_ref()),
-            ("notify_backup", notify.backup.as_ref()),
-            ("notify_fault", notify.fault.as_ref()),
-            ("notify_stop", notify.stop.as_ref()),
-            ("notify_deleted", notify.removed.command()),
-            ("notify", notify.any.as_ref()),
-        ];
-        named.into_iter().filter_map(|(keyword, command)| {
-            let what = format!("`{keyword}` of {}", instance.name);
-            Some((what, command?, NOT_TOLD))
-        })
+    let instances = config.instances.iter().map(|one| (&one.name, &one.notify));
+    let groups = config.groups.iter().map(|group| (&group.name, &group.notify));
+    let notify = instances.chain(groups).flat_map(|(name, notify)| {
+        notify
+            .commands()
+            .map(move |(keyword, command)| (format!("`{keyword}` of {name}"), command, NOT_TOLD))
     });
     scripts.chain(notify)
 }

@@ -11,6 +11,10 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Interval, Priority, Version, Vrid};
 use vrrp_proto::settings::{Announce, Delays, VirtualAddress};
 
+mod notify;
+
+pub use notify::{Notify, Removed};
+
 /// Where something was written: byte offsets into the file.
 pub type Span = Range<usize>;
 
@@ -25,6 +29,21 @@ pub struct Config {
     pub instances: Vec<Arc<Instance>>,
     /// The `vrrp_instance` blocks that can't, with the reason in one line.
     pub refused: Vec<Refused>,
+    /// The `vrrp_sync_group` blocks, all of whose members can be run.
+    pub groups: Vec<Arc<SyncGroup>>,
+}
+
+/// A `vrrp_sync_group` block. What it tracks, its members track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroup {
+    /// Its name.
+    pub name: String,
+    /// The names of its members, each once; no instance is in two groups.
+    pub members: Vec<String>,
+    /// `notify` and its kin.
+    pub notify: Notify,
+    /// Where the block's name was written.
+    pub span: Span,
 }
 
 /// An instance that is not run.
@@ -192,43 +211,6 @@ pub struct Tracked {
     pub delays: Delays,
     /// Where it was written.
     pub span: Span,
-}
-
-/// The commands to run on a change of state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notify {
-    /// `notify_master`.
-    pub master: Option<Command>,
-    /// `notify_backup`.
-    pub backup: Option<Command>,
-    /// `notify_fault`.
-    pub fault: Option<Command>,
-    /// `notify_stop`.
-    pub stop: Option<Command>,
-    /// `notify_deleted`.
-    pub removed: Removed,
-    /// `notify`, after the specific one.
-    pub any: Option<Command>,
-}
-
-/// What an instance reports that a reload removes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Removed {
-    /// FAULT, to `notify` alone.
-    #[default]
-    Fault,
-    /// `notify_deleted`: DELETED, perhaps to a command of its own first.
-    Deleted(Option<Command>),
-}
-
-impl Removed {
-    /// The command of its own.
-    pub fn command(&self) -> Option<&Command> {
-        match self {
-            Self::Fault => None,
-            Self::Deleted(command) => command.as_ref(),
-        }
-    }
 }
 
 /// A `vrrp_instance` block.

@@ -17,7 +17,9 @@ pub(super) fn summary(loaded: &Loaded, here: &BTreeMap<String, String>) -> Strin
     if let Err(Unstartable::Broken(errors)) = loaded.startable() {
         return format!("Nothing is run: the file can't be used, see {errors}\n");
     }
-    let Some(Config { instances, refused, .. }) = &loaded.config else { return String::new() };
+    let Some(Config { instances, refused, groups, .. }) = &loaded.config else {
+        return String::new();
+    };
     if instances.is_empty() && refused.is_empty() {
         return "Nothing is run: there is no instance\n".to_owned();
     }
@@ -27,6 +29,10 @@ pub(super) fn summary(loaded: &Loaded, here: &BTreeMap<String, String>) -> Strin
         if let Some(says) = here.get(&instance.name) {
             line(&mut out, &format!("    {says}"));
         }
+    }
+    for group in groups {
+        let members: Vec<String> = group.members.iter().map(|name| shown(name)).collect();
+        line(&mut out, &format!("sync group {}: {}", shown(&group.name), some_of(&members)));
     }
     for one in refused {
         line(&mut out, &format!("{}: not run: {}", shown(&one.name), one.reason));

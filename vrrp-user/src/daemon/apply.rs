@@ -86,6 +86,7 @@ impl Service {
         }
         self.announces_elsewhere = elsewhere::is_wanted(&config);
         self.config = config;
+        self.regroup();
         self.reconcile();
     }
 
@@ -162,6 +163,7 @@ impl Service {
         if let Some(instance) = self.slots.waiting.pop_front() {
             let left = self.add(&instance, Duration::ZERO);
             self.take_off(left);
+            self.regroup();
         }
     }
 

@@ -88,6 +88,7 @@ impl Service {
                 let cause = format!("{} {ips:?}", self.lease_ended());
                 self.chat(now, event, cause, count);
             }
+            Event::Group { group, to, .. } => self.group_changed(now, *group, *to),
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),
             Event::AddressFailed { slot, address, error } => {
                 for line in self.lines(&self.name(*slot), *slot, event) {
@@ -167,8 +168,15 @@ impl Service {
         let tracker = |id| self.trackers.name(id);
         let lease_ended = self.lease_ended();
         let served_by = running.and_then(|running| self.served_by(&running.instance));
-        let names =
-            words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
+        let member = |slot| self.member(slot);
+        let names = words::Names {
+            tracker: &tracker,
+            failed: &failed,
+            member: &member,
+            no_source,
+            served_by,
+            lease_ended,
+        };
         words::lines(name, event, &names)
     }
 
@@ -191,6 +199,15 @@ impl Service {
     pub(super) fn name(&self, slot: Slot) -> String {
         let running = self.running.get(&slot);
         running.map_or_else(|| format!("#{}", slot.0), |r| r.instance.name.clone())
+    }
+
+    /// An instance as a member of its sync group.
+    pub(super) fn member(&self, slot: Slot) -> String {
+        let name = self.name(slot);
+        match self.groups.of(slot) {
+            Some(group) => format!("{name} of sync group {group}"),
+            None => name,
+        }
     }
 
     /// A refused advert, or one with other addresses than ours.

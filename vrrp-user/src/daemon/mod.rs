@@ -10,6 +10,7 @@ mod apply;
 mod budget;
 mod elsewhere;
 mod flaps;
+mod groups;
 mod hear;
 mod host;
 mod index;

@@ -51,6 +51,7 @@ impl Topic {
             Event::PreemptDelayed { slot, .. } => (*slot, Self::Delayed),
             Event::AddressesRestored { slot, .. } => (*slot, Self::Restored),
             Event::Transition { .. }
+            | Event::Group { .. }
             | Event::TookOver { .. }
             | Event::PriorityChanged { .. }
             | Event::AddressFailed { .. }

@@ -54,6 +54,7 @@ impl Service {
             host_behind_ms: self.lapses.behind.map(|since| millis(now, since)),
             instances: instances.collect(),
             refused_instances: refused.collect(),
+            sync_groups: self.groups.status(now),
             interfaces: self.interfaces(&lost),
             scripts: self.script_states(),
             strangers: self.strangers(now, strangers),
@@ -95,13 +96,22 @@ impl Service {
         let failed = |id| self.failed(Some(running), id);
         let lease_ended = false;
         let served_by = self.served_by(instance);
-        let names =
-            words::Names { tracker: &tracker, failed: &failed, no_source, served_by, lease_ended };
+        let member = |slot| self.member(slot);
+        let names = words::Names {
+            tracker: &tracker,
+            failed: &failed,
+            member: &member,
+            no_source,
+            served_by,
+            lease_ended,
+        };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),
             since_ms_ago: millis(now, view.since),
             why: words::why(&view.why, &names),
+            sync_group: self.groups.of(view.slot).map(str::to_owned),
+            waits_for_group: view.waits,
             interface: instance.interface.clone(),
             vrid: instance.vrid.get(),
             version: instance.version as u8,

@@ -15,6 +15,7 @@ use vrrp_common::{Instant, Reject};
 use vrrp_proto::{Health, Input, Slot, TrackerId};
 
 use super::apply::{Slots, host_work};
+use super::groups::Groups;
 use super::index::Index;
 use super::lapses::Lapses;
 use super::life::Life;
@@ -71,6 +72,7 @@ pub(super) struct Service {
     pub(super) scripts: Scripts,
     pub(super) trackers: Trackers,
     pub(super) notifier: Notifier,
+    pub(super) groups: Groups,
     /// Refusals told lately, and how many the socket path gave.
     pub(super) refusals: Repeats,
     pub(super) seen: BTreeMap<(u32, Reject), u64>,
@@ -162,6 +164,7 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
         scripts: Scripts::new(reports_start),
         trackers: Trackers::default(),
         notifier: Notifier::new(Policy::of(&config.global)),
+        groups: Groups::default(),
         refusals: Repeats::default(),
         seen: BTreeMap::new(),
         chatter: Repeats::default(),

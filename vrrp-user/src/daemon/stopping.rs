@@ -58,6 +58,7 @@ impl Service {
         while let Ok(notice) = ears.notices.try_recv() {
             self.noticed(notice).await;
         }
+        self.stop_groups();
         let done = self.executor.flush(taken_off);
         if done {
             self.accept_traffic();

@@ -1,6 +1,6 @@
 //! What happens, in the words that people grep for: keepalived's, and the reason.
 
-use vrrp_proto::{Event, StateName, TrackerId, VirtualAddress, Why};
+use vrrp_proto::{Event, Slot, StateName, TrackerId, VirtualAddress, Why};
 
 use crate::text::span;
 
@@ -20,6 +20,8 @@ pub(crate) struct Names<'a> {
     pub(crate) tracker: &'a dyn Fn(TrackerId) -> String,
     /// What is wrong with something that is watched.
     pub(crate) failed: &'a dyn Fn(TrackerId) -> String,
+    /// Another instance of the same sync group.
+    pub(crate) member: &'a dyn Fn(Slot) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
     /// Who serves the virtual router on this host, where that is known.
@@ -74,6 +76,7 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
         }
         Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
+        Why::Member(slot) => format!("with {}", (names.member)(*slot)),
         Why::AddressRefused => "the kernel refused an address".to_owned(),
         Why::Resumed => "was MASTER before it was started anew".to_owned(),
         Why::Recovered => "nothing is in the way any more".to_owned(),
@@ -127,7 +130,9 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
             address.ip, address.prefix, address.device
         )],
         // Needs the instance: see `unsent`.
-        Event::GoesOn { .. } | Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
+        Event::GoesOn { .. } => Vec::new(),
+        // Of a group, of a takeover and of its end others tell.
+        Event::Group { .. } | Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
     }
 }
 
@@ -186,6 +191,7 @@ fn transition(
         | Why::Tracker(_)
         | Why::Undecided(_)
         | Why::AddressRefused
+        | Why::Member(_)
         | Why::Resumed
         | Why::Recovered
         | Why::Shutdown
@@ -216,16 +222,15 @@ fn transition(
 mod tests {
     use std::time::Duration;
 
-    use vrrp_common::{Interval, Priority};
-    use vrrp_proto::Slot;
-
     use super::*;
+    use vrrp_common::{Interval, Priority};
 
     fn names(no_source: Option<&str>) -> Names<'static> {
         let tracker = &|id: TrackerId| format!("script {}", id.0);
         let failed = &|id: TrackerId| format!("script {} failed", id.0);
         let no_source = no_source.map(str::to_owned);
-        Names { tracker, failed, no_source, served_by: None, lease_ended: false }
+        let member = &|slot: Slot| format!("VI_{} of sync group G", slot.0);
+        Names { tracker, failed, member, no_source, served_by: None, lease_ended: false }
     }
 
     #[test]
@@ -329,6 +334,10 @@ mod tests {
                 "(VI_1) Entering BACKUP STATE: advert from 192.0.2.12 with higher priority 200, ours is 100",
                 "(VI_1) removing VIPs."
             ]
+        );
+        assert_eq!(
+            told(StateName::Backup, StateName::Fault, Why::Member(Slot(2))),
+            ["(VI_1) Entering FAULT STATE: with VI_2 of sync group G"]
         );
         assert_eq!(
             told(StateName::Backup, StateName::Fault, Why::Tracker(TrackerId(7))),

@@ -308,27 +308,6 @@ fn globals_that_cost_everybody() {
 }
 
 #[test]
-fn members_of_a_sync_group_are_not_run_alone() {
-    let one = |name: &str, vrid: u8| {
-        format!(
-            "vrrp_instance {name} {{\ninterface eth0\nvirtual_router_id {vrid}\n\
-             virtual_ipaddress {{ 192.0.2.{vrid} }}\n}}\n"
-        )
-    };
-    let forms = ["group {\nA\nB\n}\nsmtp_alert", "group { A B }", "A\nB\nnotify /bin/true"];
-    for form in forms {
-        let group = format!("vrrp_sync_group G {{\n{form}\n}}\n");
-        let loaded = text(&[group, one("A", 1), one("B", 2), one("C", 3)].concat());
-        assert_eq!(faults(&loaded), ["1:1 error not-served"]);
-        assert!(hints(&loaded)[0].contains("take the group out"));
-        refused(&loaded, "A");
-        refused(&loaded, "B");
-        run(&loaded, "C");
-    }
-    assert_eq!(text(&["vrrp_sync_group G { }\n".to_owned(), one("A", 1)].concat()).diags, []);
-}
-
-#[test]
 fn a_misspelled_block_is_a_lost_instance() {
     let loaded = text("vrrp_instace VI_1 {\ninterface eth0\n}\n");
     assert_eq!(faults(&loaded), ["1:1 error unknown-word"]);

@@ -7,7 +7,7 @@ use vrrp_common::{Priority, Version, Vrid};
 
 use super::super::ast::Word;
 use super::super::diag::{Code, Diag};
-use super::super::model::{Notify, Removed, Span};
+use super::super::model::{Notify, Span};
 use super::super::suggest::shown;
 use super::super::value::{Bad, integer, interface, seconds};
 use super::garp::Garp;
@@ -15,7 +15,7 @@ use super::global::version;
 use super::items::{Item, bad_value, first, first_counts, set, set_first};
 use super::options::Options;
 use super::strict::Places;
-use super::{Ctx, Refusal, address, command, unicast};
+use super::{Ctx, Refusal, address, notify, unicast};
 
 /// What the kernel calls the loopback interface of every network namespace.
 const LOOPBACK: &str = "lo";
@@ -96,7 +96,11 @@ impl<'a> Draft<'a> {
     /// Takes one statement.
     pub(super) fn take(&mut self, ctx: &mut Ctx, item: &Item<'a>, lost: &str) {
         self.places.entry(item.known.name).or_insert_with(|| item.head());
-        if self.garp.take(ctx, item) || self.notify(ctx, item) || self.block(item) {
+        let notify = &mut self.notify;
+        if self.garp.take(ctx, item)
+            || notify::take(ctx, notify, &self.places, item)
+            || self.block(item)
+        {
             return;
         }
         let taken = match self.options.take(ctx, item) {
@@ -203,43 +207,6 @@ impl<'a> Draft<'a> {
             _ => return false,
         }
         true
-    }
-
-    fn notify(&mut self, ctx: &mut Ctx, item: &Item<'a>) -> bool {
-        let slot = match item.known.name {
-            "notify" => &mut self.notify.any,
-            "notify_master" => &mut self.notify.master,
-            "notify_backup" => &mut self.notify.backup,
-            "notify_fault" => &mut self.notify.fault,
-            "notify_stop" => &mut self.notify.stop,
-            "notify_deleted" => {
-                self.notify_deleted(ctx, item);
-                return true;
-            }
-            _ => return false,
-        };
-        match command::notify(ctx, item.args) {
-            Ok(command) => match slot {
-                Some(first) => ctx.push(first_counts(item, first.span.clone())),
-                None => *slot = Some(command),
-            },
-            Err(diag) => ctx.push(diag.now("no command is run for it")),
-        }
-        true
-    }
-
-    /// Says something without a command, too.
-    fn notify_deleted(&mut self, ctx: &mut Ctx, item: &Item<'a>) {
-        if self.notify.removed != Removed::Fault {
-            let before = self.places.get(item.known.name).cloned().unwrap_or_else(|| item.head());
-            ctx.push(first_counts(item, before));
-            return;
-        }
-        let command = (!item.args.is_empty()).then(|| command::notify(ctx, item.args)).transpose();
-        self.notify.removed = Removed::Deleted(command.unwrap_or_else(|diag| {
-            ctx.push(diag.now("no command is run for it"));
-            None
-        }));
     }
 }
 

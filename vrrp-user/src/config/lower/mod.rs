@@ -13,10 +13,12 @@ mod draft;
 mod election;
 mod garp;
 mod global;
+mod groups;
 mod held;
 mod instance;
 mod items;
 pub(super) mod links;
+mod notify;
 mod options;
 mod own_link;
 mod schedule;
@@ -26,12 +28,12 @@ mod track;
 mod unicast;
 mod unknown;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ast::{Statement, Word, span_of};
 use super::diag::{Code, Diag, Lines};
-use super::model::{Config, Global, Span};
+use super::model::{Config, Global, Span, SyncGroup};
 use super::suggest::{nearest, shown};
 use super::words::{self, Class, Place};
 use instance::{Common, Lowered};
@@ -96,11 +98,12 @@ pub(super) struct Lowering {
 
 /// Lowers a file.
 pub(super) fn lower(mut ctx: Ctx, statements: &[Statement]) -> Lowering {
-    let Blocks { global, scripts, instances, dynamic } = blocks(&mut ctx, statements);
+    let Blocks { global, scripts, instances, groups, dynamic } = blocks(&mut ctx, statements);
     let links = if dynamic { Vec::new() } else { links::named(&instances) };
     let usable = scripts.into_iter().filter_map(|(name, script)| Some((name, script.ok()?)));
-    let mut config =
-        Config { global, scripts: usable.collect(), instances: Vec::new(), refused: Vec::new() };
+    let (instances_run, refused) = (Vec::new(), Vec::new());
+    let scripts = usable.collect();
+    let mut config = Config { global, scripts, instances: instances_run, refused, groups };
     for one in instances {
         one.settle(&mut config);
     }
@@ -113,6 +116,7 @@ struct Blocks {
     scripts: Scripts,
     /// Those under a misspelled keyword first.
     instances: Vec<Lowered>,
+    groups: Vec<Arc<SyncGroup>>,
     /// `dynamic_interfaces`.
     dynamic: bool,
 }
@@ -123,20 +127,24 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     let (mut global, defaults) = global::lower(ctx, &root.globals);
     root.lost.extend(defaults.lost.iter().cloned());
     let scripts = script::lower(ctx, &root.scripts);
-    let groups = sync_members(ctx, &root.groups);
     global.link_delays = delays::lower(ctx, &root.delays);
+    let names: BTreeSet<&str> = root.names().collect();
+    let around =
+        groups::Around { scripts: &scripts, delays: &global.link_delays, instances: &names };
+    let groups = groups::lower(ctx, &root.groups, around);
     let common = Common { global: &global, defaults: &defaults, scripts: &scripts };
     let mut lowered: Vec<Lowered> = Vec::new();
     for statement in &root.instances {
         let mut one = instance::lower(ctx, statement, common);
         one.refuse_for_file(&root.lost);
-        one.refusals.extend(groups.get(&one.name).cloned());
         lowered.push(one);
     }
+    groups::share(ctx, &groups, &mut lowered);
     let prefixes = cross::Prefixes { own: &defaults.vmac_prefix, others: &global.vmac_addr_prefix };
     cross::check(ctx, &mut lowered, prefixes);
     cross::limit(ctx, &mut lowered);
     links::track_devices(ctx, &mut lowered, &global.link_delays);
+    let groups = groups::settle(groups, &mut lowered);
     let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
     let mut aside = ctx.aside();
@@ -147,7 +155,7 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     }
     instances.extend(lowered);
     let dynamic = defaults.places.contains_key("dynamic_interfaces");
-    Blocks { global, scripts, instances, dynamic }
+    Blocks { global, scripts, instances, groups, dynamic }
 }
 
 /// The statements outside all blocks, by kind.
@@ -165,6 +173,13 @@ struct Root<'a> {
 }
 
 impl<'a> Root<'a> {
+    /// The names of the instances, also of those under a misspelled keyword.
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        let misspelled = self.misspelled.iter().map(|(item, _)| item);
+        let all = self.instances.iter().chain(misspelled);
+        all.filter_map(|item| item.args.first().map(|word| word.text.as_str()))
+    }
+
     fn sort(&mut self, ctx: &mut Ctx, statements: &'a [Statement]) {
         for statement in statements {
             let key = &statement.words[0];
@@ -223,36 +238,6 @@ fn lvs(statement: &Statement) -> Diag {
     let key = &statement.words[0];
     Diag::notice(Code::Lvs, statement.head(), format!("`{}` is about LVS", shown(&key.text)))
         .now("the block is skipped: xvrrp does VRRP, and keepalived (`keepalived -C`) can do LVS beside it")
-}
-
-/// The members of sync groups. Moving alone what was to move together is worse than not moving.
-fn sync_members(ctx: &mut Ctx, groups: &[Item<'_>]) -> BTreeMap<String, Refusal> {
-    let mut members = BTreeMap::new();
-    // keepalived removes one without members, as templates make them.
-    for group in groups.iter().filter(|group| !group.statements().is_empty()) {
-        let name = group.args.first().map_or("", |word| word.text.as_str());
-        let message = format!("sync groups are not served yet: `{}`", shown(name));
-        let span = group.head();
-        let diag =
-            Diag::error(Code::NotServed, span, message).now("the group's members are not run");
-        let hint =
-            "where they may move apart, take the group out, and have each track what they share";
-        let refusal = ctx.lose(diag.hint(hint));
-        for statement in group.statements() {
-            let (first, more) = (&statement.words[0], &statement.words[1..]);
-            let names: Vec<&Word> = if first.text == "group" {
-                let lines = statement.block.iter().flat_map(|block| &block.items);
-                lines.flat_map(|line| &line.words).chain(more).collect()
-            } else if more.is_empty() && statement.block.is_none() {
-                // The old form: a name on each line.
-                vec![first]
-            } else {
-                Vec::new()
-            };
-            members.extend(names.into_iter().map(|word| (word.text.clone(), refusal.clone())));
-        }
-    }
-    members
 }
 
 /// The name of a named block, with the faults it can have.

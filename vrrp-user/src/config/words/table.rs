@@ -359,11 +359,27 @@ const AUTHENTICATION: &[Known] = &[
     known(Place::Authentication, "auth_pass", Served, ONE).vital(),
 ];
 
-/// Groups are not served yet: only `group` is looked at, to know the members.
+const fn group(name: &'static str, class: Class, takes: Takes) -> Known {
+    known(Place::SyncGroup, name, class, takes)
+}
+
 const SYNC_GROUP: &[Known] = &[
-    known(Place::SyncGroup, "group", Served, Anything),
-    known(Place::SyncGroup, "sync_group_tracking_weight", Ignored, Anything),
-    known(Place::SyncGroup, "global_tracking", Ignored, Anything),
+    group("group", Served, Block).vital(),
+    group("track_script", Served, Block).vital(),
+    group("track_interface", Served, Block).vital(),
+    group("sync_group_tracking_weight", Served, Flag),
+    group("global_tracking", Served, Flag),
+    group("notify", Served, Line),
+    group("notify_master", Served, Line),
+    group("notify_backup", Served, Line),
+    group("notify_fault", Served, Line),
+    group("notify_stop", Served, Line),
+    group("notify_deleted", Served, Values(0, usize::MAX)),
+    group("smtp_alert", Later(MAIL), Bool),
+    group("notify_priority_changes", Later(FIFO), Bool),
+    group("track_file", Refused("tracking a file"), Anything).vital(),
+    group("track_process", Refused("tracking a process"), Anything).vital(),
+    group("track_bfd", Refused("tracking a BFD session"), Anything).vital(),
 ];
 
 /// Words that begin a block, and only outside all others.

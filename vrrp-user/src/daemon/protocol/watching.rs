@@ -89,7 +89,11 @@ impl Watching {
                 }
             }
             Input::Shutdown => self.refresh_all(engine),
-            Input::Add { .. } | Input::Resume { .. } | Input::Heard { .. } => {}
+            // A group moves no timer of one that is watched.
+            Input::Add { .. }
+            | Input::Resume { .. }
+            | Input::Group { .. }
+            | Input::Heard { .. } => {}
         }
     }
 

@@ -1,0 +1,68 @@
+//! A sync group, where its daemon dies, and where it changes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::signal;
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+
+use super::{ADDRESS, LIMIT, VIP, brisk, state};
+
+fn second() -> Instance {
+    brisk(150).named("VI_2", 52).on("eth1").holding(&["198.18.0.250/24"])
+}
+
+fn third() -> Instance {
+    brisk(150).named("VI_3", 53).on("eth1").holding(&["198.18.0.251/24"])
+}
+
+fn are(daemon: &Daemon, names: &[&str], expected: &str) -> bool {
+    names.iter().all(|name| state(daemon, name).is_ok_and(|state| state == expected))
+}
+
+/// A new worker goes on with all of a group; a member that a reload adds disturbs nobody, and from then on
+/// its fault is everybody's.
+#[test]
+fn a_group_outlives_its_worker_and_takes_a_member() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let two = Conf::new(3).with(brisk(150)).with(second());
+    let r1 = lab.run("r1", &two.clone().group("G", &["VI_1", "VI_2"], &[]).text())?;
+    let is_group =
+        |expected: &str| r1.status().is_ok_and(|it| it.group("G").ok() == Some(expected));
+    wait_until("the group is MASTER", LIMIT, || is_group("MASTER"))
+        .with_context(|| r1.log_end())?;
+    ensure!(are(&r1, &["VI_1", "VI_2"], "MASTER"), "{}", r1.log_end());
+    let watch = lab.watch("r1")?;
+
+    let old = r1.worker()?;
+    signal(old, Signal::SIGKILL);
+    wait_until("there is another worker", LIMIT, || r1.worker().is_ok_and(|now| now != old))?;
+    wait_until("the group is MASTER", LIMIT, || is_group("MASTER"))
+        .with_context(|| r1.log_end())?;
+    pause(1500);
+    let adverts = wire.adverts_of("r1");
+    ensure!(adverts.iter().all(|seen| seen.advert.priority == 150), "it released");
+    ensure!(watch.of(ADDRESS).is_empty(), "it was off: {}", r1.log_end());
+
+    let before = r1.count_log("(VI_1) Entering");
+    let three = two.with(third());
+    r1.reload(&three.group("G", &["VI_1", "VI_2", "VI_3"], &[]).text())?;
+    wait_until("the new member is MASTER", LIMIT, || are(&r1, &["VI_3"], "MASTER"))
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("(VI_1) Entering") == before, "it flapped: {}", r1.log_end());
+    ensure!(watch.of(ADDRESS).is_empty(), "it was off: {}", r1.log_end());
+
+    lab.second_carrier("r1", false)?;
+    wait_until("all let go", LIMIT, || are(&r1, &["VI_1", "VI_2", "VI_3"], "FAULT"))
+        .with_context(|| r1.log_end())?;
+    ensure!(is_group("FAULT"), "{:?}", r1.status()?.group("G"));
+    wait_until("the address is off", Duration::from_secs(2), || !lab.holds("r1", VIP))?;
+    r1.wait_log("(VI_1) Entering FAULT STATE: with VI_2 of sync group G", LIMIT)
+}
