@@ -21,15 +21,13 @@ pub enum Verdict {
     Accepted,
     /// Refused for one of these, as status names them.
     Refused(&'static [&'static str]),
-    /// No effect; whether it is counted as refused is open.
-    WithoutEffect,
     /// Not ours: counted nowhere.
     Ignored,
 }
 
 /// What is to become of a handed frame by its name, as DESIGN.md decides where the files leave it open.
 pub fn verdict(name: &str) -> Verdict {
-    use Verdict::{Ignored, Refused, WithoutEffect};
+    use Verdict::{Ignored, Refused};
     match name {
         "ttl-254" | "ttl-1" | "hop-limit-254" => Refused(&["ttl"]),
         "version-1" | "version-2" | "version-3-on-v2-instance" | "v2-message-on-v3-instance" => {
@@ -56,10 +54,8 @@ pub fn verdict(name: &str) -> Verdict {
         | "type-3-unknown" => Refused(&["auth_type"]),
         "unicast-to-us-on-multicast-instance" => Refused(&["destination"]),
         "theirs-higher-prio" | "theirs-two-addresses" => Refused(&["foreign_cluster"]),
-        "to-224.0.0.1" => WithoutEffect,
-        "vrid-52-not-configured"
-        | "vlan-100-on-the-parent-device"
-        | "multicast-on-unicast-instance" => Ignored,
+        "to-224.0.0.1" | "multicast-on-unicast-instance" => Refused(&["group"]),
+        "vrid-52-not-configured" | "vlan-100-on-the-parent-device" => Ignored,
         _ => Verdict::Accepted,
     }
 }

@@ -15,7 +15,7 @@ pub enum Reject {
     HeaderChecksum = 1,
     /// A fragment: an advert fits in one packet.
     Fragment = 2,
-    /// Sent to one host: not us, or although the instance listens on the group.
+    /// Sent to one host: not to us, or although the instance listens on a group.
     Destination = 3,
     /// The sender's address can't be a host's, or not one that may send adverts.
     Source = 4,
@@ -49,11 +49,13 @@ pub enum Reject {
     FirstAddress = 18,
     /// An authentication header's sequence number that is not new (RFC 2402 §3.4.3).
     Replay = 19,
+    /// Sent to a group on which the instance does not listen.
+    Group = 20,
 }
 
 impl Reject {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Truncated,
         Self::HeaderChecksum,
         Self::Fragment,
@@ -74,6 +76,7 @@ impl Reject {
         Self::NotAPeer,
         Self::FirstAddress,
         Self::Replay,
+        Self::Group,
     ];
 
     /// The reason with this number, as it stands in a ring record.
@@ -113,6 +116,7 @@ impl Reject {
             Self::NotAPeer => "not_a_peer",
             Self::FirstAddress => "first_address",
             Self::Replay => "replay",
+            Self::Group => "group",
         }
     }
 }

@@ -45,7 +45,7 @@ enum Outcome {
     Other,
     /// Perhaps VRRP, and only the slow path can tell what of it.
     Complex,
-    /// VRRP, but too short or to a group that is not the instance's.
+    /// VRRP, but too short.
     NotOurs,
     /// For a virtual router that another daemon may serve.
     Stranger,
@@ -129,8 +129,8 @@ fn action(ctx: &XdpContext, outcome: &Outcome) -> u32 {
         | Outcome::RingFull => XDP_PASS,
         Outcome::Accepted | Outcome::Repeated => XDP_DROP,
         Outcome::Refused(reason) => match reason {
-            // Sent to one host, which may be behind us.
-            Reject::Destination => XDP_PASS,
+            // Sent to one host, which may be behind us, or to a group that others may listen on.
+            Reject::Destination | Reject::Group => XDP_PASS,
             Reject::Truncated
             | Reject::HeaderChecksum
             | Reject::Fragment

@@ -2,6 +2,7 @@
 
 mod accept;
 mod answers;
+mod apart;
 mod changing;
 mod deaf;
 mod duplicates;

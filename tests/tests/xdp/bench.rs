@@ -188,7 +188,7 @@ impl Bench {
             return Ok(false);
         }
         let action = match verdict {
-            None | Some(Err(Reject::Destination)) => XDP_PASS,
+            None | Some(Err(Reject::Destination | Reject::Group)) => XDP_PASS,
             Some(_) => XDP_DROP,
         };
         ensure!(fast.action == action, "{fast:?} but {verdict:?}");

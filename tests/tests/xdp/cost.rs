@@ -97,6 +97,7 @@ fn frames_cost_little() -> Result<()> {
     udp[23] = 17;
     let bad = cases::frame("P01-v2-header", "ttl-254");
     let sum = cases::frame("P01-v2-header", "checksum-plus-one");
+    let group = cases::frame("P11-ip-header", "to-224.0.0.1");
 
     for bench in [&mut Bench::new()?, &mut Bench::without_timers()?] {
         let info = bench.fast.program()?.info()?;
@@ -116,6 +117,7 @@ fn frames_cost_little() -> Result<()> {
     let other = least(&mut bench, &udp, XDP_PASS, RUNS, |_| ())?;
     let early = least(&mut bench, &bad, XDP_DROP, RUNS, empty)?;
     let late = least(&mut bench, &sum, XDP_DROP, RUNS, empty)?;
+    let elsewhere = least(&mut bench, &group, XDP_PASS, RUNS, empty)?;
     let told = least(&mut bench, &good, XDP_DROP, 1000, empty)?;
 
     let mut watcher = bench.fast.watcher().context("the watcher was taken")?;
@@ -133,6 +135,7 @@ fn frames_cost_little() -> Result<()> {
         ("not VRRP", other, 5),
         ("refused early", early, 60),
         ("refused late", late, 60),
+        ("to another group", elsewhere, 60),
         ("reported", told, u64::MAX),
         ("repeated", repeated, 110),
     ] {

@@ -72,7 +72,8 @@ impl Pair {
         let refused = record.filter(|record| record.kind == Event::REFUSED);
         let reason = refused.map(|record| Reject::from_index(record.reason).context("no reason"));
         let reason = reason.transpose()?;
-        let passes = left.is_some() || record.is_none() || reason == Some(Reject::Destination);
+        let passed = matches!(reason, Some(Reject::Destination | Reject::Group));
+        let passes = left.is_some() || record.is_none() || passed;
         let action = self.act(&frame)?;
         let right = if passes { XDP_PASS } else { XDP_DROP };
         ensure!(action == right, "{action}, not {right}: {record:?}\n{frame:02x?}");

@@ -112,7 +112,7 @@ impl Envelope {
 /// What is to be done about a VRRP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// Too short to name a VRID, or sent to a group that is not the instance's: not our business.
+    /// Too short to name a VRID.
     NotOurs,
     /// No instance of ours has this VRID here.
     Stranger,
@@ -162,11 +162,12 @@ where
     let Some(router) = rules.router(P::FAMILY, vrid) else {
         return Judgement::Stranger;
     };
+    let slot = router.slot;
     let (_, to, _) = packet.ends();
     if P::is_multicast(&to) && !packet::same::<P>(&to, &router.destination) {
-        return Judgement::NotOurs;
+        // Before anything else is asked: whoever listens there judges the rest.
+        return Judgement::Ours { slot, verdict: Err(Reject::Group) };
     }
-    let slot = router.slot;
     let verdict = match verdict::<_, _, _, WORDS>(bytes, located, rules, router, &packet) {
         Ok(checked) => Ok(checked),
         Err(Stop::Refused(reason)) => Err(reason),

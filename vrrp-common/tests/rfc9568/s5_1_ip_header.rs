@@ -1,6 +1,5 @@
 //! §5.1: the fields of the IP header.
 
-use vrrp_common::check::Judgement;
 use vrrp_common::{Reject, wire};
 
 use crate::support::{IP, Settings, VIP6, advert_v6, sum_header};
@@ -8,13 +7,13 @@ use crate::{advert, v3};
 
 /// §5.1.1.2: the group.
 #[test]
-fn adverts_for_another_group_are_nobodys() {
+fn adverts_for_another_group_are_refused() {
     assert!(v3().verdict(&advert().bytes()).is_ok());
     for group in [[224, 0, 0, 17], [224, 0, 0, 19], [239, 0, 0, 18], [225, 0, 0, 18]] {
         let mut frame = advert().bytes();
         frame[IP + 16..IP + 20].copy_from_slice(&group);
         sum_header(&mut frame);
-        assert_eq!(v3().judge(&frame), Some(Judgement::NotOurs), "{group:?}");
+        assert_eq!(v3().verdict(&frame), Err(Reject::Group), "{group:?}");
     }
 }
 
@@ -48,13 +47,13 @@ fn another_protocol_is_no_advert() {
 
 /// §5.1.2.2: the group over IPv6.
 #[test]
-fn adverts_for_another_ipv6_group_are_nobodys() {
+fn adverts_for_another_ipv6_group_are_refused() {
     let settings = Settings::v6(&[VIP6]);
     assert!(settings.verdict(&advert_v6(&[VIP6])).is_ok());
     for (at, byte) in [(24 + 15, 0x11), (24 + 15, 0x13), (24 + 1, 0x05), (24 + 1, 0x01)] {
         let mut frame = advert_v6(&[VIP6]);
         frame[IP + at] = byte;
-        assert_eq!(settings.judge(&frame), Some(Judgement::NotOurs), "{at}: {byte:#x}");
+        assert_eq!(settings.verdict(&frame), Err(Reject::Group), "{at}: {byte:#x}");
     }
 }
 

@@ -78,11 +78,11 @@ fn refused(#[case] frame: Vec<u8>, #[case] reason: Reject) {
 }
 
 #[test]
-fn other_groups_and_the_other_family_are_not_ours() {
+fn other_groups_and_the_other_family() {
     let settings = Settings::v6(&list(2));
     let mut other = wire::GROUP_V6;
     other[15] = 0x13;
-    assert_eq!(settings.judge(&header(24, &other)), Some(Judgement::NotOurs));
+    assert_eq!(settings.verdict(&header(24, &other)), Err(Reject::Group));
     // The same VRID over IPv4 is another virtual router.
     let v4 = Settings::new(vrrp_common::Version::V3, &[]);
     assert_eq!(v4.judge(&advert_v6(&list(2))), Some(Judgement::Stranger));

@@ -50,6 +50,7 @@ fn example(reason: Reject) -> (Settings, Vec<u8>) {
         }
         Reject::Fragment => (v2(), header(6, &[0x20, 0])),
         Reject::Destination => (v2(), header(16, &OURS.octets())),
+        Reject::Group => (v2(), header(16, &[224, 0, 0, 19])),
         Reject::Source => (v2(), header(12, &[127, 0, 0, 1])),
         Reject::Ttl => (v2(), header(8, &[254])),
         Reject::Version => (v2(), message(0, 0x31)),
@@ -179,9 +180,9 @@ fn options_are_summed_and_skipped() {
 }
 
 #[test]
-fn other_groups_and_other_virtual_routers_are_not_ours() {
-    assert_eq!(v2().judge(&header(16, &[224, 0, 0, 1])), Some(Judgement::NotOurs));
-    assert_eq!(v2().judge(&header(16, &[239, 0, 0, 18])), Some(Judgement::NotOurs));
+fn other_groups_and_other_virtual_routers() {
+    assert_eq!(v2().verdict(&header(16, &[224, 0, 0, 1])), Err(Reject::Group));
+    assert_eq!(v2().verdict(&header(16, &[239, 0, 0, 18])), Err(Reject::Group));
     assert_eq!(v2().judge(&message(1, 52)), Some(Judgement::Stranger));
 }
 

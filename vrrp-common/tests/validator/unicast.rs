@@ -42,12 +42,12 @@ fn a_peers_ttl(#[case] min: u8, #[case] max: u8, #[case] ttl: u8, #[case] good: 
 fn to_another_host_or_to_a_group() {
     let settings = unicast(0, 255);
     assert_eq!(settings.verdict(&frame(255, [192, 0, 2, 12])), Err(Reject::Destination));
-    assert_eq!(settings.judge(&frame(255, wire::GROUP_V4)), Some(Judgement::NotOurs));
+    assert_eq!(settings.verdict(&frame(255, wire::GROUP_V4)), Err(Reject::Group));
     // A router on another group hears that and no other.
     let mut settings = Settings::new(Version::V2, &[VIP]);
     settings.router.destination[..4].copy_from_slice(&[239, 0, 0, 18]);
     assert!(settings.verdict(&frame(255, [239, 0, 0, 18])).is_ok());
-    assert_eq!(settings.judge(&frame(255, wire::GROUP_V4)), Some(Judgement::NotOurs));
+    assert_eq!(settings.verdict(&frame(255, wire::GROUP_V4)), Err(Reject::Group));
 }
 
 #[test]

@@ -230,6 +230,9 @@ impl Service {
             }
             return;
         };
+        if refusals::is_apart(record, reason, running.advertised()) {
+            return;
+        }
         let explained = refusals::explain(record, reason, &running.instance);
         let refusals::Explained { source, detail } = explained;
         let last = LastRefused { at: now, reason, source, detail: detail.clone() };

@@ -37,6 +37,7 @@ fn detail(record: &abi::Event, reason: Reject, head: &[u8], instance: &Instance)
         }
         Reject::Fragment => "an advert in fragments; adverts fit in one packet".to_owned(),
         Reject::Destination => destination(record, instance),
+        Reject::Group => group(record, instance),
         Reject::Source => "that can't be a host's address".to_owned(),
         Reject::Ttl => ttl(record.ttl, source(record), &instance.destination),
         Reject::Version => format!(
@@ -88,13 +89,40 @@ fn destination(record: &abi::Event, instance: &Instance) -> String {
     let to = wire::address(family(record), record.destination);
     match &instance.destination {
         Destination::Group(group) => {
-            format!("sent to {to} alone; this instance listens on the group {group}")
+            format!(
+                "sent to {to} alone; this instance listens on the group {group}: write `unicast_peer` \
+                 on all routers or on none"
+            )
         }
         Destination::Peers(_) => format!(
             "sent to {to}; this instance listens at its own address, which its peers need in \
              `unicast_peer`"
         ),
     }
+}
+
+/// The same for what was sent to a group.
+fn group(record: &abi::Event, instance: &Instance) -> String {
+    let to = wire::address(family(record), record.destination);
+    match &instance.destination {
+        Destination::Group(group) => format!(
+            "sent to the group {to}; this instance listens on {group}: write the same `mcast_dst_ip` on \
+             all routers"
+        ),
+        Destination::Peers(_) => format!(
+            "sent to the group {to}, and here `unicast_peer` is written: write it on all routers or on \
+             none"
+        ),
+    }
+}
+
+/// Whether a refused advert is of another cluster that is kept apart by its group, as it should be: as far
+/// as the record shows its addresses, none of them is ours.
+pub(crate) fn is_apart(record: &abi::Event, reason: Reject, ours: &[VirtualAddress]) -> bool {
+    let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
+    let is_ours = |theirs: &IpAddr| ours.iter().any(|address| address.ip == *theirs);
+    let common = ours.is_empty() || addresses(record, head).iter().any(is_ours);
+    reason == Reject::Group && !common
 }
 
 fn auth_type(came: u8, instance: &Instance) -> String {

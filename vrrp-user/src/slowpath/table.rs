@@ -217,7 +217,8 @@ impl Tally {
 fn is_counted(frame: &[u8], judgement: &Judgement) -> bool {
     let passes = matches!(
         judgement,
-        Judgement::Stranger | Judgement::Ours { verdict: Err(Reject::Destination), .. }
+        Judgement::Stranger
+            | Judgement::Ours { verdict: Err(Reject::Destination | Reject::Group), .. }
     );
     passes && frame::locate::<_, false>(frame).is_ok()
 }
@@ -310,11 +311,18 @@ mod tests {
         frame
     }
 
+    fn to_another_group() -> Vec<u8> {
+        let mut frame = GOOD.to_vec();
+        frame[33] += 1;
+        frame
+    }
+
     /// What the kernel program has judged and passed is its to count; it leaves options to the socket.
     #[rstest]
     #[case::stranger(of_another(&GOOD, 35), (1, 0), (0, 0))]
     #[case::stranger_with_options(of_another(&OPTIONS, 39), (1, 0), (1, 0))]
     #[case::to_this_host_alone(ALONE.to_vec(), (0, 1), (0, 0))]
+    #[case::to_another_group(to_another_group(), (0, 1), (0, 0))]
     fn each_frame_is_counted_once(
         #[case] frame: Vec<u8>,
         #[case] alone: (usize, u64),
@@ -327,8 +335,8 @@ mod tests {
             table.set(RouterKey::new(7, Family::V4, 51), router, &[], &[]);
             let at = Instant::from_nanos(1_000_000_000);
             let record = table.take(7, at, &frame, passed);
-            let refused = table.counters().map(|(_, counts)| counts.refused(Reject::Destination));
-            let counts = (table.strangers().len(), refused.sum());
+            let refused = table.counters().map(|(_, counts)| counts.refused_in_all());
+            let counts = (table.strangers().len(), refused.sum::<u64>());
             assert_eq!(record.is_some(), counts.1 > 0);
             counts
         };

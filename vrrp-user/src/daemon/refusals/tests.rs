@@ -170,6 +170,41 @@ fn addresses_that_are_not_in_it(
     );
 }
 
+/// The record of a peer's advert with so many addresses to another group than ours.
+fn to_another_group(addresses: u8) -> abi::Event {
+    let theirs = instance(3, addresses);
+    let mut record: abi::Event = bytemuck::Zeroable::zeroed();
+    (record.kind, record.family) = (abi::Event::REFUSED, Family::V4 as u8);
+    record.destination = wire::octets(IpAddr::from([224, 0, 0, 19]));
+    record.head[3] = addresses;
+    record.head_len = 8 + 4 * addresses;
+    for (at, address) in theirs.addresses.iter().enumerate() {
+        record.head[8 + 4 * at..12 + 4 * at].copy_from_slice(&wire::octets(address.ip)[..4]);
+    }
+    record
+}
+
+/// It is the same cluster where any address is: the operator has to be told. And another one may be where
+/// it pleases.
+#[test]
+fn another_group_is_told_where_it_parts_what_belongs_together() {
+    let (ours, record) = (instance(3, 3), to_another_group(2));
+    let explained = explain(&record, Reject::Group, &ours).detail;
+    let words = "sent to the group 224.0.0.19; this instance listens on 224.0.0.18";
+    assert!(explained.starts_with(words), "{explained}");
+    let of = |at: usize| &ours.addresses[at..=at];
+    for (reason, addresses, apart) in [
+        (Reject::Group, &ours.addresses[..], false),
+        (Reject::Group, of(1), false),
+        (Reject::Group, of(2), true),
+        // Nothing to tell one cluster from another by.
+        (Reject::Group, &[][..], false),
+        (Reject::ForeignCluster, of(2), false),
+    ] {
+        assert_eq!(is_apart(&record, reason, addresses), apart, "{reason} {addresses:?}");
+    }
+}
+
 #[test]
 fn a_missing_address_is_told_with_ours() {
     let said = said_of(&instance(3, 2), |frame| {
