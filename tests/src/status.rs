@@ -114,6 +114,13 @@ impl Instance<'_> {
         self.0["source"].as_str().unwrap_or_default()
     }
 
+    /// Its routes and rules, and why the kernel did not take one; empty: it did, or was not asked.
+    pub fn paths(&self) -> Vec<(String, String)> {
+        let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let all = self.0["paths"].as_array().into_iter().flatten();
+        all.map(|one| (text(one, "path"), text(one, "error"))).collect()
+    }
+
     /// Why it is in its state.
     pub fn why(&self) -> &str {
         self.0["why"].as_str().unwrap_or_default()

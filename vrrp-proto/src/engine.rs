@@ -96,9 +96,10 @@ impl Engine {
                 }
             }
             Input::AddressesLost { slot, addresses } => {
-                self.with(now, slot, |router, lanes| {
-                    router.on_addresses_lost(&addresses, lanes);
-                });
+                self.with(now, slot, |router, lanes| router.on_addresses_lost(&addresses, lanes));
+            }
+            Input::PathsDoubted { slot } => {
+                self.with(now, slot, |router, lanes| router.put_paths_back(lanes));
             }
             Input::Outcome { slot, outcome } => {
                 self.with(now, slot, |router, lanes| router.on_outcome(now, outcome, lanes));
@@ -189,7 +190,7 @@ impl Engine {
         self.lanes.transmits.pop_front()
     }
 
-    /// The next work on addresses.
+    /// The next work on addresses, routes and rules.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.lanes.effects.pop_front()
     }

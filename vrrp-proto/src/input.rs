@@ -83,6 +83,13 @@ pub enum Outcome {
         /// The kernel's word for it.
         error: String,
     },
+    /// What became of routes and rules, where there is something to tell.
+    Paths {
+        /// Those that were gone or refused before, and are there now.
+        restored: Vec<String>,
+        /// Those that are not there, and the kernel's reason.
+        failed: Vec<(String, String)>,
+    },
 }
 
 /// One thing that happened.
@@ -179,6 +186,11 @@ pub enum Input {
         slot: Slot,
         /// Which.
         addresses: Vec<VirtualAddress>,
+    },
+    /// Something happened that may have cost a router routes or rules.
+    PathsDoubted {
+        /// The router's number.
+        slot: Slot,
     },
     /// An effect ended.
     Outcome {

@@ -40,11 +40,13 @@ mod tracking;
 
 pub mod input;
 pub mod output;
+pub mod paths;
 pub mod settings;
 
 pub use engine::Engine;
 pub use group::GroupView;
 pub use input::{Advert, GroupId, Health, Input, Link, Outcome, Slot};
 pub use output::{Effect, Event, StateName, Transmit, Waited, Watch, Why};
+pub use paths::Paths;
 pub use router::{Following, Other, Stats, View};
 pub use settings::{Settings, TrackerId, VirtualAddress};

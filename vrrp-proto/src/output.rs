@@ -8,6 +8,7 @@ use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Interval, Priority};
 
 use crate::input::{Advert, GroupId, Slot};
+use crate::paths::Paths;
 use crate::settings::{TrackerId, VirtualAddress};
 
 /// An advert to send now. First lane: never behind an effect.
@@ -48,7 +49,7 @@ pub enum Watch {
     },
 }
 
-/// Work on the host's addresses, to be done in this order for each router.
+/// Work on the host's addresses, routes and rules, to be done in this order for each router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Put these addresses on their interfaces, then answer with `Input::Outcome`.
@@ -64,6 +65,21 @@ pub enum Effect {
         slot: Slot,
         /// Which.
         addresses: Arc<[VirtualAddress]>,
+    },
+    /// Put these routes and rules on, in this order, where they are not there already, and tell by
+    /// `Input::Outcome` what could not be put on, and what is there now that was missing.
+    AddPaths {
+        /// The router.
+        slot: Slot,
+        /// Which.
+        paths: Arc<Paths>,
+    },
+    /// Take these rules and routes off, in the reverse order.
+    RemovePaths {
+        /// The router.
+        slot: Slot,
+        /// Which.
+        paths: Arc<Paths>,
     },
     /// Announce these addresses: gratuitous ARP (RFC 9568 §6.4.2, erratum 7947) or unsolicited
     /// neighbour advertisements.
@@ -331,6 +347,20 @@ pub enum Event {
         address: VirtualAddress,
         /// The kernel's reason.
         error: String,
+    },
+    /// Routes or rules of an Active router were gone, or refused before; they are there now.
+    PathsRestored {
+        /// The router.
+        slot: Slot,
+        /// Which, as they show themselves.
+        paths: Vec<String>,
+    },
+    /// The kernel refused routes or rules of an Active router.
+    PathsFailed {
+        /// The router.
+        slot: Slot,
+        /// Which, as they show themselves, each with the kernel's reason.
+        failed: Vec<(String, String)>,
     },
     /// A router ended after `Input::Remove` or `Input::Shutdown`; its last effects come before this.
     Ended {

@@ -1,10 +1,13 @@
 //! What one virtual router is to do, in values that have been checked.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Interval, Priority, Version, Vrid};
+
+use crate::paths::Paths;
 
 /// The settings of one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Settings {
     pub elsewhere: Vec<IpAddr>,
     /// Held while Active, but not in the adverts.
     pub excluded: Vec<VirtualAddress>,
+    /// What it routes by while Active.
+    pub paths: Arc<Paths>,
     /// When and how often addresses are announced.
     pub announce: Announce,
     /// What moves the priority or puts the router into Fault.

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::text::some_of;
 
 mod groups;
+mod paths;
 mod scripts;
 mod troubles;
 
 pub use groups::SyncGroup;
+pub use paths::Path;
 pub use scripts::Script;
 pub use troubles::{Failing, OtherMaster};
 
@@ -94,6 +96,9 @@ pub struct Instance {
     pub failing: Option<Failing>,
     /// The addresses it holds while MASTER, and where they are now.
     pub addresses: Vec<Address>,
+    /// The routes and rules that it sets while MASTER; mostly not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<Path>,
     /// Where the time of its last takeover went; not there before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takeover: Option<Takeover>,
@@ -373,6 +378,7 @@ fn render_instance(out: &mut String, i: &Instance) {
         }
     }
     render_addresses(out, i);
+    paths::render(out, i);
     let c = &i.counters;
     let _ = writeln!(
         out,

@@ -17,6 +17,7 @@ mod lost;
 mod macvlans;
 mod moving;
 mod owners;
+mod paths;
 mod priority;
 mod released;
 mod renaming;

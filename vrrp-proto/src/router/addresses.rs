@@ -25,6 +25,8 @@ impl Router {
                     let repeat = self.settings.announce.repeat.max(1);
                     let [put, told, announced] = std::array::from_fn(|_| Arc::clone(&addresses));
                     lanes.effects.push_back(Effect::AddAddresses { slot, addresses: put });
+                    // Those that have one of these as their source went with it.
+                    self.put_paths_back(lanes);
                     let announce = Effect::Announce { slot, addresses: announced, repeat };
                     lanes.effects.push_back(announce);
                     lanes.events.push_back(Event::AddressesRestored { slot, addresses: told });
@@ -42,6 +44,7 @@ impl Router {
                 let slot = self.slot;
                 lanes.events.push_back(Event::AddressFailed { slot, address, error });
             }
+            (Outcome::Paths { restored, failed }, _) => self.on_paths(restored, failed, lanes),
             (Outcome::Failed { address, error }, state) => {
                 let active = matches!(state, State::Active(_));
                 lanes.events.push_back(Event::AddressFailed { slot: self.slot, address, error });

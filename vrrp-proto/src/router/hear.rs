@@ -149,7 +149,7 @@ impl Router {
         if self.settings.advert_on_yield {
             self.transmit(self.priority, lanes);
         }
-        self.remove_addresses(lanes);
+        self.give_up(lanes);
         self.redirect(advert, lanes);
         self.become_backup(now, Some(Following::of(now, advert)), why, lanes);
     }

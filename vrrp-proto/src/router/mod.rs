@@ -4,6 +4,7 @@
 
 mod addresses;
 mod hear;
+mod held;
 mod link;
 mod mute;
 mod owner;
@@ -16,7 +17,6 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
@@ -30,7 +30,7 @@ pub use self::view::{Following, Other, Stats, View};
 use self::watch::{BACKSTOP, Watched};
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Slot};
-use crate::output::{Effect, Event, StateName, Transmit, Waited, Why};
+use crate::output::{Event, StateName, Transmit, Waited, Why};
 use crate::settings::{Settings, TrackerId};
 use crate::timers::Announcements;
 
@@ -326,7 +326,7 @@ impl Router {
                 return;
             }
             // Another one has the addresses by now.
-            self.remove_addresses(lanes);
+            self.give_up(lanes);
         }
         if let Some(id) = self.undecided() {
             self.why = Why::Undecided(id);
@@ -365,11 +365,7 @@ impl Router {
         self.enter(now, State::Active(active), why, lanes);
         self.stats.became_active += 1;
         self.speak(now, lanes);
-        let addresses: Arc<[_]> = self.settings.held().cloned().collect();
-        if !addresses.is_empty() {
-            lanes.effects.push_back(Effect::AddAddresses { slot: self.slot, addresses });
-        }
-        self.announce(self.settings.announce.repeat.max(1), lanes);
+        self.hold(lanes);
         lanes.events.push_back(Event::TookOver { slot: self.slot, waited, due });
     }
 
@@ -387,7 +383,7 @@ impl Router {
                 if !matches!(self.link.get(), Some(Link::Down) | None) {
                     self.transmit(Priority::RELEASE, lanes);
                 }
-                self.remove_addresses(lanes);
+                self.give_up(lanes);
             }
         }
     }

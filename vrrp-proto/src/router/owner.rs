@@ -98,7 +98,7 @@ impl Router {
         let Some((sent, _)) = active.sent.filter(|(_, until)| *until <= now) else {
             return false;
         };
-        self.remove_addresses(lanes);
+        self.give_up(lanes);
         let why = Why::Overslept { silence: now.since(sent) };
         self.become_backup(now, None, why, lanes);
         true

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vrrp_common::{Instant, time};
 
+use super::held::{add_paths, remove_paths};
 use super::{Backup, Router, State};
 use crate::engine::Lanes;
 use crate::input::{Health, Slot};
@@ -82,20 +83,27 @@ impl Router {
     }
 }
 
-/// Takes the addresses off that are no longer held and puts the new ones on. The others are not
-/// touched. Removal comes first: an address with another label or prefix is both.
+/// Takes the addresses, routes and rules off that are no longer held and puts the new ones on. The others
+/// are not touched. Removal comes first: an address with another label or prefix is both.
 fn exchange(slot: Slot, before: &Settings, after: &Settings, repeat: u32, lanes: &mut Lanes) {
     let missing_in = |there: &Settings, here: &Settings| -> Arc<[VirtualAddress]> {
         there.held().filter(|a| here.held().all(|b| b != *a)).cloned().collect()
     };
-    let gone = missing_in(before, after);
+    let (gone, addresses) = (missing_in(before, after), missing_in(after, before));
+    remove_paths(slot, &Arc::new(before.paths.without(&after.paths)), lanes);
     if !gone.is_empty() {
-        lanes.effects.push_back(Effect::RemoveAddresses { slot, addresses: gone });
+        lanes.effects.push_back(Effect::RemoveAddresses { slot, addresses: Arc::clone(&gone) });
     }
-    let addresses = missing_in(after, before);
     if !addresses.is_empty() {
         let added = Arc::clone(&addresses);
         lanes.effects.push_back(Effect::AddAddresses { slot, addresses: added });
+    }
+    let added = after.paths.without(&before.paths);
+    let moved = !gone.is_empty() || !addresses.is_empty();
+    // With an address go the routes that have it as their source; the others are there already.
+    let put = if moved { after.paths.tracked_or(&added) } else { added };
+    add_paths(slot, &Arc::new(put), lanes);
+    if !addresses.is_empty() {
         lanes.effects.push_back(Effect::Announce { slot, addresses, repeat });
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn settings(priority: u8) -> Settings {
         down_adverts: time::DOWN_ADVERTS,
         deaf_as_owner: false,
         late_peer: None,
+        paths: std::sync::Arc::default(),
     }
 }
 
@@ -449,6 +450,9 @@ impl Lan {
                 };
                 self.hosts[n].engine.handle(self.now, Input::Outcome { slot, outcome });
                 return true;
+            }
+            Effect::AddPaths { .. } | Effect::RemovePaths { .. } => {
+                assert!(host.refuses || !host.held.is_empty(), "without their addresses");
             }
             Effect::RemoveAddresses { addresses, .. } => {
                 for address in addresses.iter() {

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::Instant;
 use vrrp_common::check::Agreement;
+use vrrp_proto::paths::{Network, Route};
 use vrrp_proto::{
-    Advert, Effect, Engine, Event, GroupId, Input, Link, Outcome, Settings, Slot, StateName,
+    Advert, Effect, Engine, Event, GroupId, Input, Link, Outcome, Paths, Settings, Slot, StateName,
     Transmit, VirtualAddress, Why,
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct Node {
     /// Where the last advert did not leave.
     unsent: BTreeSet<usize>,
     pub(crate) held: BTreeSet<IpAddr>,
+    /// The networks whose route is set.
+    pub(crate) routed: BTreeSet<usize>,
     pub(crate) sent: Vec<(Instant, usize, u8)>,
     pub(crate) redirected: Vec<(Instant, usize, [u8; 6])>,
     pub(crate) events: Vec<(Instant, Event)>,
@@ -81,9 +85,11 @@ pub(crate) fn address(net: usize) -> VirtualAddress {
     address
 }
 
-/// A network's settings, with an address of its own.
+/// A network's settings, with an address and a route of its own.
 pub(crate) fn member(net: usize, priority: u8) -> Settings {
-    Settings { addresses: vec![address(net)], ..super::settings(priority) }
+    let route = Route::to(Network { ip: [10, net as u8, 0, 0].into(), length: 16 });
+    let paths = Arc::new(Paths { routes: vec![route], rules: Vec::new() });
+    Settings { addresses: vec![address(net)], paths, ..super::settings(priority) }
 }
 
 pub(crate) struct Nets {
@@ -127,6 +133,7 @@ impl Nets {
                 silenced: BTreeSet::new(),
                 unsent: BTreeSet::new(),
                 held: BTreeSet::new(),
+                routed: BTreeSet::new(),
                 sent: Vec::new(),
                 redirected: Vec::new(),
                 events: Vec::new(),
@@ -149,6 +156,8 @@ impl Nets {
         if resumes.is_empty() {
             host.held.clear();
         }
+        // What others had was taken off.
+        host.routed.retain(|net| resumes.contains_key(net));
         for (net, settings) in self.hosts[n].settings.clone().into_iter().enumerate() {
             let priority = settings.priority;
             self.tell(n, Input::Add { slot: slot(net), settings: Box::new(settings), hold: ms(0) });
@@ -289,6 +298,13 @@ impl Nets {
             self.hosts[n].engine.handle(self.now, input);
             self.drain(n);
         }
+        let host = &self.hosts[n];
+        for net in 0..host.settings.len() {
+            let (state, routed) = (host.state(net), host.routed.contains(&net));
+            // One that begins may have what an earlier life left.
+            let right = state == StateName::Initialize || routed == (state == StateName::Active);
+            assert!(right, "host {n}: {state:?} on {net}, routes of {:?}", host.routed);
+        }
     }
 
     fn check(&self, n: usize) {
@@ -346,8 +362,20 @@ impl Nets {
                     host.held.remove(&address.ip);
                 });
             }
-            Effect::Announce { addresses, .. } => {
+            // Behind the addresses, and off before them.
+            Effect::AddPaths { slot: Slot(number), paths } => {
+                let net = number as usize;
+                assert!(host.held.contains(&address(net).ip) && paths == host.settings[net].paths);
+                host.routed.insert(net);
+            }
+            Effect::RemovePaths { slot: Slot(number), .. } => {
+                let net = number as usize;
+                assert!(host.held.contains(&address(net).ip));
+                host.routed.remove(&net);
+            }
+            Effect::Announce { slot: Slot(number), addresses, .. } => {
                 assert!(addresses.iter().all(|address| host.held.contains(&address.ip)));
+                assert!(host.routed.contains(&(number as usize)), "announced before its route");
             }
             Effect::Redirect { slot: Slot(net), addresses, mac, .. } => {
                 assert!(addresses.iter().all(|address| !host.held.contains(&address.ip)));

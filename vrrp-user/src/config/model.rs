@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Family, Interval, Priority, Version, Vrid};
+use vrrp_proto::Paths;
 use vrrp_proto::settings::{Announce, Delays, VirtualAddress};
 
 mod notify;
@@ -56,6 +57,8 @@ pub struct Refused {
     /// Its addresses, excluded ones too, as far as they and their interface could be read: an
     /// earlier life may have left them on the host.
     pub addresses: Vec<VirtualAddress>,
+    /// Its routes and rules, likewise.
+    pub paths: Arc<Paths>,
 }
 
 /// `global_defs`.
@@ -249,6 +252,8 @@ pub struct Instance {
     pub addresses: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`, and what did not fit the advert.
     pub excluded: Vec<VirtualAddress>,
+    /// `virtual_routes` and `virtual_rules`.
+    pub paths: Arc<Paths>,
     /// `mcast_src_ip` or `unicast_src_ip`.
     pub source: Option<IpAddr>,
     /// `track_src_ip`: a fault while `source` is on no interface, as it is for unicast in any case.
@@ -267,7 +272,7 @@ pub struct Instance {
     pub track_scripts: Vec<Tracked>,
     /// `track_interface`.
     pub track_interfaces: Vec<Tracked>,
-    /// The interfaces that its addresses are on and can't be without, each once; of those that an
+    /// The interfaces that its addresses and routes can't be without, each once; of those that an
     /// instance makes, the ones below. The instance's own may be among them, and is tracked by itself.
     pub track_devices: Vec<Tracked>,
     /// `dont_track_primary`.

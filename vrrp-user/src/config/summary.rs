@@ -52,6 +52,13 @@ pub(super) fn describe(instance: &Instance) -> String {
         let device = link(instance, device);
         line(&mut out, &format!("    on {device}: {}", some_of(&addresses)));
     }
+    let routes: Vec<String> = instance.paths.routes.iter().map(ToString::to_string).collect();
+    let rules: Vec<String> = instance.paths.rules.iter().map(ToString::to_string).collect();
+    for (what, all) in [("routes", routes), ("rules", rules)] {
+        if !all.is_empty() {
+            line(&mut out, &format!("    {what}: {}", some_of(&all)));
+        }
+    }
     out
 }
 

@@ -20,6 +20,7 @@ use crate::fastpath::FastPath;
 use crate::ledger::{Body, judge};
 use crate::net::executor;
 use crate::net::leftover;
+use crate::net::paths::Kept;
 use crate::track::Policy;
 
 /// Who gets which slot next.
@@ -30,6 +31,13 @@ pub(super) struct Slots {
     /// Instances of the file for which there is none before others have ended: the file has no more than
     /// there are slots.
     waiting: VecDeque<Arc<Instance>>,
+}
+
+/// What routers had in an earlier life, and have no longer.
+#[derive(Default)]
+struct Left {
+    addresses: Vec<VirtualAddress>,
+    paths: Vec<Kept>,
 }
 
 /// How a configuration has addresses put on and announced.
@@ -61,7 +69,7 @@ impl Service {
             if starting { self.life.silent(config.global.startup_delay) } else { Duration::ZERO };
         self.slots.waiting.clear();
         let mut otherwise = self.otherwise_written(&old, &config);
-        let mut left = Vec::new();
+        let mut left = Left::default();
         for instance in &config.instances {
             // Its own place first: the other one may be that of a router which goes.
             let slot = old.remove(&Place::of(instance)).or_else(|| {
@@ -70,11 +78,11 @@ impl Service {
             });
             match slot {
                 Some(slot) => self.change(slot, instance),
-                None => left.extend(self.add(instance, hold)),
+                None => self.add(instance, hold, &mut left),
             }
         }
         // Once all that resumed hold what is theirs: an address may have gone from one to another.
-        self.take_off(left);
+        self.take_left(left);
         for slot in old.into_values() {
             self.remove(slot);
         }
@@ -87,6 +95,7 @@ impl Service {
         self.announces_elsewhere = elsewhere::is_wanted(&config);
         self.config = config;
         self.regroup();
+        self.watch_paths();
         self.reconcile();
     }
 
@@ -103,12 +112,12 @@ impl Service {
         gone.filter_map(|(place, slot)| Some((found(slot)?, place.clone()))).collect()
     }
 
-    /// Starts an instance, and returns the addresses that it had in an earlier life and no longer has.
-    /// Where there is no slot for it, it waits for one.
-    fn add(&mut self, instance: &Arc<Instance>, hold: Duration) -> Vec<VirtualAddress> {
+    /// Starts an instance, and notes what it had in an earlier life and no longer has. Where there is no slot
+    /// for it, it waits for one.
+    fn add(&mut self, instance: &Arc<Instance>, hold: Duration, left: &mut Left) {
         let Some(slot) = self.life.slot(instance).or_else(|| self.free_slot()) else {
             self.slots.waiting.push_back(Arc::clone(instance));
-            return Vec::new();
+            return;
         };
         let resumes = self.life.begin(slot, instance);
         // What the maps have no room for is not counted there.
@@ -124,10 +133,12 @@ impl Service {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);
         }
-        let mut left = Vec::new();
         if let Some((_, body)) = &resumes {
             self.claim(slot, &running.settings, body);
-            left.extend(
+            // Those that are not there are not missed when they are taken off.
+            self.executor.claim_paths(slot, Arc::clone(&settings.paths));
+            left.paths.extend(self.life.paths_left(body, &running.kept_paths(&self.host)));
+            left.addresses.extend(
                 self.life.left(body).filter(|old| !settings.held().any(|a| is_same(a, old))),
             );
         }
@@ -140,7 +151,14 @@ impl Service {
             let (until, priority) = (judge::peers_wait(&entry), Priority::new(entry.priority));
             self.tell(Input::Resume { slot, until, priority });
         }
-        left
+    }
+
+    /// Takes off what routers no longer have.
+    fn take_left(&self, left: Left) {
+        if !left.paths.is_empty() {
+            self.executor.remove_kept(left.paths);
+        }
+        self.take_off(left.addresses);
     }
 
     /// Makes the addresses that a resumed router has on already its own: it may have to take them off
@@ -161,8 +179,9 @@ impl Service {
     /// Starts one that has waited for a slot, where another has ended.
     pub(super) fn add_waiting(&mut self) {
         if let Some(instance) = self.slots.waiting.pop_front() {
-            let left = self.add(&instance, Duration::ZERO);
-            self.take_off(left);
+            let mut left = Left::default();
+            self.add(&instance, Duration::ZERO, &mut left);
+            self.take_left(left);
             self.regroup();
         }
     }
@@ -260,6 +279,7 @@ impl Service {
         self.own.extend(leftover::own(&found));
         self.index.learn_own(&self.own);
         self.executor.protect(self.own.clone());
+        self.clear_paths(&config.instances, refused);
         self.take_off(leftovers::removals(&found).collect());
     }
 

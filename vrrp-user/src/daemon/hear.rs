@@ -89,6 +89,16 @@ impl Service {
                 self.chat(now, event, cause, count);
             }
             Event::Group { group, to, .. } => self.group_changed(now, *group, *to),
+            Event::PathsRestored { slot, paths } => {
+                self.restored(*slot, paths);
+                self.chat(now, event, format!("{paths:?}"), count);
+            }
+            Event::PathsFailed { slot, failed } => {
+                if let Some(running) = self.running.get_mut(slot) {
+                    running.unset.extend(failed.iter().cloned());
+                }
+                self.chat(now, event, format!("{failed:?}"), count);
+            }
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),
             Event::AddressFailed { slot, address, error } => {
                 for line in self.lines(&self.name(*slot), *slot, event) {
@@ -102,6 +112,13 @@ impl Service {
             // Comes with more stamps as a notice of its own.
             Event::TookOver { .. } => {}
             Event::Ended { slot } => self.ended(*slot),
+        }
+    }
+
+    /// Notes that routes or rules are set which were not.
+    fn restored(&mut self, slot: Slot, paths: &[String]) {
+        if let Some(running) = self.running.get_mut(&slot) {
+            running.unset.retain(|path, _| !paths.contains(path));
         }
     }
 
@@ -299,6 +316,10 @@ fn say_too(said: Say, name: &str, more: Option<&str>) {
 
 /// Logs a line of an event. What the operator must look at is a warning.
 fn tell(event: &Event, line: &str) {
+    if matches!(event, Event::PathsFailed { .. }) {
+        error!("{line}");
+        return;
+    }
     let fault = matches!(event, Event::Transition { to: StateName::Fault, .. });
     if fault || matches!(event, Event::SecondOwner { .. }) {
         warn!("{line}");

@@ -13,6 +13,7 @@ use crate::net::addr::Addresses;
 use crate::net::firewall;
 use crate::net::leftover::{self, Found, Origin, Wanted};
 use crate::net::own_link;
+use crate::net::paths::{self, Kept};
 use crate::net::routes;
 use crate::run_dir;
 
@@ -74,11 +75,11 @@ pub(super) fn removals(found: &[Found]) -> impl Iterator<Item = VirtualAddress> 
 /// The instances that are not run whose addresses may be taken off: none while another daemon lives. What
 /// they would serve is not known for sure, so nor is whose their addresses are.
 pub(super) fn nobodys<'a>(refused: &'a [Refused], served: &mut Served) -> &'a [Refused] {
-    let may_have = refused.iter().any(|one| !one.addresses.is_empty());
+    let may_have = refused.iter().any(|one| !one.addresses.is_empty() || !one.paths.is_empty());
     match may_have.then(|| served.others()).flatten() {
         Some(who) => {
             info!(
-                "Addresses of instances that are not run stay as they are: {who} may have put them on"
+                "What instances that are not run may have stays as it is: {who} may have put it on"
             );
             &[]
         }
@@ -107,6 +108,13 @@ pub(super) fn clear_without_start(options: &Options, life: &mut Life, config: &C
         find(&life.marked(&host), &config.instances, &config.refused, &BTreeSet::new(), |_| false);
     let removed: Vec<VirtualAddress> = removals(&found).collect();
     let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);
+    let run = config.instances.iter().map(|one| &one.paths);
+    let all = run.chain(config.refused.iter().map(|one| &one.paths));
+    let mut kept: Vec<Kept> = all.flat_map(|one| paths::kept(one, index)).collect();
+    kept.reverse();
+    if let Err(error) = paths::take_off(&kept.iter().collect::<Vec<_>>()) {
+        warn!("Routes and rules of an earlier life stay: {error}");
+    }
     let results = Addresses::open().map(|mut addresses| addresses.remove(&removed, index));
     if let Err(error) = results {
         warn!("Addresses of an earlier life stay: {error}");

@@ -22,9 +22,10 @@ use crate::fastpath::{self, FastPath};
 use crate::guardian::channel::{Keeper, Kept};
 use crate::guardian::{LEDGER, LOCK};
 use crate::ledger::release::{self, release};
-use crate::ledger::{Body, Entry, Held, Ledger, Phase, Pulse, judge};
+use crate::ledger::{Body, Entry, Held, HeldPath, Ledger, Phase, Pulse, judge};
 use crate::net::Snapshot;
 use crate::net::leftover::OwnAddress;
+use crate::net::paths;
 use crate::net::traces::Traces;
 use crate::run_dir::{self, RunDir, RunDirError};
 use crate::sys::clock;
@@ -333,6 +334,12 @@ impl Life {
         release::left(body, self.alive).flat_map(release::places)
     }
 
+    /// The routes and rules that an instance may have since an earlier life, but for those that it has now.
+    pub(super) fn paths_left(&self, body: &Body, now: &[paths::Kept]) -> Vec<paths::Kept> {
+        let gone = |held: &&paths::Kept| now.iter().all(|kept| kept.request != held.request);
+        release::paths_left(body, self.alive).filter(gone).cloned().collect()
+    }
+
     /// Notes what an instance is and has, before the protocol thread is told.
     pub(super) fn note(
         &mut self,
@@ -422,6 +429,8 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         own: own.contains(&OwnAddress::of(address)),
         dropped: None,
     });
+    let paths = running.kept_paths(host).into_iter();
+    let paths = paths.map(|kept| HeldPath { kept, dropped: None });
     Body {
         name: instance.name.clone(),
         interface: instance.interface.clone(),
@@ -431,6 +440,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         frames,
         key: instance.seal().unwrap_or_default(),
         addresses: addresses.collect(),
+        paths: paths.collect(),
         traces: running.traces.clone(),
     }
 }

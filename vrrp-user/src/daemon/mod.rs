@@ -20,6 +20,7 @@ mod life;
 mod names;
 mod order;
 mod own_links;
+mod paths;
 mod plan;
 mod ports;
 mod protocol;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use vrrp_common::abi::{self, RouterKey};
 use vrrp_common::wire::{self, EmitError};
 use vrrp_common::{Family, Priority, time};
-use vrrp_proto::settings::Tracker;
-use vrrp_proto::{Settings, Slot, TrackerId, VirtualAddress};
+use vrrp_proto::{Settings, Slot, TrackerId, VirtualAddress, settings::Tracker};
 
 use super::protocol::Route;
 use super::room;
@@ -107,6 +106,7 @@ pub(crate) fn settings(
         addresses: instance.addresses.clone(),
         elsewhere: elsewhere(instance),
         excluded: instance.excluded.clone(),
+        paths: Arc::clone(&instance.paths),
         announce: instance.announce,
         trackers,
         track_link: !instance.dont_track_primary,

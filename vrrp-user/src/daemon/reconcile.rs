@@ -238,6 +238,7 @@ impl Service {
                 self.executor.found(found);
             }
         }
+        self.note_paths(changes);
         if changes.iter().any(|change| self.may_move(change)) {
             self.seek();
         }
@@ -273,6 +274,7 @@ impl Service {
         if self.own_links.waits() {
             self.tidy_own_links();
         }
+        self.doubt_paths(changes);
         let names = Some(&touched.links).filter(|_| !touched.all);
         self.look_at_data_paths(names, touched.gone);
         if touched.new_link {

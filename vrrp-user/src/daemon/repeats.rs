@@ -25,6 +25,8 @@ pub(crate) enum Topic {
     Zero,
     Delayed,
     Restored,
+    PathsRestored,
+    PathsFailed,
     Unsent,
     Flaps,
     SentAgain,
@@ -50,6 +52,8 @@ impl Topic {
             Event::PriorityZero { slot, .. } => (*slot, Self::Zero),
             Event::PreemptDelayed { slot, .. } => (*slot, Self::Delayed),
             Event::AddressesRestored { slot, .. } => (*slot, Self::Restored),
+            Event::PathsRestored { slot, .. } => (*slot, Self::PathsRestored),
+            Event::PathsFailed { slot, .. } => (*slot, Self::PathsFailed),
             Event::Transition { .. }
             | Event::Group { .. }
             | Event::TookOver { .. }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::{Instant, Reject, abi, time, wire};
-use vrrp_proto::{Health, Slot, StateName, View, VirtualAddress};
+use vrrp_proto::{Health, Paths, Slot, StateName, View, VirtualAddress};
 
 use super::budget::Budget;
 use super::host;
@@ -94,7 +94,6 @@ impl Service {
         let no_source = self.no_source(running);
         let tracker = |id| self.trackers.name(id);
         let failed = |id| self.failed(Some(running), id);
-        let lease_ended = false;
         let served_by = self.served_by(instance);
         let member = |slot| self.member(slot);
         let names = words::Names {
@@ -103,7 +102,7 @@ impl Service {
             member: &member,
             no_source,
             served_by,
-            lease_ended,
+            lease_ended: false,
         };
         status::Instance {
             name: instance.name.clone(),
@@ -122,6 +121,7 @@ impl Service {
             source: view.source.map(|source| source.to_string()),
             peer,
             addresses: self.addresses(view.state, running),
+            paths: paths(running),
             takeover: running.takeover.map(|budget| {
                 let notified = self.notifier.began(Kind::Instance, &instance.name, Word::Master);
                 let notified = notified.filter(|at| *at >= budget.due);
@@ -309,6 +309,18 @@ fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
 
 fn millis(now: Instant, then: Instant) -> u64 {
     now.since(then).as_millis() as u64
+}
+
+/// The routes and rules of an instance, and which of them the kernel refuses.
+fn paths(running: &Running) -> Vec<status::Path> {
+    let Paths { routes, rules } = &*running.settings.paths;
+    let routes = routes.iter().map(|route| format!("route {route}"));
+    let all = routes.chain(rules.iter().map(|rule| format!("rule {rule}")));
+    let one = |path: String| {
+        let error = running.unset.get(&path).cloned();
+        status::Path { path, error }
+    };
+    all.map(one).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the service thread knows of one instance.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::words;
 use crate::config::model::Instance;
 use crate::net::Snapshot;
 use crate::net::executor::Timing;
+use crate::net::paths::{self, Kept};
 use crate::net::traces::Traces;
 
 /// One instance at work.
@@ -29,6 +31,8 @@ pub(super) struct Running {
     pub(super) last_refused: Option<LastRefused>,
     /// The addresses that the kernel has refused since it came to where it is, and why.
     pub(super) unheld: Vec<(VirtualAddress, String)>,
+    /// Its routes and rules that the kernel has refused since it came to where it is, and why.
+    pub(super) unset: BTreeMap<String, String>,
     /// Its last takeover.
     pub(super) takeover: Option<Budget>,
     /// When its addresses came to serve, where the takeover that this is of is not known yet.
@@ -48,6 +52,8 @@ pub(super) struct Running {
     pub(super) elsewhere: Instant,
     /// What is made for it, and changed for that.
     pub(super) traces: Traces,
+    /// Its routes and rules as they were noted when an interface changed last.
+    pub(super) noted_paths: Vec<Kept>,
 }
 
 impl Running {
@@ -60,6 +66,7 @@ impl Running {
             mute: false,
             last_refused: None,
             unheld: Vec::new(),
+            unset: BTreeMap::new(),
             takeover: None,
             timing: None,
             flaps: Flaps::new(),
@@ -70,7 +77,14 @@ impl Running {
             link: None,
             elsewhere: Instant::from_nanos(0),
             traces: Traces { links: Vec::new(), settings: Vec::new() },
+            noted_paths: Vec::new(),
         }
+    }
+
+    /// Its routes and rules as they would be put on now.
+    pub(super) fn kept_paths(&self, host: &Snapshot) -> Vec<Kept> {
+        let index = |name: &str| host.by_name(name).map(|interface| interface.ifindex);
+        paths::kept(&self.settings.paths, index)
     }
 
     /// It has changed its state.
@@ -80,6 +94,7 @@ impl Running {
         if state != StateName::Fault {
             self.unheld.clear();
         }
+        self.unset.clear();
         if state == StateName::Active {
             let name = &self.instance.name;
             self.settings.held().for_each(|held| debug!("{}", words::announcing(name, held)));

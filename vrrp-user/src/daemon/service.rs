@@ -19,6 +19,7 @@ use super::groups::Groups;
 use super::index::Index;
 use super::lapses::Lapses;
 use super::life::Life;
+use super::paths::PathWatch;
 use super::plan::Watched;
 use super::ports::Ports;
 use super::protocol::{self, Inspection, Notice, Order, Parts};
@@ -84,6 +85,7 @@ pub(super) struct Service {
     pub(super) executor: Arc<Executor>,
     pub(super) firewall: Firewall,
     pub(super) secondaries: Secondaries,
+    pub(super) paths: PathWatch,
     /// The host's own addresses among the configured ones.
     pub(super) own: BTreeSet<OwnAddress>,
     /// What each watched interface was last said to be.
@@ -141,8 +143,7 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
     let run_dir = life.take_run_dir(&options.run_dir)?;
     // Before all else: until they are gone, two hosts may answer for addresses of an earlier life.
     life.open_ledger(&run_dir, Some(&config));
-    let (host, changes) =
-        Monitor::start(Monitor::RECEIVE_BUFFER).map_err(RunError::from_io("netlink"))?;
+    let (host, changes) = start_monitor()?;
     let (orders, orders_end) = unbounded_channel();
     let (notices_start, notices) = unbounded_channel();
     let (reports_start, reports) = unbounded_channel();
@@ -172,6 +173,7 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
         executor: start_executor(&config, orders.clone(), timings_start)?,
         orders,
         firewall: Firewall::new(run_dir.path()),
+        paths: PathWatch::default(),
         own: BTreeSet::new(),
         watched: BTreeMap::new(),
         deaf: false,
@@ -194,6 +196,10 @@ pub(super) async fn run(mut options: Options, keeper: Option<Keeper>) -> Result<
     service.wait_for_protocol(&mut ears.notices).await?;
     let end = service.turn(&mut ears).await;
     service.stop(end, thread, &mut ears, &run_dir).await
+}
+
+fn start_monitor() -> Result<(Snapshot, UnboundedReceiver<Change>), RunError> {
+    Monitor::start(Monitor::RECEIVE_BUFFER).map_err(RunError::from_io("netlink"))
 }
 
 /// Starts the thread for addresses, which tells the engine how its effects ended.
@@ -350,6 +356,7 @@ impl Service {
                     }
                     self.host_changed(&changes);
                 }
+                () = self.paths.due() => self.look_after_paths(),
                 _ = elsewhere.tick(), if self.announces_elsewhere => self.announce_elsewhere(),
                 _ = strangers.tick(), if self.config.global.log_unknown => self.tell_unknown().await,
                 Some(timing) = ears.timings.recv() => self.timed(timing),

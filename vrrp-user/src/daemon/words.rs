@@ -2,7 +2,7 @@
 
 use vrrp_proto::{Event, Slot, StateName, TrackerId, VirtualAddress, Why};
 
-use crate::text::span;
+use crate::text::{some_of, span};
 
 /// The state as keepalived calls it.
 pub(crate) const fn state(state: StateName) -> &'static str {
@@ -129,11 +129,28 @@ pub(crate) fn lines(name: &str, event: &Event, names: &Names<'_>) -> Vec<String>
             "({name}) address {}/{} can't be put on {}: {error}",
             address.ip, address.prefix, address.device
         )],
+        Event::PathsRestored { paths, .. } => {
+            let (was, is) = if paths.len() == 1 { ("was", "is") } else { ("were", "are") };
+            vec![format!("({name}) {} {was} missing, and {is} set now", some_of(paths))]
+        }
+        Event::PathsFailed { failed, .. } => unset(name, failed),
         // Needs the instance: see `unsent`.
         Event::GoesOn { .. } => Vec::new(),
         // Of a group, of a takeover and of its end others tell.
         Event::Group { .. } | Event::TookOver { .. } | Event::Ended { .. } => Vec::new(),
     }
+}
+
+/// Routes and rules that could not be set: one line for all that have one reason.
+fn unset(name: &str, failed: &[(String, String)]) -> Vec<String> {
+    let mut by: Vec<(&str, Vec<String>)> = Vec::new();
+    for (path, error) in failed {
+        match by.iter_mut().find(|(known, _)| known == error) {
+            Some((_, paths)) => paths.push(path.clone()),
+            None => by.push((error, vec![path.clone()])),
+        }
+    }
+    by.iter().map(|(why, all)| format!("({name}) {} can't be set: {why}", some_of(all))).collect()
 }
 
 /// That an address is announced, in keepalived's words for who asked it for details.
@@ -294,6 +311,17 @@ mod tests {
             let lines = told(StateName::Initialize, StateName::Active, why);
             assert!(lines.iter().all(|line| line != timeout), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_set_for_one_reason_is_in_one_line() {
+        let route = |last: u32| format!("route 198.51.100.{last}");
+        let mut failed: Vec<_> = (0..10).map(|last| (route(last), "no way".to_owned())).collect();
+        failed.insert(1, ("rule".to_owned(), "no table".to_owned()));
+        let said = lines("VI_1", &Event::PathsFailed { slot: Slot(0), failed }, &names(None));
+        let eight = (0..8).map(route).collect::<Vec<_>>().join(", ");
+        let first = format!("(VI_1) {eight} and 2 more can't be set: no way");
+        assert_eq!(said, [first.as_str(), "(VI_1) rule can't be set: no table"]);
     }
 
     /// RFC 9568 §7.1: another interval is accepted, and said.

@@ -9,6 +9,7 @@ use vrrp_proto::VirtualAddress;
 
 use super::judge;
 use super::table::TABLE_BYTES;
+use crate::net::paths::Kept;
 use crate::net::sysctl::Key;
 use crate::net::traces::{Before, Traces};
 
@@ -43,6 +44,8 @@ pub(crate) struct Body {
     pub(crate) key: [u8; 8],
     /// Its addresses, also those not in its adverts.
     pub(crate) addresses: Vec<Held>,
+    /// Its routes and rules, in the order in which they go on.
+    pub(crate) paths: Vec<HeldPath>,
     /// The interfaces that were made for it, and what was changed for those.
     pub(crate) traces: Traces,
 }
@@ -63,6 +66,15 @@ pub(crate) struct Held {
     pub(crate) ifindex: u32,
     /// The host's own: never taken off.
     pub(crate) own: bool,
+    /// No longer the router's since then.
+    pub(crate) dropped: Option<Instant>,
+}
+
+/// A route or rule of a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldPath {
+    /// What it is.
+    pub(crate) kept: Kept,
     /// No longer the router's since then.
     pub(crate) dropped: Option<Instant>,
 }
@@ -90,6 +102,7 @@ struct Head {
     /// Bytes of a frame.
     frame: u32,
     addresses: u32,
+    paths: u32,
     key: [u8; 8],
 }
 
@@ -108,6 +121,15 @@ struct RawAddress {
     reserved: u8,
 }
 
+/// What is in front of a route or rule.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RawPath {
+    dropped: u64,
+    request: u32,
+    text: u32,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct RawSetting {
@@ -118,7 +140,7 @@ struct RawSetting {
 }
 
 const OWN: u8 = 1;
-const _: () = assert!(size_of::<Head>() == 52 && size_of::<RawAddress>() == 64);
+const _: () = assert!(size_of::<Head>() == 56 && size_of::<RawAddress>() == 64);
 const _: () = assert!(size_of::<RawSetting>() == 28);
 
 impl Body {
@@ -129,8 +151,16 @@ impl Body {
 
     /// Takes those of the addresses of before that are no longer among these over as dropped, but for
     /// those that were dropped long ago.
-    pub(super) fn keep_dropped(&mut self, before: Vec<Held>, now: Instant) {
-        for old in before {
+    pub(super) fn keep_dropped(&mut self, before: (Vec<Held>, Vec<HeldPath>), now: Instant) {
+        let (addresses, paths) = before;
+        for old in paths {
+            let dropped = old.dropped.unwrap_or(now);
+            let there = self.paths.iter().any(|held| held.kept.request == old.kept.request);
+            if !there && judge::lingers(dropped, now) {
+                self.paths.push(HeldPath { dropped: Some(dropped), ..old });
+            }
+        }
+        for old in addresses {
             let there = |held: &Held| {
                 (held.ip, held.prefix, &held.device, held.ifindex)
                     == (old.ip, old.prefix, &old.device, old.ifindex)
@@ -147,7 +177,9 @@ impl Body {
 
     /// Takes those that were dropped shortly before `alive` for dropped `now`; says whether there are any.
     pub(super) fn linger_on(&mut self, alive: Instant, now: Instant) -> bool {
-        let dropped = self.addresses.iter_mut().filter_map(|held| held.dropped.as_mut());
+        let paths = self.paths.iter_mut().filter_map(|held| held.dropped.as_mut());
+        let addresses = self.addresses.iter_mut().filter_map(|held| held.dropped.as_mut());
+        let dropped = addresses.chain(paths);
         let linger = dropped.filter(|dropped| judge::lingers(**dropped, alive));
         linger.map(|dropped| *dropped = now).count() > 0
     }
@@ -169,6 +201,7 @@ impl Body {
             name: name.len() as u32,
             frame: self.frames[0].first().map_or(0, Vec::len) as u32,
             addresses: self.addresses.len() as u32,
+            paths: self.paths.len() as u32,
             key: self.key,
         };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
@@ -192,6 +225,15 @@ impl Body {
                 flags: if held.own { OWN } else { 0 },
                 reserved: 0,
             }));
+        }
+        for HeldPath { kept: Kept { request, text }, dropped } in &self.paths {
+            bytes.extend_from_slice(bytemuck::bytes_of(&RawPath {
+                dropped: dropped.map_or(0, Instant::as_nanos),
+                request: request.len() as u32,
+                text: text.len() as u32,
+            }));
+            bytes.extend_from_slice(request);
+            bytes.extend_from_slice(text.as_bytes());
         }
         for name in self.traces.links.iter().take(MOST_TRACES) {
             bytes.extend_from_slice(&padded(name));
@@ -223,7 +265,13 @@ impl Body {
             length => bytes.chunks_exact(length).map(<[u8]>::to_vec).collect(),
         };
         let length = (head.addresses as usize).checked_mul(size_of::<RawAddress>())?;
-        let (addresses, rest) = rest.split_at_checked(length)?;
+        let (addresses, mut rest) = rest.split_at_checked(length)?;
+        let mut paths = Vec::new();
+        for _ in 0..head.paths {
+            let (path, behind) = held_path(rest)?;
+            rest = behind;
+            paths.push(path);
+        }
         let addresses = addresses.chunks_exact(size_of::<RawAddress>());
         let (links, rest) = rest.split_at_checked(usize::from(head.links) * DEVICE)?;
         let length = usize::from(head.settings) * size_of::<RawSetting>();
@@ -238,6 +286,7 @@ impl Body {
             frames: [frames(first), frames(second)],
             key: head.key,
             addresses: addresses.map(|raw| held(&bytemuck::pod_read_unaligned(raw))).collect(),
+            paths,
             traces: Traces {
                 links: links.as_chunks().0.iter().map(text).collect(),
                 settings: settings.collect(),
@@ -257,6 +306,17 @@ fn held(raw: &RawAddress) -> Held {
         own: raw.flags & OWN != 0,
         dropped: (raw.dropped != 0).then(|| Instant::from_nanos(raw.dropped)),
     }
+}
+
+/// A route or rule, and what is behind it.
+fn held_path(bytes: &[u8]) -> Option<(HeldPath, &[u8])> {
+    let (raw, rest) = bytes.split_at_checked(size_of::<RawPath>())?;
+    let raw: RawPath = bytemuck::pod_read_unaligned(raw);
+    let (request, rest) = rest.split_at_checked(raw.request as usize)?;
+    let (text, rest) = rest.split_at_checked(raw.text as usize)?;
+    let text = String::from_utf8_lossy(text).into_owned();
+    let dropped = (raw.dropped != 0).then(|| Instant::from_nanos(raw.dropped));
+    Some((HeldPath { kept: Kept { request: request.to_vec(), text }, dropped }, rest))
 }
 
 fn setting(raw: &RawSetting) -> Option<Before> {
@@ -311,6 +371,10 @@ mod tests {
             own: ip == "192.0.2.1",
             dropped,
         };
+        let path = |request: &[u8], text: &str, dropped| {
+            let (request, text) = (request.to_vec(), text.to_owned());
+            HeldPath { kept: Kept { request, text }, dropped }
+        };
         let setting = |key| Before { device: "eth0".to_owned(), index: 2, key, value: 8 };
         Body {
             name: "VI_1".to_owned(),
@@ -323,6 +387,10 @@ mod tests {
             addresses: vec![
                 held("192.0.2.1", None),
                 held("2001:db8::1", Some(Instant::from_nanos(5))),
+            ],
+            paths: vec![
+                path(&[1, 2, 3], "rule preference 7: from all nop", None),
+                path(&[], "", Some(Instant::from_nanos(5))),
             ],
             traces: Traces {
                 links: vec!["eth0v10".to_owned(), "vrrp.255".to_owned()],
@@ -348,17 +416,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_gone_is_kept_as_dropped_for_a_while() {
+    fn what_is_gone_is_kept_as_dropped_for_a_while() {
         let second = 1_000_000_000;
         let now = Instant::from_nanos(100 * second);
-        let mut next = Body { addresses: Vec::new(), ..body() };
-        next.keep_dropped(body().addresses, now);
+        let mut next = Body { addresses: Vec::new(), paths: Vec::new(), ..body() };
+        next.keep_dropped((body().addresses, body().paths), now);
         // The second one was dropped long ago.
         let mut first = body().addresses.remove(0);
         first.dropped = Some(now);
         assert_eq!(next.addresses, [first.clone()]);
+        let mut path = body().paths.remove(0);
+        path.dropped = Some(now);
+        assert_eq!(next.paths, [path.clone()]);
         let mut again = body();
-        again.keep_dropped(vec![first], now);
+        again.keep_dropped((vec![first], vec![path]), now);
         assert_eq!(again, body(), "it is back");
     }
 }

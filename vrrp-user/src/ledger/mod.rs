@@ -2,7 +2,7 @@
 //!
 //! A file `ledger` in the run directory. Its [`table`] of slots is mapped: state, priority and the time
 //! of the last advert are stored there as they happen, without a system call. What changes seldom, a
-//! router's identity, its addresses and its priority-0 frames ([`body`]), is written behind the table
+//! router's identity, what it holds and its priority-0 frames ([`body`]), is written behind the table
 //! and then published by one store, so that whoever reads after a crash finds the old body or the new
 //! one, and never a half. The table's room is fixed and sparse; the file grows by what is configured.
 //!
@@ -38,7 +38,7 @@ mod pool;
 pub(crate) mod release;
 mod table;
 
-pub(crate) use body::{Body, Held};
+pub(crate) use body::{Body, Held, HeldPath};
 pub(crate) use foreign::Foreign;
 pub(crate) use glance::Glance;
 pub(crate) use table::{Entry, Phase, State, Table};
@@ -128,9 +128,9 @@ impl Ledger {
         }
     }
 
-    /// Notes what a router is and has, before the protocol thread hears of it. Addresses that it had
-    /// before and that are not among the new ones stay in the record as dropped: they may still be on
-    /// their interface for a moment.
+    /// Notes what a router is and has, before the protocol thread hears of it. Addresses, routes and rules
+    /// that it had before and that are not among the new ones stay in the record as dropped: they may still
+    /// be there for a moment.
     ///
     /// # Errors
     /// The file system's; what was noted before then stays.
@@ -142,7 +142,8 @@ impl Ledger {
         adverts: u8,
         now: Instant,
     ) -> io::Result<()> {
-        let before = self.table.body(slot.0).map(|before| before.addresses).unwrap_or_default();
+        let before = self.table.body(slot.0).map(|before| (before.addresses, before.paths));
+        let before = before.unwrap_or_default();
         body.keep_dropped(before, now);
         self.write(slot, &body, (interval, adverts))
     }

@@ -1,4 +1,4 @@
-//! Giving up what a process that is gone has left: priority 0, and addresses off.
+//! Giving up what a process that is gone has left: priority 0, and addresses, routes and rules off.
 //!
 //! The guardian does it for its worker, `xvrrp release` for a daemon that is gone, and a start for an
 //! earlier life: all by this.
@@ -15,10 +15,11 @@ use vrrp_proto::{Slot, VirtualAddress};
 
 use super::judge;
 use super::table::{Entry, State, Table};
-use super::{Body, Held};
+use super::{Body, Held, HeldPath};
 use crate::ah;
 use crate::net::addr::{Addresses, Removed};
 use crate::net::own_link;
+use crate::net::paths::{self, Kept, Off};
 use crate::net::traces::Traces;
 use crate::text::{some_apart, some_of};
 use crate::transmit::farewell::Farewell;
@@ -30,7 +31,7 @@ pub(crate) struct Released {
     pub(crate) name: String,
     /// Priority 0 was sent.
     pub(crate) spoke: bool,
-    /// The addresses that were taken off, with their interfaces.
+    /// What was taken off: routes and rules, and addresses with their interfaces.
     pub(crate) removed: Vec<String>,
     /// What could not be done.
     pub(crate) failed: Vec<String>,
@@ -99,8 +100,8 @@ pub(crate) fn found<K: Ord>(
     found
 }
 
-/// Releases routers whose process is gone: first priority 0 for all that are missed, then the addresses
-/// off, but for those that a router holds which is not among them. Each is marked in the ledger, one that still
+/// Releases routers whose process is gone: first priority 0 for all that are missed, then rules, routes and
+/// addresses off, but for those that a router holds which is not among them. Each is marked in the ledger, one that still
 /// has an address as one to be tried again.
 ///
 /// `by`: whose interfaces its own were; `alive`: when the process was last known to live.
@@ -122,6 +123,7 @@ pub(crate) fn release(
     speak(table, &mut done, now);
     let among: BTreeSet<u32> = done.iter().map(|(entry, _, _)| entry.slot).collect();
     let held = held_by_others(table, &among);
+    take_paths_off(&mut done, &paths_of_others(table, &among), alive);
     take_off(&mut done, &held, alive);
     deafen(by, &mut done);
     for (entry, _, released) in &done {
@@ -171,6 +173,59 @@ pub(super) fn held_by_others(
         .filter(|held| held.dropped.is_none())
         .map(|held| (held.ip, held.prefix, held.device))
         .collect()
+}
+
+/// The routes and rules that Active routers have that go on.
+pub(super) fn paths_of_others(table: &Table, among: &BTreeSet<u32>) -> BTreeSet<Vec<u8>> {
+    let others = table
+        .entries()
+        .filter(|entry| entry.state == State::Active && !among.contains(&entry.slot));
+    let paths = others.filter_map(|entry| table.body(entry.slot)).flat_map(|body| body.paths);
+    paths.filter(|held| held.dropped.is_none()).map(|held| held.kept.request).collect()
+}
+
+/// Takes rules and routes off, in the reverse order, but for those that are kept.
+fn take_paths_off(done: &mut [(Entry, Body, Released)], kept: &BTreeSet<Vec<u8>>, alive: Instant) {
+    for (_, body, released) in done {
+        let off: Vec<&Kept> = paths_not_kept(body, kept, alive).collect();
+        if off.is_empty() {
+            continue;
+        }
+        match paths::take_off(&off) {
+            Ok(results) => {
+                for (held, result) in off.iter().zip(results) {
+                    match result {
+                        Off::Gone => released.removed.push(held.text.clone()),
+                        Off::NotThere => {}
+                        Off::Stays(error) => {
+                            released.stays = true;
+                            released.failed.push(format!("{} stays: {error}", held.text));
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                released.stays = true;
+                released.failed.push(format!("routes and rules stay: {error}"));
+            }
+        }
+    }
+}
+
+/// The routes and rules that may be there, but for those that are kept, in the order in which they go off.
+pub(super) fn paths_not_kept<'a>(
+    body: &'a Body,
+    kept: &'a BTreeSet<Vec<u8>>,
+    alive: Instant,
+) -> impl Iterator<Item = &'a Kept> {
+    paths_left(body, alive).filter(|held| !kept.contains(&held.request))
+}
+
+/// The routes and rules that may be there, of a process that was last alive at `alive`, in the order in which
+/// they go off.
+pub(crate) fn paths_left(body: &Body, alive: Instant) -> impl Iterator<Item = &Kept> {
+    let lingers = move |held: &&HeldPath| held.dropped.is_none_or(|at| judge::lingers(at, alive));
+    body.paths.iter().rev().filter(lingers).map(|held| &held.kept)
 }
 
 fn take_off(

@@ -12,10 +12,11 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use vrrp_proto::paths;
 use vrrp_proto::settings::{Broadcast, VirtualAddress};
 
 use super::host_routes;
-use super::netlink::{Netlink, Refusal};
+use super::netlink::{Answer, Netlink, Refusal};
 use super::own_link;
 use super::preferred::{Lifetimes, Place, Preferred};
 use super::promotion;
@@ -23,7 +24,7 @@ use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
 /// keepalived gives it too; kernels before 5.18 ignore it.
-pub const PROTOCOL: u8 = 18;
+pub const PROTOCOL: u8 = paths::PROTOCOL;
 /// Room for the answers of a whole batch.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// The longest prefix that leaves room for a broadcast address (RFC 3021 takes it from /31).
@@ -307,6 +308,14 @@ impl Addresses {
             }
             Err(error) => tracing::warn!("Interfaces of ours stay as they are: {error}"),
         }
+    }
+
+    /// Has the kernel carry out requests that are about something else, in this order, each with its flags.
+    pub(super) fn execute(
+        &mut self,
+        requests: Vec<(RouteNetlinkMessage, u16)>,
+    ) -> io::Result<Vec<Answer>> {
+        self.netlink.execute_each(requests)
     }
 
     /// The interface of that name, as it is now.

@@ -10,17 +10,20 @@ use std::thread;
 use std::time::Duration;
 
 use vrrp_common::{Instant, abi};
+use vrrp_proto::Paths;
 use vrrp_proto::input::{Outcome, Slot};
 use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
 use super::leftover::OwnAddress;
 use super::own_link::{Found, Macvlan};
+use super::paths::Kept;
 use super::strays::Stray;
 use super::worker::Worker;
 use crate::config::model::Scheduling;
 
-/// The slot of no router, for [`Effect::RemoveAddresses`] of what an earlier life left.
+/// The slot of no router, for [`Effect::RemoveAddresses`] and [`Effect::RemovePaths`] of what an earlier life
+/// left.
 ///
 /// A router's removal takes off what that router put on, where it was put. This one takes off what is
 /// on the interface of that name, unless a router holds it.
@@ -83,6 +86,8 @@ pub(super) enum Message {
     Soon,
     Effect(Effect),
     Claim(Slot, Vec<(VirtualAddress, u32)>),
+    ClaimPaths(Slot, Arc<Paths>),
+    RemoveKept(Vec<Kept>),
     Protect(BTreeSet<OwnAddress>),
     Detected(Detected),
     Refresh(Slot, Arc<[VirtualAddress]>),
@@ -98,7 +103,8 @@ pub(super) enum Message {
 impl Executor {
     /// Starts the thread, in the calling thread's network namespace.
     ///
-    /// Both are called on that thread: `report` once for each [`Effect::AddAddresses`], `timed` once
+    /// Both are called on that thread: `report` once for each [`Effect::AddAddresses`], and for an
+    /// [`Effect::AddPaths`] where there is something to tell, `timed` once
     /// for each of them whose addresses are announced, with the first announcement.
     ///
     /// # Errors
@@ -136,6 +142,16 @@ impl Executor {
     /// its [`Effect::RemoveAddresses`] takes them off as if it had put them on.
     pub fn claim(&self, slot: Slot, addresses: Vec<(VirtualAddress, u32)>) {
         self.post(Message::Claim(slot, addresses));
+    }
+
+    /// The same for routes and rules, on the interfaces that have their names now.
+    pub fn claim_paths(&self, slot: Slot, paths: Arc<Paths>) {
+        self.post(Message::ClaimPaths(slot, paths));
+    }
+
+    /// Takes off routes and rules that an earlier life put on, in this order, but for those that a router has.
+    pub(crate) fn remove_kept(&self, kept: Vec<Kept>) {
+        self.post(Message::RemoveKept(kept));
     }
 
     /// Announces those of the addresses once more that the router holds.

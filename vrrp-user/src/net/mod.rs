@@ -3,7 +3,7 @@
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
 //! announcements by `announce`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
-//! `mending` undoes what somebody did to an interface of ours. [`own_link`]
+//! `mending` undoes what somebody did to an interface of ours; `paths` has routes and rules. [`own_link`]
 //! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
 //!
@@ -27,6 +27,7 @@ pub mod monitor;
 mod netlink;
 pub(crate) mod order;
 pub mod own_link;
+pub(crate) mod paths;
 mod preferred;
 pub(crate) mod promotion;
 mod removal;

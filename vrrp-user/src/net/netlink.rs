@@ -3,6 +3,7 @@
 //! `rtnetlink`'s own connection ends when its socket overruns and sends one request per message, so
 //! only its message types are used here.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -38,6 +39,16 @@ pub(super) struct Refusal {
     pub(super) text: Option<String>,
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.errno.desc())?;
+        match &self.text {
+            Some(text) => write!(f, " ({text})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A netlink route socket.
 #[derive(Debug)]
 pub(super) struct Netlink {
@@ -70,13 +81,21 @@ impl Netlink {
         requests: Vec<RouteNetlinkMessage>,
         flags: u16,
     ) -> io::Result<Vec<Answer>> {
+        self.execute_each(requests.into_iter().map(|request| (request, flags)).collect())
+    }
+
+    /// The same with flags for each request alone.
+    pub(super) fn execute_each(
+        &mut self,
+        requests: Vec<(RouteNetlinkMessage, u16)>,
+    ) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let first = self.sequence.wrapping_add(1);
             let mut bytes = Vec::new();
             let mut count = 0;
-            for request in requests.by_ref().take(BATCH) {
+            for (request, flags) in requests.by_ref().take(BATCH) {
                 self.append(&mut bytes, request, flags | NLM_F_REQUEST | NLM_F_ACK);
                 count += 1;
             }

@@ -20,6 +20,7 @@ use super::lease::Lease;
 use super::leftover::{self, OwnAddress};
 use super::link::Link;
 use super::own_link::Hearing;
+use super::paths;
 use super::strays::Strays;
 use crate::sys::interface::Interfaces;
 use crate::sys::{clock, schedule};
@@ -50,9 +51,10 @@ pub(super) struct Worker<R, T> {
     pub(super) own: BTreeSet<OwnAddress>,
     pub(super) hearing: Hearing,
     pub(super) strays: Strays,
+    pub(super) paths: paths::Table,
     /// Since when the first address of a router is up, and whether it was before, until it is announced.
     pub(super) up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
-    report: R,
+    pub(super) report: R,
     timed: T,
 }
 
@@ -89,6 +91,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             own: BTreeSet::new(),
             hearing: Hearing::default(),
             strays: Strays::default(),
+            paths: paths::Table::default(),
             up: BTreeMap::new(),
             config,
             report,
@@ -125,6 +128,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                     self.claims.claim(slot, address, *index);
                 }
             }
+            Message::ClaimPaths(slot, paths) => self.claim_paths(slot, &paths),
+            Message::RemoveKept(kept) => self.remove_kept(&kept),
             Message::Protect(own) => self.own = own,
             Message::Detected(detected) => self.detected(&detected),
             Message::Refresh(slot, addresses) => self.refresh(slot, &addresses),
@@ -228,9 +233,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::AddAddresses { slot, addresses } => self.take(*slot, addresses),
-            Effect::RemoveAddresses { slot, addresses } => {
-                self.remove((*slot, Arc::clone(addresses)));
-            }
+            Effect::AddPaths { slot, paths } => self.add_paths(*slot, paths),
+            Effect::RemoveAddresses { .. } | Effect::RemovePaths { .. } => self.remove(effect),
             Effect::Announce { slot, addresses, repeat } => {
                 self.enqueue(*slot, addresses, *repeat);
             }

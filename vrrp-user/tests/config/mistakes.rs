@@ -57,7 +57,7 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
 #[case::nobody("no_virtual_ipaddress", "5:1 error not-served", "`virtual_ipaddress`")]
 #[case::peers("unicast_peers {\n192.0.2.1\n}", "5:1 error unknown-word", "`unicast_peer`")]
 #[case::file("track_file {\nload\n}", "5:1 error not-served", "vrrp_script")]
-#[case::routes("virtual_routes {\ndefault via 192.0.2.1\n}", "5:1 error not-served", "notify")]
+#[case::routes("virtual_routes {\ndefault vai 192.0.2.1\n}", "6:9 error unknown-word", "`via`")]
 #[case::source_v6("mcast_src_ip fe80::1", "5:1 error conflict", "")]
 #[case::source_virtual("mcast_src_ip 192.0.2.250", "5:1 error conflict", "this host's alone")]
 #[case::source_group("mcast_src_ip 224.0.0.18", "5:14 error bad-value", "")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vrrp_common::time::DOWN_ADVERTS;
 use vrrp_common::wire::family_of;
 use vrrp_common::{Family, Priority};
+use vrrp_proto::Paths;
 
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag, Severity};
@@ -19,7 +20,7 @@ use super::global::Defaults;
 use super::items::{Item, items};
 use super::options::Options;
 use super::script::Scripts;
-use super::{Ctx, Refusal, auth, block_name, strict, track};
+use super::{Ctx, Refusal, auth, block_name, paths, strict, track};
 
 /// A block, read: the instance as far as it could be made, and why it is not run.
 pub(super) struct Lowered {
@@ -33,6 +34,10 @@ pub(super) struct Lowered {
     pub(super) links: Vec<(String, Span)>,
     /// Where its addresses are written.
     pub(super) written: Vec<Written>,
+    /// What it routes by, also where it is not run.
+    paths: Arc<Paths>,
+    /// The interfaces that its routes name.
+    pub(super) devices: Vec<paths::Device>,
     /// Why it is not run; empty if it is.
     pub(super) refusals: Vec<Refusal>,
     /// The keywords of `global_defs` that it sets for itself.
@@ -62,7 +67,8 @@ impl Lowered {
                 };
                 // Without an interface nothing is known of where they would be.
                 let addresses = addresses.filter(|address| !address.device.is_empty()).collect();
-                config.refused.push(Refused { name: self.name, reason, addresses });
+                let (name, paths) = (self.name, self.paths);
+                config.refused.push(Refused { name, reason, addresses, paths });
             }
         }
     }
@@ -125,13 +131,17 @@ impl Maker<'_> {
         for list in [&mut addresses, &mut excluded] {
             self.put_on_vmacs(&mut draft, family, &device, list);
         }
+        let (paths, devices) = self.paths(&mut draft);
+        let paths = Arc::new(paths);
         let mut instance = self.instance(&mut draft, &addresses, &excluded);
         if let Some(instance) = &mut instance {
+            instance.paths.clone_from(&paths);
             self.be_strict(&mut draft, instance);
         }
         let written = addresses.into_iter().chain(excluded).collect();
         let (name, span) = (self.name, self.span);
-        Lowered { name, span, instance, links, written, refusals: draft.refusals, own }
+        let refusals = draft.refusals;
+        Lowered { name, span, instance, links, written, paths, devices, refusals, own }
     }
 
     /// The instance as it is written.
@@ -175,6 +185,7 @@ impl Maker<'_> {
             auth,
             addresses: plain(addresses),
             excluded: plain(excluded),
+            paths: Arc::default(),
             source,
             track_source: self.track_source(draft),
             destination,

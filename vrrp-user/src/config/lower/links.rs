@@ -21,7 +21,7 @@ pub(in super::super) struct Named {
     tracked: bool,
 }
 
-/// Has instances track the interfaces that their addresses are on: without one, an address is not held.
+/// Has instances track the interfaces that their addresses and routes are on: without one, it is not held.
 pub(super) fn track_devices(ctx: &mut Ctx, lowered: &mut [Lowered], delays: &LinkDelays) {
     let instances = || lowered.iter().filter_map(|one| one.instance.as_ref());
     let own = instances().filter_map(|one| Some((&one.own_link.as_ref()?.name, &one.interface)));
@@ -33,13 +33,15 @@ pub(super) fn track_devices(ctx: &mut Ctx, lowered: &mut [Lowered], delays: &Lin
     for one in lowered {
         let Some(instance) = &mut one.instance else { continue };
         let mut seen = BTreeSet::new();
-        let tracked = one.written.iter().filter(|written| written.address.tracked);
-        let devices = tracked.filter_map(|written| {
-            let device = &written.address.device;
+        let addresses = one.written.iter().filter(|written| written.address.tracked);
+        let addresses = addresses.map(|written| (&written.address.device, &written.span));
+        let routes = one.devices.iter().filter(|device| device.tracked);
+        let routes = routes.map(|device| (&device.name, &device.span));
+        let devices = addresses.chain(routes).filter_map(|(device, span)| {
             let name = made.get(device).unwrap_or(device);
             let new = !name.is_empty() && seen.insert(name.clone());
             let delays = delays.get(name).copied().unwrap_or_default();
-            let (weight, span) = (Weight::default(), written.span.clone());
+            let (weight, span) = (Weight::default(), span.clone());
             new.then(|| Tracked { name: name.clone(), weight, delays, span })
         });
         instance.track_devices = devices.collect();
@@ -47,17 +49,18 @@ pub(super) fn track_devices(ctx: &mut Ctx, lowered: &mut [Lowered], delays: &Lin
     }
 }
 
-/// An interface that an address is on can't count for the priority alone.
+/// An interface that an address or a route is on can't count for the priority alone.
 fn drop_weights(ctx: &mut Ctx, instance: &mut Instance) {
     for tracked in instance.track_interfaces.iter_mut().filter(|one| one.weight.value != 0) {
         let mut devices = instance.track_devices.iter();
         let Some(device) = devices.find(|device| device.name == tracked.name) else { continue };
         tracked.weight = Weight::default();
-        let message = format!("the weight of `{}`, which an address is on", shown(&tracked.name));
+        let name = shown(&tracked.name);
+        let message = format!("the weight of `{name}`, which an address or a route is on");
         let diag = Diag::warning(Code::Conflict, tracked.span.clone(), message)
             .now("its loss is a FAULT, and its weight is not used, as in keepalived")
-            .hint("leave the weight out, or write `no_track` behind the address")
-            .also(device.span.clone(), "the address");
+            .hint("leave the weight out, or write `no_track` behind the address or route")
+            .also(device.span.clone(), "the address or route");
         ctx.push(diag);
     }
 }
@@ -75,6 +78,8 @@ pub(super) fn named(lowered: &[Lowered]) -> Vec<Named> {
     for (one, instance) in run() {
         let link = one.links.iter().map(|(name, span)| (name, span, false));
         let placed = one.written.iter().filter_map(|written| written.placed.as_ref());
+        let routes = one.devices.iter().map(|device| (&device.name, &device.span));
+        let placed = placed.map(|(name, span)| (name, span)).chain(routes);
         let placed = placed.map(|(name, span)| (name, span, false));
         let tracked = instance.track_interfaces.iter().map(|one| (&one.name, &one.span, true));
         let mut seen = BTreeSet::new();

@@ -21,6 +21,7 @@ pub(super) mod links;
 mod notify;
 mod options;
 mod own_link;
+mod paths;
 mod schedule;
 mod script;
 mod strict;
@@ -46,17 +47,29 @@ pub(super) struct Ctx {
     pub(super) diags: Vec<Diag>,
     lines: Lines,
     text: Arc<str>,
+    /// What rules get that say no preference.
+    preferences: paths::Preferences,
 }
 
 impl Ctx {
     /// For a file with this text.
     pub(super) fn new(text: &str) -> Self {
-        Self { diags: Vec::new(), lines: Lines::new(text), text: text.into() }
+        Self {
+            diags: Vec::new(),
+            lines: Lines::new(text),
+            text: text.into(),
+            preferences: paths::Preferences::default(),
+        }
     }
 
     /// One for the same file, without its messages.
     fn aside(&self) -> Self {
-        Self { diags: Vec::new(), lines: self.lines.clone(), text: Arc::clone(&self.text) }
+        Self {
+            diags: Vec::new(),
+            lines: self.lines.clone(),
+            text: Arc::clone(&self.text),
+            preferences: self.preferences,
+        }
     }
 
     /// What is left of the file from a word on.

@@ -284,6 +284,8 @@ const INSTANCE: &[Known] = &[
     served("authentication", Block).vital(),
     served("virtual_ipaddress", Block).vital(),
     served("virtual_ipaddress_excluded", Block).vital(),
+    served("virtual_routes", Block).vital(),
+    served("virtual_rules", Block).vital(),
     served("mcast_src_ip", ONE).vital(),
     served("unicast_src_ip", ONE).vital(),
     served("track_src_ip", Flag).vital(),
@@ -349,8 +351,6 @@ const INSTANCE_LATER: &[Known] = &[
     refused("track_file", Anything, "tracking a file"),
     refused("track_process", Anything, "tracking a process"),
     refused("track_bfd", Anything, "tracking a BFD session"),
-    refused("virtual_routes", Anything, "routes that move with the address"),
-    refused("virtual_rules", Anything, "rules that move with the address"),
     refused("no_virtual_ipaddress", Flag, "an instance without addresses"),
 ];
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
-use super::{Config, Life, OWN, Step, World};
+use super::{Config, Life, OWN, ROUTES, Step, World};
 
 fn configs() -> impl Strategy<Value = Config> {
-    btree_map(1..4_u8, btree_set(OWN..7, 0..4), 0..4)
+    btree_map(1..4_u8, btree_set(OWN..ROUTES + 4, 0..5), 0..4)
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -35,7 +35,7 @@ fn lives() -> impl Strategy<Value = Life> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_next_start_leaves_the_right_addresses(
+    fn the_next_start_leaves_the_right_addresses_and_routes(
         earlier in vec(lives(), 1..4),
         last in lives(),
         // Its peers wait shorter, or longer, than what was dropped lingers.
@@ -58,9 +58,12 @@ proptest! {
 /// what was dropped has lingered for long, while the peers still wait.
 #[test]
 fn what_was_dropped_goes_however_late_the_next_start_is_and_wherever_it_ends() {
-    let both = Config::from([(1, BTreeSet::from([2, 3]))]);
-    let one = Config::from([(1, BTreeSet::from([2]))]);
-    let drop = [Step::Obey, Step::Active(0), Step::Effect, Step::Effect, Step::Reload(one.clone())];
+    const ROUTE: u8 = ROUTES + 1;
+    let all = Config::from([(1, BTreeSet::from([2, 3, ROUTES, ROUTE]))]);
+    let some = Config::from([(1, BTreeSet::from([2, ROUTES]))]);
+    let mut drop = vec![Step::Obey, Step::Active(0)];
+    drop.extend([const { Step::Effect }; 4]);
+    drop.push(Step::Reload(some.clone()));
     let life = |after, config: &Config, steps: &[Step], acts| Life {
         after,
         config: config.clone(),
@@ -69,12 +72,12 @@ fn what_was_dropped_goes_however_late_the_next_start_is_and_wherever_it_ends() {
     };
     for acts in 0..30 {
         let mut world = World::new(Duration::from_secs(10));
-        world.live(&life(0, &both, &drop, usize::MAX)).unwrap();
-        assert_eq!(world.host, BTreeSet::from([OWN, 2, 3]));
-        let _ = world.live(&life(700, &one, &[], acts));
-        let _ = world.live(&life(700, &one, &[], acts / 2));
-        world.live(&life(700, &one, &[], usize::MAX)).unwrap();
+        world.live(&life(0, &all, &drop, usize::MAX)).unwrap();
+        assert_eq!(world.host, BTreeSet::from([OWN, 2, 3, ROUTES, ROUTE]));
+        let _ = world.live(&life(700, &some, &[], acts));
+        let _ = world.live(&life(700, &some, &[], acts / 2));
+        world.live(&life(700, &some, &[], usize::MAX)).unwrap();
         world.settle().unwrap();
-        assert_eq!(world.host, BTreeSet::from([OWN, 2]), "after {acts} acts");
+        assert_eq!(world.host, BTreeSet::from([OWN, 2, ROUTES]), "after {acts} acts");
     }
 }

@@ -1,5 +1,5 @@
 //! The ledger against a host: killed between any two acts, and the next start too, the last start
-//! leaves the addresses of those that go on, and the host's own.
+//! leaves the addresses and routes of those that go on, and the host's own.
 //!
 //! The acts are in the order in which the service, protocol and effects threads do them; each has a
 //! queue, and who is next is drawn. What a start judges and releases, its own functions judge here.
@@ -13,14 +13,17 @@ use vrrp_common::{Instant, Priority};
 use vrrp_proto::{Slot, StateName};
 
 use super::*;
+use crate::net::paths::Kept;
 
 mod kills;
 
 const PRIORITY: Priority = Priority::new(100);
 /// The address that is the host's own, whoever is configured with it.
 const OWN: u8 = 1;
+/// From here on numbers are routes, below they are addresses.
+const ROUTES: u8 = 6;
 
-/// VRIDs with their addresses.
+/// VRIDs with their addresses and routes.
 type Config = BTreeMap<u8, BTreeSet<u8>>;
 
 /// What one of the threads does next.
@@ -36,7 +39,7 @@ enum Step {
     Active(usize),
     /// The nth router is Backup, or in Fault.
     Yield(usize, bool),
-    /// The effects thread moves an address.
+    /// The effects thread moves an address or a route.
     Effect,
     /// So many milliseconds pass; many, and all queues are empty by then.
     Pass(u64),
@@ -97,7 +100,7 @@ struct World {
     dir: tempfile::TempDir,
     interval: Duration,
     now: Instant,
-    /// The addresses on the interface.
+    /// The addresses on the interface, and its routes.
     host: BTreeSet<u8>,
     /// When the routers that are Active said so last.
     said: BTreeMap<Slot, (u8, Instant)>,
@@ -185,7 +188,14 @@ impl World {
         let holding: Vec<_> = release::holding(self.ledger.table(), ended, alive).collect();
         let among = holding.iter().map(|(entry, _)| entry.slot).collect();
         let kept = release::held_by_others(self.ledger.table(), &among);
+        let kept_paths = release::paths_of_others(self.ledger.table(), &among);
         for (_, body) in &holding {
+            for kept in release::paths_not_kept(body, &kept_paths, alive) {
+                self.act()?;
+                let number = kept.request[0];
+                assert!(!stays.contains(&number), "{kept:?} goes though its router goes on");
+                self.take_off(number);
+            }
             for held in release::not_kept(body, &kept, alive) {
                 self.act()?;
                 assert!(!stays.contains(&number(held)), "{held:?} goes though its router goes on");
@@ -220,7 +230,12 @@ impl World {
             let ours = body.addresses.iter().filter(|held| !held.own && held.dropped.is_none());
             let claimed = ours.map(number).filter(|number| addresses.contains(number));
             self.process.claims.extend(claimed.map(|number| (number, slot)));
-            left.extend(release::left(body, alive).map(number).filter(|n| !addresses.contains(n)));
+            // Of routes all are claimed, as `Service::add` does.
+            let routes = addresses.range(ROUTES..);
+            self.process.claims.extend(routes.map(|number| (*number, slot)));
+            let routes = release::paths_left(body, alive).map(|kept| kept.request[0]);
+            let all = release::left(body, alive).map(number).chain(routes);
+            left.extend(all.filter(|number| !addresses.contains(number)));
         } else {
             self.note(slot)?;
         }
@@ -451,16 +466,24 @@ fn body(vrid: u8, addresses: &BTreeSet<u8>) -> Body {
         vrid,
         frames: [vec![vec![1; 50]], vec![vec![2; 50]]],
         key: [0; 8],
-        addresses: addresses.iter().map(held).collect(),
+        addresses: addresses.range(..ROUTES).map(held).collect(),
+        paths: addresses.range(ROUTES..).map(|number| route(*number)).collect(),
         ..Body::default()
     }
+}
+
+fn route(number: u8) -> HeldPath {
+    let kept = Kept { request: vec![number], text: format!("route {number}") };
+    HeldPath { kept, dropped: None }
 }
 
 /// What routers hold that go on, and are to hold.
 fn staying(on: &[(Slot, Body)], config: &Config) -> BTreeSet<u8> {
     let held = on.iter().flat_map(|(_, body)| {
         let held = body.addresses.iter().filter(|held| held.dropped.is_none()).map(number);
-        held.filter(|number| config.get(&body.vrid).is_some_and(|all| all.contains(number)))
+        let routes = body.paths.iter().filter(|held| held.dropped.is_none());
+        held.chain(routes.map(|held| held.kept.request[0]))
+            .filter(|number| config.get(&body.vrid).is_some_and(|all| all.contains(number)))
     });
     held.collect()
 }

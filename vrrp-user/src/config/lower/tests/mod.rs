@@ -5,6 +5,7 @@ mod links;
 mod manual;
 mod options;
 mod own_link;
+mod paths;
 mod strict;
 mod summary;
 mod unicast;

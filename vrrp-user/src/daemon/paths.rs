@@ -1,0 +1,179 @@
+//! Looking after the routes and rules of routers: what somebody else has taken away is put back.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+use vrrp_proto::{Effect, Input, Paths, Slot};
+
+use super::service::Service;
+use crate::config::model::{Instance, Refused};
+use crate::net::executor::LEFTOVERS;
+use crate::net::monitor::Change;
+use crate::net::paths::watch;
+
+/// Between two looks, however much happens.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// When they are looked after next.
+#[derive(Debug, Default)]
+pub(super) struct PathWatch {
+    /// Tells of removals; `None` while nobody has any.
+    removals: Option<Receiver<()>>,
+    /// The next look.
+    due: Option<Instant>,
+    /// The last one.
+    last: Option<Instant>,
+}
+
+impl PathWatch {
+    /// Watches as long as somebody has some.
+    fn set(&mut self, wanted: bool) {
+        match (wanted, &self.removals) {
+            (true, None) => {
+                let started = watch::start();
+                let warn = |error| {
+                    warn!("Removed routes and rules stay so until something else changes: {error}");
+                };
+                self.removals = started.map_err(warn).ok();
+            }
+            (false, Some(_)) => self.removals = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Something may have cost some.
+    fn doubt(&mut self) {
+        let now = Instant::now();
+        let earliest = self.last.map_or(now, |last| now.max(last + PAUSE));
+        self.due.get_or_insert(earliest);
+    }
+
+    /// Waits until they are to be looked after.
+    pub(super) async fn due(&mut self) {
+        loop {
+            if let Some(due) = self.due {
+                sleep_until(due).await;
+                (self.due, self.last) = (None, Some(due));
+                return;
+            }
+            let Some(removals) = &mut self.removals else {
+                return pending().await;
+            };
+            match removals.recv().await {
+                Some(()) => self.doubt(),
+                None => self.removals = None,
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Watches over routes and rules where an instance has some.
+    pub(super) fn watch_paths(&mut self) {
+        let wanted = self.running.values().any(|running| !running.settings.paths.is_empty());
+        self.paths.set(wanted);
+    }
+
+    /// Takes routes and rules off that an earlier life left, of instances that neither run nor go on, and that
+    /// no other daemon serves.
+    pub(super) fn clear_paths(&self, instances: &[Arc<Instance>], refused: &[Refused]) {
+        let stays = |one: &&Arc<Instance>| self.life.resumes(one) || self.is_taken(one);
+        let (kept, others): (Vec<_>, Vec<_>) = instances.iter().partition(stays);
+        let mut left = Paths::default();
+        for paths in others.iter().map(|one| &one.paths).chain(refused.iter().map(|one| &one.paths))
+        {
+            left.routes.extend(paths.routes.iter().cloned());
+            left.rules.extend(paths.rules.iter().cloned());
+        }
+        let running = self.running.values().map(|running| &running.settings.paths);
+        for paths in kept.iter().map(|one| &one.paths).chain(running) {
+            left = left.without(paths);
+        }
+        if !left.is_empty() {
+            let (slot, paths) = (LEFTOVERS, Arc::new(left));
+            self.executor.send(Effect::RemovePaths { slot, paths });
+        }
+    }
+
+    /// Notes them as they would be put on now, where an interface is another than before: whoever has to take
+    /// them off knows them by its index.
+    pub(super) fn note_paths(&mut self, changes: &[Change]) {
+        let link = |change: &Change| {
+            matches!(change, Change::Link(_) | Change::Gone { .. } | Change::Resync(_))
+        };
+        if self.paths.removals.is_none() || !changes.iter().any(link) {
+            return;
+        }
+        for (slot, running) in &mut self.running {
+            let kept = running.kept_paths(&self.host);
+            if running.noted_paths != kept {
+                running.noted_paths = kept;
+                self.life.note(*slot, running, &self.host, &self.own);
+            }
+        }
+    }
+
+    /// Looks after them soon, where a change of the host may have cost some: the kernel takes routes off with
+    /// their interface or their source and tells nobody. Those of ours that have a virtual address as their
+    /// source are put back with it.
+    pub(super) fn doubt_paths(&mut self, changes: &[Change]) {
+        let may_cost = |change: &Change| match change {
+            Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => true,
+            Change::AddressAdded { address, .. } | Change::AddressRemoved { address, .. } => {
+                !self.index.is_virtual(address.ip)
+            }
+            Change::Behind => false,
+        };
+        if self.paths.removals.is_some() && changes.iter().any(may_cost) {
+            self.paths.doubt();
+        }
+    }
+
+    /// Has every Active router put back what is gone.
+    pub(super) fn look_after_paths(&mut self) {
+        let some = self.running.iter().filter(|(_, running)| !running.settings.paths.is_empty());
+        for slot in some.map(|(slot, _)| *slot).collect::<Vec<Slot>>() {
+            self.tell(Input::PathsDoubted { slot });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn at_once_and_then_not_too_often() {
+        let mut paths = PathWatch::default();
+        let begin = Instant::now();
+        paths.doubt();
+        let first = paths.due;
+        assert!(first.is_some_and(|due| due <= Instant::now()));
+        paths.doubt();
+        assert_eq!(paths.due, first);
+        paths.due().await;
+        for looks in 1..=2 {
+            paths.doubt();
+            paths.due().await;
+            assert!(begin.elapsed() >= looks * PAUSE);
+        }
+        assert_eq!(paths.due, None);
+    }
+
+    #[tokio::test]
+    async fn removals_are_heard_as_long_as_somebody_tells() {
+        let (told, removals) = tokio::sync::mpsc::channel(1);
+        let mut paths = PathWatch { removals: Some(removals), ..PathWatch::default() };
+        let quiet = tokio::time::timeout(PAUSE, paths.due()).await;
+        assert!(quiet.is_err());
+        told.try_send(()).unwrap();
+        paths.due().await;
+        drop(told);
+        assert!(tokio::time::timeout(PAUSE, paths.due()).await.is_err());
+        assert!(paths.removals.is_none());
+    }
+}

@@ -1,0 +1,460 @@
+//! Routes and rules as the kernel is told of them. Pure.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteNextHopFlags, RouteRealm, RouteScope, RouteType, RouteVia,
+};
+use rtnetlink::packet_route::rule::{
+    RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange,
+};
+use vrrp_common::Family;
+use vrrp_common::wire::family_of;
+use vrrp_proto::paths::{Action, Hop, Measure, Network, Order, Quantity, Realms, Route, Rule};
+
+/// The interface of this name is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no interface {0}")]
+pub(super) struct NoDevice(pub(super) String);
+
+/// The bit of a route's algorithm for congestion control among those that are locked (`RTAX_CC_ALGO`).
+const CONGESTION: u32 = 16;
+
+/// The flags of a request that puts a route on.
+pub(super) const fn flags_of(order: Order) -> u16 {
+    match order {
+        Order::Prepend => NLM_F_CREATE,
+        Order::Add => NLM_F_CREATE | NLM_F_EXCL,
+        Order::Append => NLM_F_CREATE | NLM_F_APPEND,
+    }
+}
+
+/// The flags of a request that puts a rule on: without the second one the kernel would have it twice.
+pub(super) const RULE_FLAGS: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
+/// A route: as it is put on, and as it is taken off. `resolve` names an interface's index.
+pub(super) fn route(
+    route: &Route,
+    mut resolve: impl FnMut(&str) -> Option<u32>,
+) -> Result<RouteMessage, NoDevice> {
+    let mut message = RouteMessage::default();
+    header(route, &mut message.header);
+    let family = family_of(route.destination.ip);
+    let all = &mut message.attributes;
+    if route.destination.length > 0 {
+        all.push(RouteAttribute::Destination(route.destination.ip.into()));
+    }
+    if let Some(from) = route.from {
+        all.push(RouteAttribute::Source(from.ip.into()));
+    }
+    all.push(RouteAttribute::Table(route.table));
+    all.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+    all.extend(route.metric.map(RouteAttribute::Priority));
+    all.extend(route.realms.map(|realms| RouteAttribute::Realm(realm(realms))));
+    all.extend(route.expires.map(RouteAttribute::Expires));
+    all.extend(route.preference.map(|preference| RouteAttribute::Preference(preference.into())));
+    let measures = measures(route);
+    if !measures.is_empty() {
+        all.push(RouteAttribute::Metrics(measures));
+    }
+    let mut index = |hop: &Hop| match &hop.device {
+        Some(name) => resolve(name).map(Some).ok_or_else(|| NoDevice(name.clone())),
+        None => Ok(None),
+    };
+    match route.hops.as_slice() {
+        [] => {}
+        [hop] => {
+            if hop.onlink {
+                message.header.flags = RouteFlags::Onlink;
+            }
+            all.extend(hop.gateway.map(|gateway| by(gateway, family)));
+            all.extend(hop.realms.map(|realms| RouteAttribute::Realm(realm(realms))));
+            all.extend(index(hop)?.map(RouteAttribute::Oif));
+        }
+        hops => {
+            let each = hops.iter().map(|hop| Ok(next_hop(hop, index(hop)?, family)));
+            all.push(RouteAttribute::MultiPath(each.collect::<Result<_, _>>()?));
+        }
+    }
+    Ok(message)
+}
+
+fn header(route: &Route, header: &mut RouteHeader) {
+    header.address_family = address_family(family_of(route.destination.ip));
+    header.destination_prefix_length = route.destination.length;
+    header.source_prefix_length = route.from.map_or(0, |from| from.length);
+    header.tos = route.tos;
+    // Of a greater number the attribute alone speaks.
+    header.table = u8::try_from(route.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+    header.protocol = route.protocol.into();
+    // As keepalived: everywhere, also where there is no router on the way.
+    header.scope = route.scope.map_or(RouteScope::Universe, RouteScope::from);
+    header.kind = RouteType::from(route.kind as u8);
+}
+
+/// The router behind which it goes on, of whichever family.
+fn by(gateway: IpAddr, family: Family) -> RouteAttribute {
+    match gateway {
+        IpAddr::V6(ip) if family == Family::V4 => RouteAttribute::Via(RouteVia::Inet6(ip)),
+        IpAddr::V4(_) | IpAddr::V6(_) => RouteAttribute::Gateway(RouteAddress::from(gateway)),
+    }
+}
+
+fn next_hop(hop: &Hop, index: Option<u32>, family: Family) -> RouteNextHop {
+    let mut next = RouteNextHop::default();
+    // The kernel counts from 0.
+    next.hops = u8::try_from(hop.weight.saturating_sub(1)).unwrap_or(u8::MAX);
+    next.interface_index = index.unwrap_or(0);
+    if hop.onlink {
+        next.flags = RouteNextHopFlags::Onlink;
+    }
+    next.attributes.extend(hop.gateway.map(|gateway| by(gateway, family)));
+    next.attributes.extend(hop.realms.map(|realms| RouteAttribute::Realm(realm(realms))));
+    next
+}
+
+fn measures(route: &Route) -> Vec<RouteMetric> {
+    let mut all: Vec<RouteMetric> = route.measures.iter().map(metric).collect();
+    let mut locked = route
+        .measures
+        .iter()
+        .filter(|measure| measure.locked)
+        .fold(0, |bits, measure| bits | 1 << measure.quantity as u32);
+    if let Some((algorithm, is_locked)) = &route.congestion {
+        all.push(RouteMetric::CcAlgo(algorithm.clone()));
+        locked |= u32::from(*is_locked) << CONGESTION;
+    }
+    if locked != 0 {
+        all.push(RouteMetric::Lock(locked));
+    }
+    all
+}
+
+fn metric(measure: &Measure) -> RouteMetric {
+    let value = measure.value;
+    match measure.quantity {
+        Quantity::Mtu => RouteMetric::Mtu(value),
+        Quantity::Window => RouteMetric::Window(value),
+        Quantity::Rtt => RouteMetric::Rtt(value),
+        Quantity::RttVar => RouteMetric::RttVar(value),
+        Quantity::SsThresh => RouteMetric::SsThresh(value),
+        Quantity::Cwnd => RouteMetric::Cwnd(value),
+        Quantity::AdvMss => RouteMetric::Advmss(value),
+        Quantity::Reordering => RouteMetric::Reordering(value),
+        Quantity::HopLimit => RouteMetric::Hoplimit(value),
+        Quantity::InitCwnd => RouteMetric::InitCwnd(value),
+        Quantity::Features => RouteMetric::Features(value),
+        Quantity::RtoMin => RouteMetric::RtoMin(value),
+        Quantity::InitRwnd => RouteMetric::InitRwnd(value),
+        Quantity::QuickAck => RouteMetric::QuickAck(value),
+        Quantity::FastOpenNoCookie => RouteMetric::FastopenNoCookie(value),
+    }
+}
+
+/// A rule: as it is put on, and as it is taken off.
+pub(super) fn rule(rule: &Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    let length = |network: Option<Network>| network.map_or(0, |network| network.length);
+    message.header.family = address_family(rule.family);
+    message.header.src_len = length(rule.from);
+    message.header.dst_len = length(rule.to);
+    message.header.tos = rule.tos;
+    if rule.not {
+        message.header.flags = RuleFlags::Invert;
+    }
+    let all = &mut message.attributes;
+    all.push(RuleAttribute::Priority(rule.preference));
+    all.push(RuleAttribute::Protocol(rule.protocol.into()));
+    message.header.action = match rule.action {
+        Action::Table(table) => {
+            message.header.table = u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+            all.push(RuleAttribute::Table(table));
+            RuleAction::ToTable
+        }
+        Action::L3mdev => {
+            all.push(RuleAttribute::L3MDev(true));
+            RuleAction::ToTable
+        }
+        Action::Goto(preference) => {
+            all.push(RuleAttribute::Goto(preference));
+            RuleAction::Goto
+        }
+        Action::Nop => RuleAction::Nop,
+        Action::Blackhole => RuleAction::Blackhole,
+        Action::Unreachable => RuleAction::Unreachable,
+        Action::Prohibit => RuleAction::Prohibit,
+    };
+    all.extend(rule.from.map(|network| RuleAttribute::Source(network.ip)));
+    all.extend(rule.to.map(|network| RuleAttribute::Destination(network.ip)));
+    all.extend(matches(rule));
+    all.extend(rule.realms.map(|realms| RuleAttribute::Realm(realm(realms))));
+    all.extend(rule.suppress_length.map(RuleAttribute::SuppressPrefixLen));
+    all.extend(rule.suppress_group.map(RuleAttribute::SuppressIfGroup));
+    message
+}
+
+/// Which packets it is about, but for where they come from and go to.
+fn matches(rule: &Rule) -> impl Iterator<Item = RuleAttribute> {
+    let ports = |(start, end)| RulePortRange { start, end };
+    let all = [
+        rule.mark.map(|mark| RuleAttribute::FwMark(mark.value)),
+        rule.mark.and_then(|mark| mark.mask).map(RuleAttribute::FwMask),
+        rule.input.clone().map(RuleAttribute::Iifname),
+        rule.output.clone().map(RuleAttribute::Oifname),
+        rule.tunnel.map(RuleAttribute::TunId),
+        rule.users.map(|(start, end)| RuleAttribute::UidRange(RuleUidRange { start, end })),
+        rule.ip_protocol.map(|number| RuleAttribute::IpProtocol(number.into())),
+        rule.source_ports.map(|range| RuleAttribute::SourcePortRange(ports(range))),
+        rule.destination_ports.map(|range| RuleAttribute::DestinationPortRange(ports(range))),
+    ];
+    all.into_iter().flatten()
+}
+
+const fn realm(realms: Realms) -> RouteRealm {
+    RouteRealm { source: realms.from, destination: realms.to }
+}
+
+const fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtnetlink::packet_route::route::{RoutePreference, RouteProtocol};
+    use vrrp_proto::paths::{Mark, RouteKind};
+
+    fn network(ip: &str, length: u8) -> Network {
+        Network { ip: ip.parse().unwrap(), length }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn hop(gateway: &str, device: &str) -> Hop {
+        let device = Some(device.to_owned()).filter(|device| !device.is_empty());
+        Hop { gateway: Some(ip(gateway)), device, weight: 1, ..Hop::default() }
+    }
+
+    fn index(name: &str) -> Option<u32> {
+        ["lo", "eth0", "eth1"].iter().position(|known| *known == name).map(|at| at as u32 + 1)
+    }
+
+    #[test]
+    fn a_default_route_in_another_table() {
+        let written = Route {
+            hops: vec![hop("192.0.2.1", "eth0")],
+            table: 100,
+            ..Route::to(Network::all(Family::V4))
+        };
+        let message = route(&written, index).unwrap();
+        let header = RouteHeader {
+            address_family: AddressFamily::Inet,
+            table: 100,
+            protocol: RouteProtocol::KeepAlived,
+            kind: RouteType::Unicast,
+            ..RouteHeader::default()
+        };
+        assert_eq!(message.header, header);
+        let gateway = RouteAttribute::Gateway(ip("192.0.2.1").into());
+        assert_eq!(
+            message.attributes,
+            [RouteAttribute::Table(100), gateway, RouteAttribute::Oif(2)]
+        );
+    }
+
+    #[test]
+    fn everything_that_can_be_said_of_a_route() {
+        let measure = |quantity, value, locked| Measure { quantity, value, locked };
+        let written = Route {
+            kind: RouteKind::Unicast,
+            from: Some(network("2001:db8:2::", 48)),
+            source: Some(ip("2001:db8::250")),
+            hops: vec![Hop { onlink: true, ..hop("fe80::1", "eth1") }],
+            table: 6909,
+            scope: None,
+            metric: Some(12),
+            protocol: 12,
+            measures: vec![measure(Quantity::Mtu, 1400, true), measure(Quantity::Rtt, 816, false)],
+            congestion: Some(("cubic".to_owned(), true)),
+            expires: Some(60),
+            preference: Some(1),
+            ..Route::to(network("2001:db8:1::", 64))
+        };
+        let message = route(&written, index).unwrap();
+        assert_eq!(message.header.address_family, AddressFamily::Inet6);
+        assert_eq!(message.header.destination_prefix_length, 64);
+        assert_eq!(message.header.source_prefix_length, 48);
+        assert_eq!((message.header.table, message.header.protocol), (0, RouteProtocol::Bird));
+        assert_eq!(message.header.flags, RouteFlags::Onlink);
+        let metrics = vec![
+            RouteMetric::Mtu(1400),
+            RouteMetric::Rtt(816),
+            RouteMetric::CcAlgo("cubic".to_owned()),
+            RouteMetric::Lock(1 << 2 | 1 << 16),
+        ];
+        let right = [
+            RouteAttribute::Destination(ip("2001:db8:1::").into()),
+            RouteAttribute::Source(ip("2001:db8:2::").into()),
+            RouteAttribute::Table(6909),
+            RouteAttribute::PrefSource(ip("2001:db8::250").into()),
+            RouteAttribute::Priority(12),
+            RouteAttribute::Expires(60),
+            RouteAttribute::Preference(RoutePreference::High),
+            RouteAttribute::Metrics(metrics),
+            RouteAttribute::Gateway(ip("fe80::1").into()),
+            RouteAttribute::Oif(3),
+        ];
+        assert_eq!(message.attributes, right);
+    }
+
+    #[test]
+    fn several_hops_with_their_shares() {
+        let far = Hop { weight: 256, onlink: true, ..hop("fe80::1", "eth1") };
+        let realms = Realms { from: 3, to: 4 };
+        let written = Route {
+            hops: vec![hop("192.0.2.1", ""), far],
+            realms: Some(realms),
+            scope: Some(253),
+            tos: 4,
+            ..Route::to(network("198.51.100.0", 24))
+        };
+        let message = route(&written, index).unwrap();
+        assert_eq!((message.header.scope, message.header.tos), (RouteScope::Link, 4));
+        let mut first = RouteNextHop::default();
+        first.attributes = vec![RouteAttribute::Gateway(ip("192.0.2.1").into())];
+        let mut second = RouteNextHop::default();
+        second.hops = 255;
+        second.interface_index = 3;
+        second.flags = RouteNextHopFlags::Onlink;
+        second.attributes = vec![RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap()))];
+        let realm = RouteAttribute::Realm(RouteRealm { source: 3, destination: 4 });
+        assert_eq!(message.attributes[2], realm);
+        assert_eq!(message.attributes[3], RouteAttribute::MultiPath(vec![first, second]));
+    }
+
+    #[test]
+    fn a_route_that_ends_has_no_hop() {
+        let written =
+            Route { kind: RouteKind::Blackhole, ..Route::to(network("203.0.113.128", 25)) };
+        let message = route(&written, |_| None).unwrap();
+        assert_eq!(message.header.kind, RouteType::BlackHole);
+        let destination = RouteAttribute::Destination(ip("203.0.113.128").into());
+        assert_eq!(message.attributes, [destination, RouteAttribute::Table(254)]);
+        for kind in RouteKind::ALL {
+            let message = route(&Route { kind, ..written.clone() }, index).unwrap();
+            assert_eq!(u8::from(message.header.kind), kind as u8);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_is_named() {
+        let by = |hops| Route { hops, ..Route::to(network("203.0.113.0", 24)) };
+        let missing = Err(NoDevice("eth7".to_owned()));
+        assert_eq!(route(&by(vec![hop("192.0.2.1", "eth7")]), index), missing);
+        let two = vec![hop("192.0.2.1", "eth0"), hop("192.0.2.2", "eth7")];
+        assert_eq!(route(&by(two), index), missing);
+        assert_eq!(NoDevice("eth7".to_owned()).to_string(), "no interface eth7");
+    }
+
+    #[test]
+    fn quantities_by_the_kernels_numbers() {
+        use rtnetlink::packet_core::Nla;
+        for quantity in Quantity::ALL {
+            let told = metric(&Measure { quantity, value: 7, locked: false });
+            assert_eq!(told.kind(), quantity as u16, "{quantity:?}");
+        }
+        assert_eq!(u32::from(RouteMetric::CcAlgo(String::new()).kind()), CONGESTION);
+    }
+
+    #[test]
+    fn places_among_routes_that_are_alike() {
+        assert_eq!(flags_of(Order::Prepend), NLM_F_CREATE);
+        assert_eq!(flags_of(Order::Add), NLM_F_CREATE | NLM_F_EXCL);
+        assert_eq!(flags_of(Order::Append), NLM_F_CREATE | NLM_F_APPEND);
+    }
+
+    #[test]
+    fn a_rule_for_an_address() {
+        let written = Rule::new(network("192.0.2.250", 32), 1000, Action::Table(100));
+        let message = rule(&written);
+        assert_eq!(message.header.family, AddressFamily::Inet);
+        assert_eq!((message.header.src_len, message.header.dst_len), (32, 0));
+        assert_eq!((message.header.table, message.header.action), (100, RuleAction::ToTable));
+        let right = [
+            RuleAttribute::Priority(1000),
+            RuleAttribute::Protocol(RouteProtocol::KeepAlived),
+            RuleAttribute::Table(100),
+            RuleAttribute::Source(ip("192.0.2.250")),
+        ];
+        assert_eq!(message.attributes, right);
+    }
+
+    #[test]
+    fn everything_that_can_be_said_of_a_rule() {
+        let written = Rule {
+            not: true,
+            to: Some(network("2001:db8::", 32)),
+            tos: 0x10,
+            mark: Some(Mark { value: 24, mask: Some(12) }),
+            suppress_length: Some(1),
+            suppress_group: Some(7),
+            input: Some("eth0".to_owned()),
+            output: Some("eth1".to_owned()),
+            tunnel: Some(5),
+            users: Some((1, 2)),
+            ip_protocol: Some(17),
+            source_ports: Some((53, 54)),
+            destination_ports: Some((1, 9)),
+            protocol: 12,
+            realms: Some(Realms { from: 1, to: 2 }),
+            ..Rule::new(Network::all(Family::V6), 7, Action::Table(6908))
+        };
+        let message = rule(&written);
+        assert_eq!(message.header.family, AddressFamily::Inet6);
+        assert_eq!((message.header.src_len, message.header.dst_len), (0, 32));
+        assert_eq!((message.header.table, message.header.tos), (0, 0x10));
+        assert_eq!(message.header.flags, RuleFlags::Invert);
+        let right = [
+            RuleAttribute::Priority(7),
+            RuleAttribute::Protocol(RouteProtocol::Bird),
+            RuleAttribute::Table(6908),
+            RuleAttribute::Destination(ip("2001:db8::")),
+            RuleAttribute::FwMark(24),
+            RuleAttribute::FwMask(12),
+            RuleAttribute::Iifname("eth0".to_owned()),
+            RuleAttribute::Oifname("eth1".to_owned()),
+            RuleAttribute::TunId(5),
+            RuleAttribute::UidRange(RuleUidRange { start: 1, end: 2 }),
+            RuleAttribute::IpProtocol(17_u8.into()),
+            RuleAttribute::SourcePortRange(RulePortRange { start: 53, end: 54 }),
+            RuleAttribute::DestinationPortRange(RulePortRange { start: 1, end: 9 }),
+            RuleAttribute::Realm(RouteRealm { source: 1, destination: 2 }),
+            RuleAttribute::SuppressPrefixLen(1),
+            RuleAttribute::SuppressIfGroup(7),
+        ];
+        assert_eq!(message.attributes, right);
+    }
+
+    #[test]
+    fn what_rules_do() {
+        let action = |action| {
+            let message = rule(&Rule::new(Network::all(Family::V4), 7, action));
+            (message.header.action, message.attributes.get(2).cloned())
+        };
+        assert_eq!(action(Action::Goto(9)), (RuleAction::Goto, Some(RuleAttribute::Goto(9))));
+        let l3mdev = (RuleAction::ToTable, Some(RuleAttribute::L3MDev(true)));
+        assert_eq!(action(Action::L3mdev), l3mdev);
+        assert_eq!(action(Action::Nop), (RuleAction::Nop, None));
+        assert_eq!(action(Action::Blackhole), (RuleAction::Blackhole, None));
+        assert_eq!(action(Action::Unreachable), (RuleAction::Unreachable, None));
+        assert_eq!(action(Action::Prohibit), (RuleAction::Prohibit, None));
+    }
+}
