@@ -69,7 +69,7 @@ impl Engine {
                 self.with(now, slot, |router, lanes| router.change(now, *settings, &health, lanes));
                 self.health = health;
             }
-            Input::Group { group, members } => self.regroup(now, group, &members),
+            Input::Groups { groups } => self.regroup_all(now, &groups),
             Input::Remove { slot } => self.end(now, slot, Why::Removed),
             Input::Resume { slot, until, priority } => {
                 self.with(now, slot, |router, lanes| router.resume(now, until, priority, lanes));

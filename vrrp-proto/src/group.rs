@@ -119,7 +119,9 @@ impl Group {
         if self.count(Standing::Faulty) == 0 {
             return None;
         }
-        let mut all = self.members.iter();
+        // Faults of many, as of those on one link, end in the order of their slots: the last one is not
+        // followed by another one, of which each has to be told.
+        let mut all = self.members.iter().rev();
         all.find(|(_, standing)| **standing == Standing::Faulty).map(|(slot, _)| *slot)
     }
 
@@ -134,8 +136,12 @@ impl Group {
 
     /// Whether the time of all has come.
     fn is_ready(&self) -> bool {
-        let willing = self.count(Standing::Willing) + self.count(Standing::Unproven);
-        self.terms.whole && willing > 0 && willing == self.members.len()
+        self.terms.whole && self.risen() == self.members.len()
+    }
+
+    /// How many would be Active by themselves.
+    fn risen(&self) -> usize {
+        self.count(Standing::Willing) + self.count(Standing::Unproven)
     }
 
     fn state(&self) -> StateName {
@@ -180,27 +186,35 @@ impl Engine {
         self.groups.get(&group).map(|group| group.view)
     }
 
-    /// Has a group consist of these routers.
-    pub(crate) fn regroup(&mut self, now: Instant, id: GroupId, members: &[Slot]) {
+    /// Has each group consist of these routers.
+    pub(crate) fn regroup_all(&mut self, now: Instant, groups: &[(GroupId, Vec<Slot>)]) {
+        let mut left = Vec::new();
+        for (id, members) in groups {
+            let members: BTreeSet<&Slot> = members.iter().collect();
+            let Some(group) = self.groups.get(id) else { continue };
+            let gone = group.members.keys().filter(|slot| !members.contains(slot));
+            left.extend(gone.copied());
+        }
+        for slot in &left {
+            self.expel(*slot);
+        }
+        for (id, members) in groups {
+            self.regroup(now, *id, members);
+        }
+        for slot in left {
+            self.with(now, slot, |router, lanes| router.secede(now, lanes));
+        }
+    }
+
+    /// Has a group take these in that are not in it yet.
+    fn regroup(&mut self, now: Instant, id: GroupId, members: &[Slot]) {
         let there = members.iter().filter(|slot| self.routers.contains_key(slot));
         let members: BTreeSet<Slot> = there.copied().collect();
-        let before: BTreeSet<Slot> = self
-            .groups
-            .get(&id)
-            .into_iter()
-            .flat_map(|group| group.members.keys())
-            .copied()
-            .collect();
-        for slot in before.difference(&members) {
-            self.expel(*slot);
-            self.with(now, *slot, |router, lanes| router.secede(now, lanes));
-        }
-        // Its last one may have taken it along.
         if members.is_empty() {
-            self.groups.remove(&id);
             return;
         }
-        let new: Vec<Slot> = members.difference(&before).copied().collect();
+        let is_in = |slot: &Slot| self.routers.get(slot).and_then(Router::group) == Some(id);
+        let new: Vec<Slot> = members.iter().filter(|slot| !is_in(slot)).copied().collect();
         for slot in &new {
             self.expel(*slot);
         }
@@ -322,7 +336,7 @@ impl Engine {
         let Some(group) = self.groups.get(&id).filter(|group| group.terms.faulty.is_none()) else {
             return;
         };
-        if !group.active && !group.is_ready() {
+        if group.risen() == 0 || (!group.active && !group.is_ready()) {
             return;
         }
         let (unproven, willing) = (group.those(Standing::Unproven), group.those(Standing::Willing));

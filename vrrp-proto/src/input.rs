@@ -123,17 +123,16 @@ pub enum Input {
         /// Its settings from now on.
         settings: Box<Settings>,
     },
-    /// The routers that change their state together (keepalived's `vrrp_sync_group`), all of them; without
-    /// any the group is no more. What is said replaces what was said of the group before. A router is in
-    /// the group that named it last; one that is not there is left out.
+    /// The routers that change their state together (keepalived's `vrrp_sync_group`), for each group that
+    /// is another one than before all of them; without any the group is no more. A router is in the group
+    /// that named it last; one that is not there is left out. Groups that change together are told
+    /// together: whoever goes from one to another is never without.
     ///
     /// Behind the [`Input::Add`] of new members and before their first [`Input::Link`]: a group starts
     /// once it knows all of its members. Those of a group that is Active stay so when another one comes.
-    Group {
-        /// Its number.
-        group: GroupId,
-        /// Its members.
-        members: Vec<Slot>,
+    Groups {
+        /// Each with its number.
+        groups: Vec<(GroupId, Vec<Slot>)>,
     },
     /// A router is no longer wanted: it releases and ends, and leaves its group as it is.
     Remove {

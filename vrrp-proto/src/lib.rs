@@ -25,7 +25,7 @@
 //!
 //! Where adverts can't be sent, the engine is told by [`Input::Sent`], behind the call that gave the advert.
 //!
-//! Routers may be in a group ([`Input::Group`]): they become Active in one call, and leave it in one.
+//! Routers may be in a group ([`Input::Groups`]): they become Active in one call, and leave it in one.
 //!
 //! What the engine never does: speak from Backup, unless one advert is to show whether it can; decide by the order in which inputs of one instant
 //! came, let one router's settings touch another's, have a part of a group Active because the rest can't be.

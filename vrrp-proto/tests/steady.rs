@@ -1,37 +1,15 @@
 //! In the steady state nothing is allocated: not to hear, not to speak, not to watch.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use counting::allocated;
 use support::{advert, at, ms, settings};
 use vrrp_common::Instant;
 use vrrp_proto::{Engine, GroupId, Input, Link, Slot};
-
-/// The system's allocator, counted.
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const ROUTERS: u32 = 200;
 
@@ -50,7 +28,8 @@ fn engine() -> Engine {
     }
     for (group, rest) in [(0, 0), (1, 1)] {
         let members = (0..ROUTERS / 2).filter(|n| n % 2 == rest).map(Slot).collect();
-        engine.handle(at(ms(140)), Input::Group { group: GroupId(group), members });
+        let groups = vec![(GroupId(group), members)];
+        engine.handle(at(ms(140)), Input::Groups { groups });
     }
     engine
 }
@@ -82,9 +61,9 @@ fn the_steady_state_allocates_nothing() {
     let mut engine = engine();
     // The second announcements, and room in the lanes for all at once.
     play(&mut engine, at(ms(140)), at(ms(8_000)));
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocated().0;
     let sent = play(&mut engine, at(ms(8_000)), at(ms(20_000)));
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocations = allocated().0 - before;
     assert!(sent > 5_000, "{sent}");
     assert_eq!(allocations, 0);
 }

@@ -316,7 +316,13 @@ impl Router {
 
     /// Leaves Initialize or Fault (RFC 9568 §6.4.1), unless something is not known yet.
     fn start(&mut self, now: Instant, why: Why, lanes: &mut Lanes) {
-        if self.held_back(now) || self.link.get().is_none() || !self.may_start() {
+        if self.held_back(now) || self.link.get().is_none() {
+            return;
+        }
+        if !self.may_start() {
+            if let Some(id) = self.undecided().filter(|_| self.resumes.is_none()) {
+                self.why = Why::Undecided(id);
+            }
             return;
         }
         if let Some(until) = self.resumes.take() {

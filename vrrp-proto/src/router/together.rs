@@ -9,8 +9,11 @@ use crate::engine::Lanes;
 use crate::input::{GroupId, Slot};
 use crate::output::{Waited, Why};
 
-/// An advert is missed once it is late by its interval's 8th part.
-const LATE: u32 = 8;
+/// An advert is missed once it is late by this part of its interval, and of the skew.
+const LATE: u32 = 16;
+/// However late that is: a takeover comes before an interval is over since the release, by this part of what
+/// the interval is longer than the skew.
+const LAST: u32 = 32;
 
 /// All that a group knows of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,10 @@ impl Router {
 
     /// Goes on by itself, without a group.
     pub(crate) fn secede(&mut self, now: Instant, lanes: &mut Lanes) {
+        if self.together.is_some() {
+            // It has another one by now.
+            return;
+        }
         if let Some(wish) = self.wish.take() {
             self.become_active(now, wish, lanes);
         }
@@ -97,7 +104,7 @@ impl Router {
     /// Takes what its group has it do.
     pub(crate) fn obey(&mut self, now: Instant, terms: Terms, lanes: &mut Lanes) {
         let Some(together) = &mut self.together else { return };
-        together.terms = Terms { faulty: terms.faulty.filter(|slot| *slot != self.slot), ..terms };
+        together.terms = terms;
         if !terms.active {
             together.joins = None;
         }
@@ -226,6 +233,9 @@ impl Router {
 
     /// Waits for less where another member's Active router released: it is likely to be on the same host,
     /// in a group of its own, and cut off here. It is gone from this link too if its next advert is missed.
+    ///
+    /// Never for an interval or more since the release, and for less with a higher priority, so that of
+    /// several Backups one takes over.
     pub(super) fn hurry(&mut self) {
         let State::Backup(backup) = &mut self.state else { return };
         let (Some(at), Some(following)) = (backup.forsaken, backup.following) else { return };
@@ -236,14 +246,15 @@ impl Router {
         }
         let interval = backup.interval(&self.settings);
         let skew = time::skew(self.settings.version, self.priority, interval);
-        let missed = following.heard + interval.get() + interval.get() / LATE;
+        let missed = following.heard + interval.get() + (interval.get() + skew) / LATE;
+        let last = at + (interval.get() - interval.get().saturating_sub(skew) / LAST);
         let down = time::master_down(
             self.settings.version,
             self.priority,
             interval,
             self.settings.down_adverts,
         );
-        let soon = (at + skew).max(missed).max(backup.listens + down);
+        let soon = (at + skew).max(missed.min(last)).max(backup.listens + down);
         backup.down_at = backup.down_at.min(soon);
     }
 
@@ -260,14 +271,16 @@ impl Router {
         high.rotate_left(32) ^ low
     }
 
-    /// Whether it may leave Initialize or Fault.
+    /// Whether it may leave Initialize or Fault. Where the group's fault is its own and has just ended, others
+    /// may have one: the group has to say.
     pub(super) fn may_start(&self) -> bool {
-        self.together.as_ref().is_none_or(|together| together.terms.whole)
+        let Some(Together { terms, .. }) = &self.together else { return true };
+        terms.whole && terms.faulty.is_none()
     }
 
     /// The member whose fault is everybody's, where that is another one.
     pub(super) fn faulty_member(&self) -> Option<Slot> {
-        self.together.as_ref()?.terms.faulty
+        self.together.as_ref()?.terms.faulty.filter(|slot| *slot != self.slot)
     }
 
     /// Until when it may have a fault of its own beside an Active group.

@@ -1,7 +1,8 @@
 //! Hosts with a router on each of several networks, all of a host in one group, under a clock that jumps to
 //! the next thing that happens.
 //!
-//! Whatever a test does, no host ever has a part of its group Active and the rest not, unless it allows it.
+//! Whatever a test does, no host ever has a part of its group Active and the rest not, unless it allows it,
+//! and no call of an engine changes a router's state twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -178,7 +179,7 @@ impl Nets {
     /// Has the group of a host be what [`Node::grouped`] says.
     pub(crate) fn regroup(&mut self, n: usize) {
         let members = self.hosts[n].grouped.iter().map(|net| slot(*net)).collect();
-        self.tell(n, Input::Group { group: GROUP, members });
+        self.tell(n, Input::Groups { groups: vec![(GROUP, members)] });
     }
 
     /// One more network for a host, of its group; its link is not told yet.
@@ -286,7 +287,11 @@ impl Nets {
         while let Some(effect) = self.hosts[n].engine.poll_effect() {
             news.extend(self.perform(n, effect));
         }
+        let mut changed = BTreeSet::new();
         while let Some(event) = self.hosts[n].engine.poll_event() {
+            if let Event::Transition { slot, .. } = event {
+                assert!(changed.insert(slot), "host {n}, {slot:?}: two changes in one call");
+            }
             if let Event::TookOver { due, .. } = event {
                 // The clock is never late, and the time of a group is that of its last member.
                 assert!(self.joining || due == self.now, "due at {due:?} and now {:?}", self.now);

@@ -1,7 +1,7 @@
 //! Members that come and go.
 
-use vrrp_proto::StateName::{Active, Backup, Fault};
-use vrrp_proto::{Input, Link};
+use vrrp_proto::StateName::{Active, Backup, Fault, Initialize};
+use vrrp_proto::{Event, GroupId, Input, Link};
 
 use super::support::ms;
 use super::support::nets::{GROUP, Nets, slot};
@@ -143,4 +143,78 @@ fn a_faulty_member_that_is_removed_frees_the_others() {
     // Host 1 still has it, alone.
     nets.run_for(10 * SECOND);
     assert_eq!((nets.active(0), nets.active(1), nets.active(2)), (vec![0], vec![], vec![0]));
+}
+
+/// A reload that only calls it otherwise: nobody is without a group in between, not even who waits for it.
+#[test]
+fn a_group_under_another_number_goes_on_as_it_is() {
+    let mut nets = three();
+    nets.cut(1, 0, 1);
+    nets.run_for(10 * SECOND);
+    let before = nets.changes();
+    let other = GroupId(8);
+    for (n, state) in [(0, Active), (1, Backup)] {
+        let members = (0..3).map(slot).collect();
+        // Whichever is told first.
+        let mut groups = vec![(GROUP, Vec::new()), (other, members)];
+        if n == 1 {
+            groups.reverse();
+        }
+        nets.tell(n, Input::Groups { groups });
+        let engine = &nets.hosts[n].engine;
+        assert_eq!(engine.group(GROUP), None);
+        assert_eq!(engine.group(other).map(|group| group.state), Some(state));
+        let last = nets.hosts[n].events.last().map(|(_, event)| event.clone());
+        assert_eq!(last, Some(Event::Group { group: other, from: Initialize, to: state }));
+    }
+    let waits = |net| nets.hosts[1].engine.view(slot(net)).is_some_and(|view| view.waits);
+    assert_eq!([0, 1, 2].map(waits), [false, true, false]);
+    assert_eq!(nets.changes(), before);
+    nets.crash(0);
+    nets.run_for(4 * SECOND);
+    assert!(all_active(&nets, 1));
+}
+
+/// One that waits goes from a group to another one, which has to wait, too.
+#[test]
+fn whoever_waits_and_goes_to_another_group_still_waits() {
+    let mut nets = three();
+    nets.cut(1, 0, 1);
+    nets.run_for(10 * SECOND);
+    let before = nets.changes();
+    nets.hosts[1].grouped = vec![1, 2];
+    let groups = vec![(GROUP, vec![slot(0)]), (GroupId(8), vec![slot(1), slot(2)])];
+    nets.tell(1, Input::Groups { groups });
+    nets.run_for(10 * SECOND);
+    assert_eq!(nets.changes(), before);
+    assert!(nets.hosts[1].engine.view(slot(1)).is_some_and(|view| view.waits));
+}
+
+/// Many faults that end one after the other, in any order.
+#[test]
+fn it_is_a_fault_until_the_last_one_ends() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]] {
+        let mut nets = three();
+        for net in [1, 0, 2] {
+            nets.plug(0, net, false);
+        }
+        for net in order {
+            all(&nets, 0, Fault);
+            nets.plug(0, net, true);
+        }
+        all(&nets, 0, Backup);
+        for net in 0..3 {
+            let entered: Vec<_> = nets.hosts[0].entered(net).iter().map(|it| it.1).collect();
+            assert_eq!(entered, [Backup, Active, Fault, Backup], "{order:?}, network {net}");
+        }
+        // And another one, of each, is everybody's again.
+        for net in order {
+            nets.plug(0, net, false);
+            all(&nets, 0, Fault);
+            nets.plug(0, net, true);
+            all(&nets, 0, Backup);
+        }
+        nets.run_for(4 * SECOND);
+        assert!(all_active(&nets, 0), "{order:?}");
+    }
 }

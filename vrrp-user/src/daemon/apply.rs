@@ -182,7 +182,9 @@ impl Service {
             let mut left = Left::default();
             self.add(&instance, Duration::ZERO, &mut left);
             self.take_left(left);
-            self.regroup();
+            if self.config.groups.iter().any(|group| group.members.contains(&instance.name)) {
+                self.regroup();
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The sync groups, as `status` shows them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -22,15 +23,20 @@ pub struct SyncGroup {
 
 /// The groups. Whom a group waits for is said, where it waits.
 pub(super) fn render(out: &mut String, status: &Status) {
+    let mut members: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
+    for instance in &status.instances {
+        if let Some(group) = &instance.sync_group {
+            members.entry(group).or_default().push(instance);
+        }
+    }
     for group in &status.sync_groups {
         let since = ago(group.since_ms_ago);
         // Writing to a string can't fail.
         let _ = write!(out, "\nsync group {}: {} for {since}", group.name, group.state);
         let _ = writeln!(out, ", {}", some_of(&group.members));
-        let is_member = |i: &&Instance| i.sync_group.as_ref() == Some(&group.name);
-        let members = || status.instances.iter().filter(is_member);
-        if members().any(|i| i.waits_for_group) {
-            let others = members().filter(|i| !i.waits_for_group && i.state != "MASTER");
+        let members = members.get(group.name.as_str()).map_or(&[][..], Vec::as_slice);
+        if members.iter().any(|i| i.waits_for_group) {
+            let others = members.iter().filter(|i| !i.waits_for_group && i.state != "MASTER");
             let others: Vec<String> = others.map(|i| i.name.clone()).collect();
             let _ = writeln!(out, "  not MASTER, since it waits for {}", some_of(&others));
         }

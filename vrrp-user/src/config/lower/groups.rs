@@ -21,6 +21,8 @@ pub(super) struct Group {
     span: Span,
     /// Each instance once, and no instance of another group.
     members: Vec<(String, Span)>,
+    /// The same by their names.
+    names: BTreeMap<String, Span>,
     notify: Notify,
     /// `sync_group_tracking_weight`: members keep their own trackers with weights.
     weights: bool,
@@ -44,19 +46,22 @@ pub(super) struct Around<'c> {
 /// Reads the blocks.
 pub(super) fn lower(ctx: &mut Ctx, blocks: &[Item<'_>], around: Around<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut named: BTreeMap<String, Span> = BTreeMap::new();
     let mut taken: BTreeMap<String, (String, Span)> = BTreeMap::new();
     // keepalived removes one without members, as templates make them.
     for block in blocks.iter().filter(|block| !block.statements().is_empty()) {
         let mut group = Reader::read(ctx, block, around);
-        if let Some(first) = groups.iter().find(|one| one.name == group.name) {
+        if let Some(first) = named.get(&group.name) {
             let message = format!("there are two sync groups named `{}`", shown(&group.name));
             let diag = Diag::error(Code::Twice, group.span.clone(), message);
             let diag = diag.now("the second one's members are not run");
-            let diag = diag.hint("give it another name").also(first.span.clone(), "the first one");
+            let diag = diag.hint("give it another name").also(first.clone(), "the first one");
             group.refusals.push(ctx.lose(diag));
+        } else {
+            named.insert(group.name.clone(), group.span.clone());
         }
-        let members = std::mem::take(&mut group.members);
-        for (name, span) in members {
+        group.names.clear();
+        for (name, span) in std::mem::take(&mut group.members) {
             match taken.get(&name) {
                 Some((by, first)) => {
                     let message = format!("`{}` is in {} already", shown(&name), shown(by));
@@ -68,7 +73,7 @@ pub(super) fn lower(ctx: &mut Ctx, blocks: &[Item<'_>], around: Around<'_>) -> V
                 }
                 None => {
                     taken.insert(name.clone(), (group.name.clone(), span.clone()));
-                    group.members.push((name, span));
+                    group.add(&name, span);
                 }
             }
         }
@@ -112,6 +117,7 @@ impl Reader<'_, '_> {
             name,
             span,
             members: Vec::new(),
+            names: BTreeMap::new(),
             notify: Notify::default(),
             weights: false,
             scripts: Vec::new(),
@@ -220,21 +226,21 @@ impl Reader<'_, '_> {
             self.ctx.push(diag.now("it is left out, as in keepalived").hint_if(hint));
             return;
         }
-        if let Some((_, first)) = self.group.members.iter().find(|(name, _)| *name == word.text) {
+        if let Some(first) = self.group.names.get(&word.text) {
             let message = format!("`{}` is written twice", shown(&word.text));
             let diag = Diag::warning(Code::Twice, word.span.clone(), message);
             self.ctx.push(diag.now("once is enough").also(first.clone(), "the first one"));
             return;
         }
-        self.group.members.push((word.text.clone(), word.span.clone()));
+        self.group.add(&word.text, word.span.clone());
     }
 
     /// Takes whoever a statement names that can't be used for a member: it may have been meant so.
     fn presume(&mut self, statement: &Statement) {
         for word in &statement.words {
-            let known = self.group.members.iter().any(|(name, _)| *name == word.text);
+            let known = self.group.names.contains_key(&word.text);
             if !known && self.around.instances.contains(word.text.as_str()) {
-                self.group.members.push((word.text.clone(), word.span.clone()));
+                self.group.add(&word.text, word.span.clone());
             }
         }
         for inner in statement.block.iter().flat_map(|block| &block.items) {
@@ -248,12 +254,23 @@ impl Reader<'_, '_> {
     }
 }
 
+/// Where the instances of each name are.
+fn places(lowered: &[Lowered]) -> BTreeMap<String, Vec<usize>> {
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (at, one) in lowered.iter().enumerate() {
+        places.entry(one.name.clone()).or_default().push(at);
+    }
+    places
+}
+
 /// Has the members track what their group tracks, and nothing of their own that moves one priority alone.
 pub(super) fn share(ctx: &mut Ctx, groups: &[Group], lowered: &mut [Lowered]) {
+    let places = places(lowered);
     for group in groups {
         let mut owners = Vec::new();
         let mut members = 0;
-        for one in lowered.iter_mut().filter(|one| group.has(&one.name)) {
+        for at in group.places(&places) {
+            let one = &mut lowered[at];
             one.refusals.extend(group.refusals.iter().cloned());
             let Some(instance) = &mut one.instance else { continue };
             members += 1;
@@ -328,9 +345,10 @@ fn drop_weighted(ctx: &mut Ctx, name: &str, group: &Group, own: &mut Vec<Tracked
 /// than not moving. Returns the groups that are.
 pub(super) fn settle(groups: Vec<Group>, lowered: &mut [Lowered]) -> Vec<Arc<SyncGroup>> {
     let mut whole = Vec::new();
+    let places = places(lowered);
     for group in groups {
         let is_lost = |one: &&Lowered| one.instance.is_none() || !one.refusals.is_empty();
-        let lost = lowered.iter().filter(|one| group.has(&one.name)).find(is_lost);
+        let lost = group.places(&places).map(|at| &lowered[at]).find(is_lost);
         let lost = lost.map(|one| one.name.clone());
         if let Some(lost) = &lost {
             let reason = format!(
@@ -338,7 +356,8 @@ pub(super) fn settle(groups: Vec<Group>, lowered: &mut [Lowered]) -> Vec<Arc<Syn
                 shown(lost),
                 shown(&group.name)
             );
-            for one in lowered.iter_mut().filter(|one| group.has(&one.name)) {
+            for at in group.places(&places) {
+                let one = &mut lowered[at];
                 if one.instance.is_some() && one.refusals.is_empty() {
                     one.refusals.push(Refusal { word: "", reason: reason.clone() });
                 }
@@ -354,7 +373,17 @@ pub(super) fn settle(groups: Vec<Group>, lowered: &mut [Lowered]) -> Vec<Arc<Syn
 }
 
 impl Group {
-    fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, _)| member == name)
+    fn add(&mut self, name: &str, span: Span) {
+        self.names.insert(name.to_owned(), span.clone());
+        self.members.push((name.to_owned(), span));
+    }
+
+    /// Where its members are among the instances.
+    fn places<'p>(
+        &'p self,
+        places: &'p BTreeMap<String, Vec<usize>>,
+    ) -> impl Iterator<Item = usize> {
+        let its = self.members.iter().filter_map(|(name, _)| places.get(name));
+        its.flatten().copied()
     }
 }

@@ -90,10 +90,10 @@ impl Watching {
                 }
             }
             Input::Shutdown => self.refresh_all(engine),
-            // A group moves no timer of one that is watched.
+            // Groups move no timer of one that is watched.
             Input::Add { .. }
             | Input::Resume { .. }
-            | Input::Group { .. }
+            | Input::Groups { .. }
             | Input::Heard { .. } => {}
         }
     }
