@@ -167,6 +167,7 @@ fn ours_before_keepalived() -> Result<()> {
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
         ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Keepalived)),
         ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Xvrrp, Kind::Keepalived)),
+        ("a sync group", || go_together(Kind::Xvrrp, Kind::Keepalived)),
     ])
 }
 
@@ -179,7 +180,62 @@ fn keepalived_before_ours() -> Result<()> {
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Keepalived, Kind::Xvrrp)),
         ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Keepalived, Kind::Xvrrp)),
+        ("a sync group", || go_together(Kind::Keepalived, Kind::Xvrrp)),
     ])
+}
+
+/// A group on two links, by the same file on both: takeover, fault of one member, release and death move
+/// both.
+fn go_together(first: Kind, second: Kind) -> Result<()> {
+    const ADDRESSES: [&str; 2] = ["192.0.2.250", "198.18.0.250"];
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    let conf = |priority: u8| {
+        let one = Instance::new(priority).every("0.4");
+        let other = one.clone().named("VI_2", 52).on("eth1").holding(&["198.18.0.250/24"]);
+        Conf::new(3).with(one).with(other).group("G", &["VI_1", "VI_2"], &[]).text()
+    };
+    let serves = |host: &str| ADDRESSES.iter().all(|it| lab.holders(&["r1", "r2"], it) == [host]);
+    let mut r1 = lab.start(first, "r1", &conf(200))?;
+    wait_until("r1 holds both", LIMIT, || serves("r1")).with_context(|| r1.log_end())?;
+    let mut r2 = lab.start(second, "r2", &conf(100))?;
+    r2.wait_log("Entering BACKUP", LIMIT)?;
+    pause(2500);
+    ensure!(serves("r1"), "r2 took over: {}", r2.log_end());
+
+    lab.second_carrier("r1", false)?;
+    wait_until("r2 holds both", LIMIT, || serves("r2"))
+        .with_context(|| r1.log_end() + &r2.log_end())?;
+    lab.second_carrier("r1", true)?;
+    wait_until("r1 preempts with both", LIMIT, || serves("r1"))
+        .with_context(|| r1.log_end() + &r2.log_end())?;
+
+    r1.stop()?;
+    wait_until("r2 holds both after r1 stopped", LIMIT, || serves("r2"))
+        .with_context(|| r2.log_end())?;
+    let mut r1 = lab.start(first, "r1", &conf(200))?;
+    wait_until("r1 preempts with both", LIMIT, || serves("r1"))
+        .with_context(|| r1.log_end() + &r2.log_end())?;
+
+    pause(1000);
+    lab.carrier("r1", false)?;
+    lab.second_carrier("r1", false)?;
+    r1.kill()?;
+    let has_both = || ADDRESSES.iter().all(|address| lab.holds("r2", address));
+    wait_until("r2 holds both after r1 died", LIMIT, has_both).with_context(|| r2.log_end())?;
+    for (state, least) in [("MASTER", 3), ("BACKUP", 2)] {
+        let line = format!("VRRP_Group(G) Syncing instances to {state} state");
+        ensure!(r2.count_log(&line) >= least, "{state} too seldom: {}", r2.log());
+    }
+    if second == Kind::Xvrrp {
+        let status = r2.status()?;
+        for name in ["VI_1", "VI_2"] {
+            let ours = status.instance(name)?;
+            ensure!(ours.refused_at_all() == 0, "refused: {}", ours.json());
+            ensure!(ours.counter("became_master") == 3, "not thrice: {}", ours.json());
+        }
+    }
+    r2.stop()?;
+    Ok(())
 }
 
 /// Whether a host serves: FRR's addresses are on a macvlan all the time, which it takes down.

@@ -66,3 +66,47 @@ fn a_group_outlives_its_worker_and_takes_a_member() -> Result<()> {
     wait_until("the address is off", Duration::from_secs(2), || !lab.holds("r1", VIP))?;
     r1.wait_log("(VI_1) Entering FAULT STATE: with VI_2 of sync group G", LIMIT)
 }
+
+/// One group of all that there is: IPv4 on a link of its own with the virtual MAC address, and IPv6.
+#[test]
+fn a_group_of_both_families_and_a_virtual_mac() -> Result<()> {
+    const OTHER: &str = "2001:db8::250";
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    let conf = |priority: u8| {
+        let other = brisk(priority).named("VI_6", 52).on("eth1");
+        Conf::new(3)
+            .with(brisk(priority).line("use_vmac"))
+            .with(other.holding(&["fe80::5e00:250/64", &format!("{OTHER}/64")]))
+            .group("G", &["VI_1", "VI_6"], &[])
+            .text()
+    };
+    let holds = |host: &str| {
+        let all = lab.ns(host).ip("-o -6 addr show dev eth1").unwrap_or_default();
+        [lab.holds(host, VIP), all.contains(OTHER)]
+    };
+    let only = |host: &str, other: &str| holds(host) == [true; 2] && holds(other) == [false; 2];
+    let r1 = lab.run("r1", &conf(150))?;
+    wait_until("r1 has both", LIMIT, || only("r1", "r2")).with_context(|| r1.log_end())?;
+    let r2 = lab.run("r2", &conf(100))?;
+    r2.wait_log("(VI_6) Entering BACKUP", LIMIT)?;
+    let logs = || r1.log_end() + &r2.log_end();
+    // The loss of either is that of both.
+    for carrier in [Lab::carrier, Lab::second_carrier] {
+        pause(2000);
+        ensure!(only("r1", "r2"), "r1 has not both: {}", logs());
+        carrier(&lab, "r1", false)?;
+        wait_until("r2 has both", LIMIT, || only("r2", "r1")).with_context(logs)?;
+        ensure!(are(&r1, &["VI_1", "VI_6"], "FAULT"), "{}", logs());
+        carrier(&lab, "r1", true)?;
+        wait_until("r1 has both again", LIMIT, || only("r1", "r2")).with_context(logs)?;
+    }
+    let status = r1.status()?;
+    for name in ["VI_1", "VI_6"] {
+        let times = status.instance(name)?.counter("became_master");
+        ensure!(times == 3, "{name} was MASTER {times} times: {}", logs());
+    }
+    Ok(())
+}
