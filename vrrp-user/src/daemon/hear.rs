@@ -15,6 +15,7 @@ use super::{plan, refusals, words};
 use crate::config::model::Instance;
 use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
+use crate::slowpath::SlowPath;
 use crate::sys::clock;
 
 impl Service {
@@ -38,7 +39,7 @@ impl Service {
                      all VRRP that XDP passes is judged in the daemon"
                 );
             }
-            Notice::Followed(socket) => drop(socket),
+            Notice::Close(sockets) => close(sockets),
             Notice::SendWorks(slot) => self.send_works(clock::now(), slot),
             Notice::Denied(what) => {
                 warn!("{what}: adverts may be late on a busy host");
@@ -304,6 +305,14 @@ impl Service {
         let strangers = self.strangers_of_both(slow).into_iter().map(|(key, _)| key);
         used.extend(strangers.filter(|key| key.ifindex == ifindex).map(|key| key.vrid));
         refusals::free_vrids(&used)
+    }
+}
+
+/// Has sockets closed by a thread that has nothing else to do: for each the kernel waits, some 20 ms, until no
+/// CPU is at work with it.
+fn close(sockets: Vec<SlowPath>) {
+    if !sockets.is_empty() {
+        drop(tokio::task::spawn_blocking(move || drop(sockets)));
     }
 }
 

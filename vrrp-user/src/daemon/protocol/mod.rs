@@ -93,8 +93,8 @@ pub(crate) enum Notice {
     Deaf(u32, String),
     /// The socket of an interface takes more than was asked for, since the kernel allows no longer filter.
     Coarse(u32),
-    /// A socket that another one has followed: to close it takes the kernel longer than this thread has.
-    Followed(Box<SlowPath>),
+    /// Sockets that are no longer heard: to close one, the kernel waits longer than this thread can.
+    Close(Vec<SlowPath>),
     /// The thread did nothing although something was due.
     StoodStill(Stall),
     /// The thread is not scheduled as configured, or memory not locked.

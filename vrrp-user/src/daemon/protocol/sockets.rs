@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -49,20 +50,24 @@ impl<T: AsFd> Sockets<T> {
     /// # Errors
     /// The kernel's, which it has no reason for.
     pub(super) fn take(&mut self, ifindex: u32, family: Family) -> io::Result<Option<T>> {
-        let Some(socket) = self.all.remove(&key(ifindex, family)) else { return Ok(None) };
+        self.forget(key(ifindex, family))
+    }
+
+    fn forget(&mut self, key: u64) -> io::Result<Option<T>> {
+        let Some(socket) = self.all.remove(&key) else { return Ok(None) };
         self.epoll.delete(&socket)?;
         Ok(Some(socket))
     }
 
-    /// Closes those of an interface.
-    pub(super) fn remove(&mut self, ifindex: u32) {
-        self.all.retain(|key, _| of(*key) != ifindex);
+    /// Gives those of an interface away, none of which is waited for any longer.
+    pub(super) fn remove(&mut self, ifindex: u32) -> Vec<T> {
+        let its: Vec<u64> = self.all.range(keys(ifindex)).map(|(key, _)| *key).collect();
+        its.into_iter().filter_map(|key| self.forget(key).ok().flatten()).collect()
     }
 
     /// Those of an interface.
     pub(super) fn on(&mut self, ifindex: u32) -> impl Iterator<Item = &mut T> {
-        let keys = u64::from(ifindex) << 8..u64::from(ifindex + 1) << 8;
-        self.all.range_mut(keys).map(|(_, socket)| socket)
+        self.all.range_mut(keys(ifindex)).map(|(_, socket)| socket)
     }
 
     /// All, with the indexes of their interfaces.
@@ -109,6 +114,10 @@ impl<T: AsFd> Sockets<T> {
 
 const fn key(ifindex: u32, family: Family) -> u64 {
     (ifindex as u64) << 8 | family as u64
+}
+
+const fn keys(ifindex: u32) -> Range<u64> {
+    (ifindex as u64) << 8..(ifindex as u64 + 1) << 8
 }
 
 const fn of(key: u64) -> u32 {
@@ -166,9 +175,12 @@ mod tests {
             assert_eq!(read(&mut sockets, 9), [(1, Some(5)), (3, None)]);
             assert!(read(&mut sockets, 11).is_empty());
             assert_eq!((sockets.on(7).count(), sockets.on(6).count()), (2, 0));
-            sockets.remove(7);
-            to_one.send(&[4]).unwrap_err();
+            let given = sockets.remove(7);
+            assert_eq!((given.len(), sockets.on(7).count()), (2, 0));
+            to_one.send(&[4]).unwrap();
             assert!(read(&mut sockets, 12).is_empty());
+            drop(given);
+            to_one.send(&[4]).unwrap_err();
         });
     }
 

@@ -1,5 +1,7 @@
 //! The thread itself: its loop, and what it does with an order, a record and the engine's answers.
 
+mod inspect;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use vrrp_common::abi;
-use vrrp_common::arrivals::Arrivals;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
 use vrrp_common::{Family, Instant, Priority};
@@ -22,7 +23,7 @@ use super::senders::Sender;
 use super::sockets::Sockets;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_ring};
 use super::watching::Watching;
-use super::{Inspection, Notice, Order, Parts, Stall};
+use super::{Notice, Order, Parts, Stall};
 use crate::fastpath::Ring;
 use crate::ledger::Pulse;
 use crate::net::executor::Executor;
@@ -323,7 +324,7 @@ impl Protocol {
                     Err(error) => self.deaf(ifindex, &error),
                 }
             }
-            Order::Unlisten(ifindex) => self.slow.remove(ifindex),
+            Order::Unlisten(ifindex) => self.unlisten(ifindex),
             Order::Inspect(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.inspect());
@@ -346,15 +347,20 @@ impl Protocol {
         let (ifindex, family) = (slow.ifindex(), slow.family());
         if let Some(mut before) = self.slow.take(ifindex, family)? {
             slow.follow(&mut before)?;
-            self.tell(Notice::Followed(Box::new(before)));
+            self.tell(Notice::Close(vec![before]));
         }
         self.slow.insert(ifindex, family, slow)
     }
 
     /// Gives up an interface whose sockets can't be used.
     fn deaf(&mut self, ifindex: u32, error: &io::Error) {
-        self.slow.remove(ifindex);
+        self.unlisten(ifindex);
         self.tell(Notice::Deaf(ifindex, error.to_string()));
+    }
+
+    fn unlisten(&mut self, ifindex: u32) {
+        let sockets = self.slow.remove(ifindex);
+        self.tell(Notice::Close(sockets));
     }
 
     /// Does what the engine asks: adverts first, then addresses, then words. An advert that came in
@@ -448,39 +454,6 @@ impl Protocol {
             }
         });
         sent_any.then(clock::now)
-    }
-
-    fn arrivals(&self) -> BTreeMap<Slot, Arrivals> {
-        let all = self.routes.iter();
-        all.filter_map(|(slot, line)| Some((*slot, *line.arrivals()?))).collect()
-    }
-
-    fn failing(&self) -> BTreeMap<Slot, (Failing, usize)> {
-        let all = self.routes.iter();
-        all.filter_map(|(slot, line)| Some((*slot, (line.failing?, line.advert_len())))).collect()
-    }
-
-    fn senders(&self) -> BTreeMap<Slot, Vec<Sender>> {
-        self.routes.iter().map(|(slot, line)| (*slot, line.senders.all().to_vec())).collect()
-    }
-
-    fn inspect(&mut self) -> Inspection {
-        // A socket whose interface went away has nothing more to say.
-        self.watching.refresh_all(&mut self.engine);
-        let mut lost = BTreeMap::new();
-        for (ifindex, slow) in self.slow.all() {
-            *lost.entry(ifindex).or_default() += slow.lost().unwrap_or(0);
-        }
-        Inspection {
-            now: clock::now(),
-            views: self.engine.views().collect(),
-            counters: self.table.counters().map(|(slot, c)| (Slot(slot), c)).collect(),
-            arrivals: self.arrivals(),
-            failing: self.failing(),
-            senders: self.senders(),
-            strangers: self.table.strangers(),
-            lost,
-        }
     }
 
     fn tell_record(&mut self, record: &abi::Event) {
