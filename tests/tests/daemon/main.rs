@@ -54,7 +54,10 @@ fn brisk(priority: u8) -> Instance {
 /// A daemon on `r1` that holds the address.
 fn master(lab: &Lab) -> Result<Daemon> {
     let daemon = lab.run("r1", &brisk(100).alone(3))?;
-    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| daemon.log_end())?;
+    // An earlier one may have left the address, so that alone says nothing.
+    wait_state(&daemon, "VI_1", "MASTER")?;
+    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP))
+        .with_context(|| daemon.log_end())?;
     Ok(daemon)
 }
 

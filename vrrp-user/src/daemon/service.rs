@@ -269,6 +269,8 @@ impl Service {
     ) -> Result<JoinHandle<()>, RunError> {
         // Before the thread locks what there is.
         memory::give_back();
+        // If it fails, nothing is lost.
+        let _ = memory::forget_libraries();
         // Before the thread has it.
         self.life.tell_level(&self.config.global.scheduling);
         let parts = Parts {

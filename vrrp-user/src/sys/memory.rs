@@ -14,6 +14,23 @@ pub(crate) fn forget_start() -> io::Result<()> {
     forget(0..usize::MAX)
 }
 
+/// The same, but for the program's own code: that stays, so that what is done seldom need not be read from
+/// a disk first. The code of libraries is in use all over the host. Has no effect on memory that is locked.
+///
+/// # Errors
+/// As [`forget_start`].
+pub(crate) fn forget_libraries() -> io::Result<()> {
+    let here = forget_libraries as fn() -> io::Result<()> as usize;
+    let maps = clean_mappings()?;
+    let code = maps.iter().find(|(from, to)| (*from..*to).contains(&here)).copied();
+    // Where it was not found, nothing is certain.
+    let Some((from, to)) = code else { return Ok(()) };
+    for range in [0..from, to..usize::MAX] {
+        forget_in(&maps, range);
+    }
+    Ok(())
+}
+
 /// The same for a constant: the whole pages of it that are the program's file's. Has no effect on memory
 /// that is locked.
 ///
@@ -29,9 +46,18 @@ pub(crate) fn forget_constant(constant: &[u8]) -> io::Result<()> {
 
 /// Takes the pages of a range out of memory that can be read again.
 fn forget(range: Range<usize>) -> io::Result<()> {
+    forget_in(&clean_mappings()?, range);
+    Ok(())
+}
+
+fn clean_mappings() -> io::Result<Vec<(usize, usize)>> {
     let maps = std::fs::File::open("/proc/self/smaps")?;
-    for (from, to) in clean_files(BufReader::new(maps).lines().map_while(Result::ok)) {
-        let (from, to) = (from.max(range.start), to.min(range.end));
+    Ok(clean_files(BufReader::new(maps).lines().map_while(Result::ok)))
+}
+
+fn forget_in(mappings: &[(usize, usize)], range: Range<usize>) {
+    for (from, to) in mappings {
+        let (from, to) = (*from.max(&range.start), *to.min(&range.end));
         if from < to {
             // SAFETY: part of a private mapping of a file that can't be written to and has no page of its
             // own: the next access reads the same bytes from the file again. Without success nothing has
@@ -39,7 +65,6 @@ fn forget(range: Range<usize>) -> io::Result<()> {
             unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
         }
     }
-    Ok(())
 }
 
 /// Gives back what was allocated and freed: reading the configuration and loading the kernel program need
@@ -126,6 +151,7 @@ Anonymous:             0 kB
     #[test]
     fn the_process_goes_on() {
         forget_start().unwrap();
+        forget_libraries().unwrap();
         assert_eq!(format!("{:?}", vec![1.5, 2.5]), "[1.5, 2.5]");
     }
 }
