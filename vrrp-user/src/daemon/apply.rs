@@ -128,7 +128,7 @@ impl Service {
         }
         let settings = plan::settings(instance, |watched| self.trackers.id(watched));
         info!("({}) {}", instance.name, work(instance));
-        let running = Running::new(Arc::clone(instance), settings.clone());
+        let running = Box::new(Running::new(Arc::clone(instance), settings.clone()));
         if resumes.is_none() {
             // The other's record has its priority 0 until there is a route for a new one.
             self.life.note(slot, &running, &self.host, &self.own);

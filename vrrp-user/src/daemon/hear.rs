@@ -180,7 +180,7 @@ impl Service {
     }
 
     fn lines(&self, name: &str, slot: Slot, event: &Event) -> Vec<String> {
-        let running = self.running.get(&slot);
+        let running = self.running.get(&slot).map(Box::as_ref);
         let no_source = running.and_then(|running| self.no_source(running));
         let failed = |id| self.failed(running, id);
         let tracker = |id| self.trackers.name(id);

@@ -128,9 +128,9 @@ impl Service {
         let mut freed = BTreeSet::new();
         let is_taken = |running: &Running| running.link == Some(Link::Taken);
         for slot in slots {
-            let was_taken = self.running.get(&slot).is_some_and(is_taken);
+            let was_taken = self.running.get(&slot).is_some_and(|running| is_taken(running));
             moved |= self.reconcile_one(slot, &mut sources);
-            if was_taken && !self.running.get(&slot).is_some_and(is_taken) {
+            if was_taken && !self.running.get(&slot).is_some_and(|running| is_taken(running)) {
                 freed.insert(slot);
             }
         }

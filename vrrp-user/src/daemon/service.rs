@@ -60,7 +60,8 @@ pub(super) struct Service {
     /// The interfaces that were found for it.
     pub(super) seeking: Seeking,
     pub(super) started: Instant,
-    pub(super) running: BTreeMap<Slot, Running>,
+    /// Boxed as whatever is large and many: a map's nodes are filled by half.
+    pub(super) running: BTreeMap<Slot, Box<Running>>,
     /// The same by what they depend on.
     pub(super) index: Index,
     pub(super) host: Snapshot,

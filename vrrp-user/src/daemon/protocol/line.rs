@@ -14,7 +14,7 @@ use super::senders::Senders;
 use crate::ah;
 
 /// Whether an effect would send others to the MAC address of a router that an advert came through.
-pub(super) fn is_astray(effect: &Effect, lines: &BTreeMap<Slot, Line>) -> bool {
+pub(super) fn is_astray(effect: &Effect, lines: &BTreeMap<Slot, Box<Line>>) -> bool {
     let Effect::Redirect { slot, from, .. } = effect else { return false };
     let near = lines.get(slot).map(|line| &line.route.near);
     !near.is_some_and(|near| near.as_ref().is_none_or(|near| near.contains(from)))
@@ -254,7 +254,7 @@ mod tests {
     fn nobody_is_sent_to_a_router_between() {
         let (slot, addresses) = (Slot(3), Vec::new().into());
         let [near, far] = [11, 12].map(|last| IpAddr::from([192, 0, 2, last]));
-        let mut lines = BTreeMap::from([(slot, line(Version::V3))]);
+        let mut lines = BTreeMap::from([(slot, Box::new(line(Version::V3)))]);
         let mut to = |from: IpAddr, of: Option<Vec<IpAddr>>| {
             lines.get_mut(&slot).unwrap().route.near = of;
             let addresses = Arc::clone(&addresses);

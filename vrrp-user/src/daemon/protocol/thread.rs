@@ -52,7 +52,8 @@ pub(super) struct Protocol {
     woke_executor: Instant,
     pulse: Pulse,
     timer: Timer,
-    routes: BTreeMap<Slot, Line>,
+    /// Boxed: a map's nodes are filled by half.
+    routes: BTreeMap<Slot, Box<Line>>,
     /// Reused from turn to turn.
     records: Vec<abi::Event>,
     mute: Mute,
@@ -220,9 +221,8 @@ impl Protocol {
 
     /// Notes whose advert the kernel program has accepted.
     fn note_sender(&mut self, record: &abi::Event) {
-        let is_its = |line: &Line| line.is_about(record);
         if record.kind == abi::Event::ADVERT
-            && self.routes.get(&Slot(record.slot)).is_some_and(is_its)
+            && self.routes.get(&Slot(record.slot)).is_some_and(|line| line.is_about(record))
         {
             self.table.heard(record.slot, Instant::from_nanos(record.at), record.source);
         }
@@ -295,12 +295,12 @@ impl Protocol {
                 self.table.set(route.key, route.rule, &route.addresses, &route.peers);
                 let (down, adverts) = route.down;
                 self.table.wait(slot.0, down, adverts);
-                let mut line = Line::new(*route, self.pulse.signed());
+                let mut line = Box::new(Line::new(*route, self.pulse.signed()));
                 if let Some(old) = self.routes.remove(&slot) {
                     if old.route.key != line.route.key {
                         self.table.remove(old.route.key, slot.0);
                     }
-                    line.follow(old, clock::now());
+                    line.follow(*old, clock::now());
                 }
                 self.routes.insert(slot, line);
             }
@@ -384,7 +384,7 @@ impl Protocol {
             self.executor.turn().announcements();
             while let Some(event) = self.engine.poll_event() {
                 if let Event::Transition { slot, to, priority, .. } = event {
-                    self.routes.get_mut(&slot).into_iter().for_each(Line::forget_arrival);
+                    self.routes.get_mut(&slot).into_iter().for_each(|line| line.forget_arrival());
                     self.pulse.state(slot, to, priority, now);
                 }
                 let notice = self.chatter.of_event(now, event, spoke);

@@ -121,7 +121,7 @@ impl Watching {
     pub(super) fn obey(
         &mut self,
         watch: Watch,
-        lines: &mut BTreeMap<Slot, Line>,
+        lines: &mut BTreeMap<Slot, Box<Line>>,
         table: &mut Table,
         engine: &mut Engine,
     ) {
