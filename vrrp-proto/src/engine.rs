@@ -25,7 +25,8 @@ pub(crate) struct Lanes {
 /// The virtual routers of one host. The crate's documentation has the contract.
 #[derive(Debug, Default)]
 pub struct Engine {
-    pub(crate) routers: BTreeMap<Slot, Router>,
+    /// Boxed: a map's nodes are filled by half.
+    pub(crate) routers: BTreeMap<Slot, Box<Router>>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
     /// Groups of which a member has said something new, and which members did.
     pub(crate) unsettled: BTreeMap<GroupId, Vec<Slot>>,
@@ -57,7 +58,7 @@ impl Engine {
             Input::Add { slot, settings, hold } => {
                 self.tracking.add(slot, &settings.trackers);
                 let router = Router::new(now, slot, *settings, hold, &self.health);
-                self.routers.insert(slot, router);
+                self.routers.insert(slot, Box::new(router));
                 self.with(now, slot, |router, lanes| router.review(now, lanes));
             }
             Input::Change { slot, settings } => {
@@ -182,7 +183,7 @@ impl Engine {
     /// Whether what is due next is that a Backup becomes Active, unless its Active router was heard.
     pub fn takes_over_next(&self) -> bool {
         let next = self.deadlines.first().and_then(|(_, slot)| self.routers.get(&slot));
-        next.is_some_and(Router::is_backup)
+        next.is_some_and(|router| router.is_backup())
     }
 
     /// The next advert to send.
@@ -207,17 +208,17 @@ impl Engine {
 
     /// Every router as it is now, by slot.
     pub fn views(&self) -> impl Iterator<Item = View> {
-        self.routers.values().map(Router::view)
+        self.routers.values().map(|router| router.view())
     }
 
     /// Whether a router is in Backup.
     pub fn is_backup(&self, slot: Slot) -> bool {
-        self.routers.get(&slot).is_some_and(Router::is_backup)
+        self.routers.get(&slot).is_some_and(|router| router.is_backup())
     }
 
     /// One router as it is now.
     pub fn view(&self, slot: Slot) -> Option<View> {
-        self.routers.get(&slot).map(Router::view)
+        self.routers.get(&slot).map(|router| router.view())
     }
 
     /// Lets a router work and keeps its deadline in the table.

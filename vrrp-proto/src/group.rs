@@ -12,7 +12,7 @@ use vrrp_common::Instant;
 use crate::engine::Engine;
 use crate::input::{GroupId, Slot};
 use crate::output::{Event, StateName};
-use crate::router::{Router, Standing, Terms};
+use crate::router::{Standing, Terms};
 
 /// A group that yields again and again waits for up to this many intervals longer, less one, as a power of
 /// two.
@@ -213,7 +213,8 @@ impl Engine {
         if members.is_empty() {
             return;
         }
-        let is_in = |slot: &Slot| self.routers.get(slot).and_then(Router::group) == Some(id);
+        let is_in =
+            |slot: &Slot| self.routers.get(slot).and_then(|router| router.group()) == Some(id);
         let new: Vec<Slot> = members.iter().filter(|slot| !is_in(slot)).copied().collect();
         for slot in &new {
             self.expel(*slot);
@@ -311,8 +312,8 @@ impl Engine {
         group.active = false;
         let slots = group.slots();
         let members = || slots.iter().filter_map(|slot| self.routers.get(slot));
-        let patience = members().map(Router::patience).max().unwrap_or_default();
-        let interval = members().map(Router::interval).max().unwrap_or_default();
+        let patience = members().map(|router| router.patience()).max().unwrap_or_default();
+        let interval = members().map(|router| router.interval()).max().unwrap_or_default();
         let mark = members().fold(0, |all: u64, router| mix(all ^ router.mark()));
         if let Some(group) = self.groups.get_mut(&id) {
             group.yielded(now, patience, interval, mark);
@@ -354,7 +355,7 @@ impl Engine {
         if !active && !unproven.is_empty() {
             return;
         }
-        let wished = |slot: &Slot| self.routers.get(slot).and_then(Router::wished);
+        let wished = |slot: &Slot| self.routers.get(slot).and_then(|router| router.wished());
         let due = willing.iter().filter_map(wished).max().unwrap_or(now);
         for slot in willing {
             self.with(now, slot, |router, lanes| router.grant(now, due, lanes));
