@@ -30,24 +30,38 @@ pub(super) fn occupant(ifindex: u32) -> String {
 }
 
 /// Says why adverts on an interface must not be judged by a program that can't see VLAN tags, where
-/// that is so: those of VLANs would look like the interface's own.
+/// that is so: those of VLANs would look like the interface's own. So it is where that can't be known.
 pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
-    match tags(kind(ifindex).as_ref()) {
+    let tags = kind(ifindex).map(|kind| tags(kind.as_ref()));
+    // A kernel that can't say has no such hardware.
+    let strips = || sys::strips_vlan_tags(name).unwrap_or(false);
+    hidden(name, tags, strips, || vlan_on(ifindex)).unwrap_or_else(|error| {
+        // One that is gone has none, and no adverts either.
+        let is_gone = error.raw_os_error() == Some(libc::ENODEV);
+        (!is_gone).then(|| format!("whether VLAN tags are hidden from it is not known: {error}"))
+    })
+}
+
+/// Why tags are hidden on an interface. `strips`: the hardware takes them off; `vlan`: one on it, by name.
+fn hidden(
+    name: &str,
+    tags: io::Result<Tags>,
+    strips: impl FnOnce() -> bool,
+    vlan: impl FnOnce() -> io::Result<Option<String>>,
+) -> io::Result<Option<String>> {
+    Ok(match tags? {
         Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
-        Tags::Removed => {
-            let vlan = vlan_on(ifindex).ok()??;
-            Some(format!("VLAN tags are off before frames come up to it, and {vlan} is on it"))
-        }
-        // A kernel that can't say has no such hardware.
-        Tags::Kept if !sys::strips_vlan_tags(name).unwrap_or(false) => None,
-        Tags::Kept => {
-            let vlan = vlan_on(ifindex).ok()??;
-            Some(format!(
+        Tags::Removed => vlan()?.map(|vlan| {
+            format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
+        }),
+        Tags::Kept if !strips() => None,
+        Tags::Kept => vlan()?.map(|vlan| {
+            format!(
                 "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
                  `ethtool -K {name} rxvlan off` would let XDP be used"
-            ))
-        }
-    }
+            )
+        }),
+    })
 }
 
 /// What the kernel does to VLAN tags before XDP sees a frame.
@@ -85,17 +99,18 @@ fn tags(kind: Option<&InfoKind>) -> Tags {
 /// would be found to be for an instance; and those that the bond throws away, since they came to a
 /// slave that is not the active one, would be heard.
 pub(super) fn not_native(ifindex: u32) -> Option<&'static str> {
-    (kind(ifindex)? == InfoKind::Bond).then_some("on a bond it would run on the slaves")
+    (kind(ifindex).ok()?? == InfoKind::Bond).then_some("on a bond it would run on the slaves")
 }
 
 /// Says whether an interface is there, as far as the kernel answers.
 pub(super) fn is_there(ifindex: u32) -> bool {
-    attributes(ifindex).is_some_and(|mut attributes| attributes.next().is_some())
+    attributes(ifindex).is_ok_and(|mut attributes| attributes.next().is_some())
 }
 
 /// The number of the XDP program on an interface.
 pub(super) fn program_id(ifindex: u32) -> Option<u32> {
-    attributes(ifindex)?
+    attributes(ifindex)
+        .ok()?
         .filter_map(
             |attribute| if let LinkAttribute::Xdp(xdp) = attribute { Some(xdp) } else { None },
         )
@@ -114,23 +129,23 @@ pub(super) fn program_id(ifindex: u32) -> Option<u32> {
 }
 
 /// What the kernel tells of an interface.
-fn attributes(ifindex: u32) -> Option<impl Iterator<Item = LinkAttribute>> {
+fn attributes(ifindex: u32) -> io::Result<impl Iterator<Item = LinkAttribute>> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;
-    let links = ask(request, 0).ok()?;
-    Some(links.into_iter().flat_map(|link| link.attributes))
+    let links = ask(request, 0)?;
+    Ok(links.into_iter().flat_map(|link| link.attributes))
 }
 
 /// What an interface is, where it is no plain one.
-fn kind(ifindex: u32) -> Option<InfoKind> {
-    attributes(ifindex)?
+fn kind(ifindex: u32) -> io::Result<Option<InfoKind>> {
+    Ok(attributes(ifindex)?
         .filter_map(
             |attribute| {
                 if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
             },
         )
         .flatten()
-        .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None })
+        .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None }))
 }
 
 /// A VLAN on an interface, by name.
@@ -204,8 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_of_tags_is_taken_for_hidden() {
+        let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+        let none = || Ok(None);
+        let eth0v5 = || Ok(Some("eth0v5".to_owned()));
+        let hidden = |tags, strips, vlan: fn() -> io::Result<Option<String>>| {
+            hidden("eth0", tags, || strips, vlan).map_err(|error| error.raw_os_error())
+        };
+        assert_eq!(
+            hidden(Err(io::Error::from_raw_os_error(libc::EMFILE)), false, none),
+            Err(Some(libc::EMFILE))
+        );
+        for (tags, strips) in [(Tags::Removed, false), (Tags::Kept, true)] {
+            assert_eq!(hidden(Ok(tags), strips, failed), Err(Some(libc::EMFILE)));
+            assert_eq!(hidden(Ok(tags), strips, none), Ok(None));
+            let why = hidden(Ok(tags), strips, eth0v5).unwrap().expect("a reason");
+            assert!(why.contains("eth0v5 is on it"), "{why}");
+        }
+        // There it is not asked.
+        assert_eq!(hidden(Ok(Tags::Kept), false, failed), Ok(None));
+        assert!(hidden(Ok(Tags::All), false, failed).unwrap().is_some());
+    }
+
+    #[test]
     fn an_interface_that_is_not_there_has_nothing() {
         assert_eq!((program_id(u32::MAX >> 1), is_there(u32::MAX >> 1)), (None, false));
+        assert_eq!(hides_tags("no such interface", u32::MAX >> 1), None);
         assert!(sys::strips_vlan_tags("no such interface").is_err());
     }
 }
