@@ -186,7 +186,10 @@ pub enum Why {
     /// Another process of this host serves the virtual router.
     Taken,
     /// No advert left for so long that peers have taken over.
-    Mute,
+    Mute {
+        /// It was tried again, and no other router was heard for the whole Master_Down_Interval before.
+        alone: bool,
+    },
     /// Whether adverts leave again is to be seen.
     Trying,
     /// A watched thing with weight 0 failed.

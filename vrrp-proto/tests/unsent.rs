@@ -53,7 +53,7 @@ fn a_router_that_nobody_can_hear_steps_down_when_its_peers_take_over() {
     let begin = lan.now;
     lan.run_for(4 * SECOND + ms(500));
     let (entered, state, why) = lan.hosts[0].last();
-    assert_eq!((state, why), (StateName::Fault, Why::Mute));
+    assert_eq!((state, why), (StateName::Fault, Why::Mute { alone: false }));
     assert!(entered.since(begin) >= 3 * SECOND && lan.overlap < SECOND, "{:?}", lan.overlap);
     assert_eq!(lan.active(), [1]);
     // As long as it lasts it never comes between.
@@ -61,6 +61,8 @@ fn a_router_that_nobody_can_hear_steps_down_when_its_peers_take_over() {
     lan.run_for(600 * SECOND);
     assert_eq!((lan.active(), lan.overlap), (vec![1], Duration::ZERO));
     assert!(lan.hosts[0].held.is_empty());
+    let alone = |(_, _, why): &(_, _, Why)| *why == Why::Mute { alone: true };
+    assert!(!lan.hosts[0].transitions().iter().any(alone));
     let tries = lan.hosts[0].transitions().len();
     assert!((8..40).contains(&tries), "{tries}");
     // And comes back by itself.
@@ -90,7 +92,8 @@ fn a_change_of_the_link_ends_the_wait() {
     let mut lan = lan(1);
     lan.hosts[0].silenced = true;
     lan.run_for(60 * SECOND);
-    assert_eq!(view(&lan, 0).why, Why::Mute);
+    // It has been tried again, and nobody was there.
+    assert_eq!(view(&lan, 0).why, Why::Mute { alone: true });
     lan.hosts[0].silenced = false;
     let link = Link::Up(lan.hosts[0].address);
     lan.tell(0, Input::Link { slot: SLOT, link });
@@ -107,7 +110,7 @@ fn whoever_was_mute_comes_back_whatever_is_known_of_its_failures() {
     for anew in [true, false] {
         let mut lan = lan(2);
         lan.hosts[0].silenced = true;
-        while view(&lan, 0).why != Why::Mute {
+        while view(&lan, 0).why != (Why::Mute { alone: false }) {
             lan.run_for(ms(100));
         }
         if anew {
@@ -159,7 +162,7 @@ fn without_a_link_it_is_no_fault_where_that_is_not_tracked() {
     lan.run_for(2 * SECOND);
     assert_eq!(lan.active(), [0]);
     lan.run_for(3 * SECOND);
-    assert_eq!(lan.hosts[0].last().2, Why::Mute);
+    assert_eq!(lan.hosts[0].last().2, Why::Mute { alone: false });
 }
 
 fn told(lan: &Lan, n: usize) -> Vec<(Instant, IpAddr)> {

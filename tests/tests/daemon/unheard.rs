@@ -1,9 +1,11 @@
 //! A MASTER that nobody hears: it is told, in the log and by `status`.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
+use vrrp_tests::generator::Beat;
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
@@ -13,6 +15,8 @@ use super::{LIMIT, VIP, state, wait_state};
 /// for an advert of r2, and longer than what a busy machine adds to that.
 const REIGN: Duration = Duration::from_secs(3);
 
+const FAULT: &str = "Entering FAULT STATE";
+
 #[test]
 fn a_master_that_nobody_hears_is_told() -> Result<()> {
     if !Kind::ours_under_test() {
@@ -21,6 +25,7 @@ fn a_master_that_nobody_hears_is_told() -> Result<()> {
     together(&[
         ("adverts longer than the MTU", too_long),
         ("more addresses than the MTU has room for", too_many),
+        ("adverts that have become too long on all routers", too_long_for_all),
         ("without a link that is tracked", untracked),
         ("a peer that hears nothing", one_way),
     ])
@@ -99,6 +104,54 @@ fn too_many() -> Result<()> {
     r2.wait_log("expected 18 VIPs but received 30", LIMIT)?;
     ensure!(r1.count_log("has room for") == 1, "{}", r1.log());
     Ok(())
+}
+
+/// Where nobody can send them whole, they are cut, and whole again with the MTU; and where another MASTER
+/// speaks that does not heed them, too.
+fn too_long_for_all() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let r1 = lab.run("r1", &long(250))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = lab.run("r2", &long(150))?;
+    let resize = |mtu: u32| -> Result<()> {
+        ["r1", "r2"]
+            .iter()
+            .try_for_each(|host| lab.ns(host).ip(&format!("link set eth0 mtu {mtu}")).map(drop))
+    };
+    resize(100)?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    r1.wait_log("nobody else speaks for it: its adverts are cut", LIMIT)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    r2.wait_log("expected 30 VIPs but received 18", LIMIT)?;
+    wait_until("all are held", LIMIT, || lab.holds("r1", "192.0.2.239"))?;
+    // It does not stand against one that does not heed what is cut.
+    let rival = Beat {
+        source: Ipv4Addr::new(192, 0, 2, 99),
+        version: 3,
+        vrid: 51,
+        priority: 100,
+        interval_ms: 400,
+        addresses: (221..239).map(|n| Ipv4Addr::new(192, 0, 2, n)).collect(),
+        password: None,
+    };
+    wait_until("it gives way", LIMIT, || {
+        lab.inject("r2", &rival.frame()).is_ok() && r1.count_log("its adverts are cut no more") == 1
+    })?;
+    wait_until("it is a fault", LIMIT, || r1.count_log(FAULT) == 2)?;
+    wait_until("and cut again", LIMIT, || r1.count_log("nobody else speaks for it") == 2)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let cut = r2.count_log("expected 30 VIPs");
+    resize(1500)?;
+    let heard = || -> Result<u64> { Ok(r2.status()?.instance("VI_1")?.counter("accepted")) };
+    let before = heard()?;
+    wait_until("r2 hears it", LIMIT, || heard().is_ok_and(|now| now > before + 3))?;
+    ensure!(r2.count_log("expected 30 VIPs") == cut && state(&r1, "VI_1")? == "MASTER");
+    // It is MASTER still, and another MTU that is too small is a fault again.
+    let last = r1.count_log(FAULT);
+    lab.ns("r1").ip("link set eth0 mtu 100")?;
+    wait_until("it is a fault", LIMIT, || r1.count_log(FAULT) > last)?;
+    wait_state(&r2, "VI_1", "MASTER").map(drop)
 }
 
 /// keepalived stays MASTER where the link is not tracked. So does this, but says that nothing leaves.

@@ -308,7 +308,7 @@ impl Router {
             (State::Fault { .. }, Some(why)) => self.why = why,
             // Only a refused address and adverts that don't leave have it wait.
             (State::Fault { retry: Some(_) }, None) => {
-                self.why = if self.mute { Why::Mute } else { Why::AddressRefused };
+                self.why = if self.mute { Why::Mute { alone: false } } else { Why::AddressRefused };
             }
             (State::Backup(_) | State::Active(_), None) => {}
         }

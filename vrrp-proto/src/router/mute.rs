@@ -7,7 +7,7 @@ use vrrp_common::{Instant, Priority};
 use super::{REFUSED_WAIT, Router, State, Takeover};
 use crate::engine::Lanes;
 use crate::input::Link;
-use crate::output::Why;
+use crate::output::{Waited, Why};
 
 /// The wait before it is tried again never grows beyond this many quadruplings: 80 s.
 const MUTE_STEPS: u32 = 2;
@@ -44,8 +44,9 @@ impl Router {
                 }
             }
             State::Backup(_) => {
-                if claim.is_some() {
-                    self.fall_mute(now, lanes);
+                if let Some(Takeover { waited, .. }) = claim {
+                    let alone = waited == Waited::Silence { heard: None };
+                    self.fall_mute(now, alone, lanes);
                 }
             }
             State::Active(_) => {
@@ -57,7 +58,7 @@ impl Router {
                 let before = (now - self.settings.interval.get()).max(self.since);
                 let silent = now.since(*self.unsent.get_or_insert(before));
                 if silent >= self.down_interval(self.settings.interval) {
-                    self.fall_mute(now, lanes);
+                    self.fall_mute(now, false, lanes);
                 }
             }
         }
@@ -77,11 +78,11 @@ impl Router {
         self.transmit(self.priority, lanes);
     }
 
-    fn fall_mute(&mut self, now: Instant, lanes: &mut Lanes) {
+    fn fall_mute(&mut self, now: Instant, alone: bool, lanes: &mut Lanes) {
         self.unsent = None;
         self.mute = true;
         let wait = mute_wait(&mut self.mutes);
-        self.enter_fault(now, Why::Mute, Some(now + wait), lanes);
+        self.enter_fault(now, Why::Mute { alone }, Some(now + wait), lanes);
     }
 }
 

@@ -132,13 +132,6 @@ impl Host {
         self.alive && self.link && self.settings.version == frame.version && interval
     }
 
-    /// Whether its next advert shows if it can speak again.
-    fn is_mute(&self) -> bool {
-        let mut entered = self.transitions().into_iter().rev();
-        let last = entered.find(|(_, to, why)| *to == StateName::Active || *why == Why::Mute);
-        last.is_some_and(|(_, _, why)| why == Why::Mute)
-    }
-
     /// The states entered, with their times and reasons.
     pub(crate) fn transitions(&self) -> Vec<(Instant, StateName, Why)> {
         self.events

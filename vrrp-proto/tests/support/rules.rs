@@ -101,6 +101,13 @@ impl Listener {
 }
 
 impl Host {
+    /// Whether its next advert shows if it can speak again.
+    fn is_mute(&self) -> bool {
+        let mute = |why: &Why| matches!(why, Why::Mute { .. });
+        let is_end = |it: &&(_, StateName, Why)| it.1 == StateName::Active || mute(&it.2);
+        self.transitions().iter().rfind(is_end).is_some_and(|it| mute(&it.2))
+    }
+
     /// The priority that tracking leaves: RFC 9568 §6.1 keeps 0 and 255 for others.
     pub(crate) fn tracked_priority(&self) -> u8 {
         let base = self.settings.priority.get();

@@ -90,7 +90,7 @@ impl Service {
         self.unwatch(&config);
         self.life.settled();
         for running in self.running.values_mut() {
-            running.resize = true;
+            (running.resize, running.cut) = (true, false);
         }
         self.announces_elsewhere = elsewhere::is_wanted(&config);
         self.config = config;

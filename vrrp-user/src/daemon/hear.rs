@@ -68,12 +68,16 @@ impl Service {
                 };
                 self.notifier.push(Kind::Instance, name, word, *priority, notify);
                 self.flapped(now, *slot, *to, why);
+                if *why == (Why::Mute { alone: true }) {
+                    self.cut(*slot);
+                }
                 if *from == StateName::Active {
                     self.look_for_strays([*slot], false);
                 }
             }
             Event::GoesOn { slot, from, theirs } => {
                 self.goes_on(now, *slot, (*from, *theirs), count);
+                self.uncut(*slot);
             }
             Event::LowerAdvert { from, theirs, .. } | Event::Ignored { from, theirs, .. } => {
                 self.chat(now, event, format!("{from} {theirs}"), count);

@@ -123,7 +123,7 @@ impl Service {
         self.key(instance).is_some_and(|key| self.served.is_taken(key))
     }
 
-    fn reconcile_all(&mut self, slots: impl IntoIterator<Item = Slot>) {
+    pub(super) fn reconcile_all(&mut self, slots: impl IntoIterator<Item = Slot>) {
         let (mut moved, mut sources) = (false, Sources::default());
         let mut freed = BTreeSet::new();
         let is_taken = |running: &Running| running.link == Some(Link::Taken);
@@ -244,6 +244,7 @@ impl Service {
         }
         // One that is back by now was changed and not removed: a reload with another label, say.
         lost.retain(|(_, address)| !host::holds(&self.host, address));
+        self.resize_cut(&touched.resized);
         // First what became of the interfaces: a router that is in Fault by it loses nothing more.
         if touched.all {
             self.reconcile();
@@ -311,7 +312,13 @@ impl Service {
                 }
                 touched.named.extend(self.index.naming(address.ip));
             }
-            Change::Resync(_) => touched.all = true,
+            Change::Resync(now) => {
+                touched.all = true;
+                let before = |one: &&Interface| self.host.interfaces.get(&one.ifindex);
+                let resized = |one: &&Interface| before(one).is_some_and(|it| it.mtu != one.mtu);
+                let resized = now.interfaces.values().filter(resized);
+                touched.resized.extend(resized.map(|interface| interface.name.clone()));
+            }
             Change::Behind => {}
         }
     }

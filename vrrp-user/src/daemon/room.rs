@@ -2,13 +2,18 @@
 //!
 //! As in keepalived, those beyond are held like excluded ones, and the MTU counts that the interface has
 //! when it comes or the configuration is read. Were adverts cut when the MTU changes later on, the other
-//! routers, whose MTU has not, would refuse them: a MASTER whose adverts became too long is mute, in FAULT.
+//! routers, whose MTU has not, might refuse them: a MASTER whose adverts became too long is mute, in FAULT,
+//! and leaves the addresses to them. Where none of them speaks, that would be nobody: its adverts are cut
+//! then, until the MTU is larger again, or somebody does speak.
 
-use tracing::warn;
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
 use vrrp_common::{Family, wire};
-use vrrp_proto::VirtualAddress;
+use vrrp_proto::{Input, Slot, VirtualAddress};
 
 use super::plan::Way;
+use super::service::Service;
 use crate::ah;
 use crate::config::Doubt;
 use crate::config::diag::Code;
@@ -51,6 +56,57 @@ pub(super) fn say(instance: &Instance, way: &Way) {
          advertised, as excluded ones: {}; routers with another MTU have other lists",
         some_of(&out)
     );
+}
+
+impl Service {
+    /// Cuts the adverts of a router to what the MTU has room for by now, where they are longer, and has it
+    /// try again: nobody else was heard for as long as it listened.
+    pub(super) fn cut(&mut self, slot: Slot) {
+        let Some(running) = self.running.get_mut(&slot) else { return };
+        let interface = self.host.by_name(&running.instance.interface);
+        let fits = interface.map_or(usize::MAX, |it| room(&running.instance, it.mtu));
+        if fits >= running.advertised().len() {
+            return;
+        }
+        (running.cut, running.resize) = (true, true);
+        let link = running.link;
+        info!("({}) nobody else speaks for it: its adverts are cut", running.instance.name);
+        self.reconcile_all([slot]);
+        if let Some(link) = link {
+            self.tell(Input::Link { slot, link });
+        }
+    }
+
+    /// Has adverts that were cut carry all addresses again, where another MASTER does not heed them: what
+    /// can't leave does not stand against it.
+    pub(super) fn uncut(&mut self, slot: Slot) {
+        let Some(running) = self.running.get_mut(&slot).filter(|running| running.cut) else {
+            return;
+        };
+        running.cut = false;
+        if let Some(way) = &mut running.way {
+            way.room = usize::MAX;
+        }
+        info!(
+            "({}) another MASTER speaks for it: its adverts are cut no more",
+            running.instance.name
+        );
+        self.reroute(slot);
+    }
+
+    /// Has adverts that were cut follow the MTU of these interfaces.
+    pub(super) fn resize_cut(&mut self, resized: &BTreeSet<String>) {
+        for slot in resized.iter().flat_map(|name| self.index.on(name)) {
+            let Some(running) = self.running.get_mut(&slot).filter(|running| running.cut) else {
+                continue;
+            };
+            let instance = &running.instance;
+            let interface = self.host.by_name(&instance.interface);
+            let fits = interface.map_or(usize::MAX, |it| room(instance, it.mtu));
+            running.cut = fits < instance.addresses.len();
+            running.resize = true;
+        }
+    }
 }
 
 /// More addresses than an advert has room for on this host.

@@ -47,6 +47,8 @@ pub(super) struct Running {
     pub(super) reroute: bool,
     /// The configuration was read again, so the MTU as it is by now counts.
     pub(super) resize: bool,
+    /// Its adverts were cut to an MTU that became smaller, since nobody else spoke.
+    pub(super) cut: bool,
     pub(super) link: Option<Link>,
     /// When its addresses were last announced elsewhere, or when it was last not Active.
     pub(super) elsewhere: Instant,
@@ -74,6 +76,7 @@ impl Running {
             way: None,
             reroute: false,
             resize: false,
+            cut: false,
             link: None,
             elsewhere: Instant::from_nanos(0),
             traces: Traces { links: Vec::new(), settings: Vec::new() },
@@ -90,7 +93,7 @@ impl Running {
     /// It has changed its state.
     pub(super) fn enter(&mut self, state: StateName, why: &Why) {
         self.state = state;
-        self.mute = *why == Why::Mute;
+        self.mute = matches!(why, Why::Mute { .. });
         if state != StateName::Fault {
             self.unheld.clear();
         }

@@ -124,7 +124,8 @@ fn unsent(error: i32, len: usize, interface: &str, mtu: u32) -> String {
     match error {
         libc::EMSGSIZE => format!(
             "it has {len} bytes, and the MTU of {interface} is {mtu}: raise that, or have fewer addresses in \
-             `virtual_ipaddress`; a reload leaves those out that it has no room for"
+             `virtual_ipaddress`; a reload, or that no other router speaks, leaves those out that it has no \
+             room for"
         ),
         libc::ENETDOWN => format!("{said}: {interface} is down"),
         libc::EPERM | libc::EACCES => {
@@ -151,7 +152,8 @@ mod tests {
         assert_eq!(
             unsent(libc::EMSGSIZE, 834, "eth0", 576),
             "it has 834 bytes, and the MTU of eth0 is 576: raise that, or have fewer addresses in \
-             `virtual_ipaddress`; a reload leaves those out that it has no room for"
+             `virtual_ipaddress`; a reload, or that no other router speaks, leaves those out that it has no \
+             room for"
         );
     }
 

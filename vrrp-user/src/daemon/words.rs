@@ -66,13 +66,16 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
         Why::NoDevice => "an interface of its addresses is not there".to_owned(),
         Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
-        Why::Mute => {
+        Why::Mute { alone: false } => {
             "no advert could be sent for so long that other routers have taken over".to_owned()
         }
         Why::Trying => "trying whether adverts can be sent again".to_owned(),
         Why::Taken => {
             let who = names.served_by.as_deref().unwrap_or("another xvrrp");
             format!("{who} on this host serves this VRID on the interface")
+        }
+        Why::Mute { alone: true } => {
+            "no advert can be sent, and no other router was heard meanwhile".to_owned()
         }
         Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
@@ -202,7 +205,7 @@ fn transition(
         | Why::NoDevice
         | Why::NoPeer
         | Why::Deaf
-        | Why::Mute
+        | Why::Mute { .. }
         | Why::Trying
         | Why::Taken
         | Why::Tracker(_)
