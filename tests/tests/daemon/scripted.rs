@@ -22,6 +22,7 @@ fn scripts_and_signals() -> Result<()> {
         ("a script's limits", limits_of_the_start),
         ("the first process of a container", nobody_is_left_dead),
         ("a check that nothing ends", a_check_that_nothing_ends),
+        ("an end in spite of scripts", an_end_in_spite_of_scripts),
     ])
 }
 
@@ -133,6 +134,37 @@ fn a_check_that_nothing_ends() -> Result<()> {
     ensure!(state(&r1, "VI_1")? == "FAULT", "{}", r1.log_end());
     drop(stuck);
     wait_state(&r1, "VI_1", "MASTER")?;
+    Ok(())
+}
+
+/// A check and `notify_stop` that heed no SIGTERM: the daemon has ended before its main process would end it
+/// by force, with all that it has to give up, and they have ended with it.
+fn an_end_in_spite_of_scripts() -> Result<()> {
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let (hang, pids) = (lab.dir().join("hang"), lab.dir().join("pids"));
+    let stays = format!("trap '' TERM\necho $$ >> {}\nwhile :; do sleep 1; done", pids.display());
+    let check =
+        executable(&lab, "check", &format!("test -e {} || exit 0\n{stays}", hang.display()))?;
+    let stop = executable(&lab, "stop", &stays)?;
+    let script = format!("script \"{}\"", check.display());
+    let notify = format!("notify_stop \"{}\"", stop.display());
+    let checked = brisk(150).track("track_script", &["chk"]).line(&notify);
+    let conf = Conf::new(3).global("script_user root");
+    let conf = conf.script("chk", &[&script, "interval 1", "timeout 600"]).with(checked).text();
+    let mut r1 = lab.run("r1", &conf)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    std::fs::write(&hang, "")?;
+    wait_until("the check hangs", LIMIT, || read_pids(&pids).len() == 1)?;
+    ensure!(r1.stop()?.success(), "{}", r1.log_end());
+    ensure!(r1.count_log("did not end when asked to") == 0, "by force: {}", r1.log_end());
+    ensure!(!lab.holds("r1", VIP), "the address stays behind: {}", r1.log_end());
+    let zeros = wire.adverts_of("r1").iter().filter(|seen| seen.advert.priority == 0).count();
+    ensure!(zeros == 1, "{zeros} adverts of priority 0");
+    let both = read_pids(&pids);
+    ensure!(both.len() == 2, "`notify_stop` was not run: {}", r1.log_end());
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists() || is_dead(*pid);
+    wait_until("both have ended", LIMIT, || both.iter().all(gone))?;
     Ok(())
 }
 
