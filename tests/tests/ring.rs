@@ -171,7 +171,10 @@ fn accounts(want: Datapath, name: &str) -> Result<()> {
     // What went up came in, but for what the full socket counted.
     let passed = kernel.ring_full() + kernel.complex();
     ensure!(up.accepted() + lost == passed, "{up:?}, {lost} lost, of {passed}");
-    ensure!(records == up.accepted() && up.refused_in_all() == 0, "{records}, {up:?}");
+    ensure!(
+        records == up.accepted() && Reject::ALL.into_iter().all(|reason| up.refused(reason) == 0),
+        "{records}, {up:?}"
+    );
     ensure!(kernel.ring_full() > 100 && up.accepted() > 100, "{kernel:?} {up:?}");
     Ok(())
 }

@@ -149,11 +149,15 @@ fn another_version_goes_on_as_backup() {
 fn another_version_forgets_the_peers_checksum_form() {
     use vrrp_common::wire::ChecksumForm::{Message, PseudoHeader};
     let mut lan = active_with(|_| {});
-    let form = |lan: &Lan| lan.hosts[0].engine.view(SLOT).unwrap().form;
+    let form = |lan: &mut Lan| {
+        lan.run_for(ms(1000));
+        lan.hosts[0].form
+    };
+    assert_eq!(form(&mut lan), PseudoHeader);
     lan.hear(0, vrrp_proto::Advert { form: Message, ..advert(12, 90, ms(1000)) });
-    assert_eq!(form(&lan), Message);
+    assert_eq!(form(&mut lan), Message);
     to_version_2(&mut lan);
-    assert_eq!(form(&lan), PseudoHeader);
+    assert_eq!(form(&mut lan), PseudoHeader);
 }
 
 #[test]

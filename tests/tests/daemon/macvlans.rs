@@ -97,7 +97,7 @@ fn on_a_macvlan() -> Result<()> {
     let from_base = |priority| on_it(priority).line("vmac_xmit_base").alone(3);
     let r1 = lab.run("r1", &on_it(200).alone(3))?;
     wait_state(&r1, "VI_1", "FAULT")?;
-    ensure!(r1.count_log("mv0 is a macvlan, too") == 1, "{}", r1.log_end());
+    ensure!(r1.count_log("can't be used: mv0 is a macvlan, too") == 1, "{}", r1.log_end());
     r1.reload(&from_base(200))?;
     wait_state(&r1, "VI_1", "MASTER")?;
     let r2 = lab.run("r2", &from_base(100))?;

@@ -95,8 +95,8 @@ fn all_kinds() -> Result<Vec<Vec<u8>>> {
             frames.push(frame.patch(Priority::new(priority), form).to_vec());
         }
     }
-    frames.push(arp::gratuitous(MAC, Ipv4Addr::new(192, 0, 2, 250)).to_vec());
-    frames.push(ndisc::unsolicited(MAC, "2001:db8::1".parse()?, true).to_vec());
+    frames.push(arp::gratuitous(MAC, MAC, Ipv4Addr::new(192, 0, 2, 250)).to_vec());
+    frames.push(ndisc::unsolicited(MAC, MAC, "2001:db8::1".parse()?, true).to_vec());
     Ok(frames)
 }
 
@@ -137,7 +137,7 @@ fn wireshark_finds_nothing_wrong() -> Result<()> {
 #[test]
 fn sending_fails_by_name_where_it_can_not_succeed() -> Result<()> {
     let cable = Cable::new()?;
-    let frame = arp::gratuitous(MAC, Ipv4Addr::new(192, 0, 2, 250));
+    let frame = arp::gratuitous(MAC, MAC, Ipv4Addr::new(192, 0, 2, 250));
     cable.here.ip("link set eth0 down")?;
     cable.here.enter(|| {
         let sender = Sender::open()?;

@@ -21,7 +21,7 @@ fn all_programs_load_and_attach() -> Result<()> {
     // The kernel has had them since 5.15.
     ensure!(with.has_timers(), "{:?}", with.no_timers());
     let linear = FastPath::load_without_frags(8).context("without frames of several buffers")?;
-    let without = FastPath::load_without_timers(8).context("without timers")?;
+    let without = FastPath::load_without_timers(8, "a test").context("without timers")?;
     for mut fast in [with, linear, without] {
         let info = fast.program()?.info()?;
         let (timers, verified) = (fast.has_timers(), info.verified_instruction_count());

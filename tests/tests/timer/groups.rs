@@ -14,7 +14,7 @@ use vrrp_tests::generator::Beat;
 use vrrp_tests::wait::urgent;
 use xvrrp::fastpath::{FastPath, Ring, Watcher};
 
-use crate::{INTERVAL, PATIENCE, router, stay_on};
+use crate::{Expiry, INTERVAL, PATIENCE, router, stay_on};
 
 /// Longer than the test.
 const FOR_EVER: Duration = Duration::from_secs(600);
@@ -78,7 +78,7 @@ impl Many {
             let mut records: Vec<Event> = Vec::new();
             self.ring.drain(1000, |event| records.push(event));
             for event in records {
-                let expiry = event.expiry().with_context(|| format!("{event:?}"))?;
+                let expiry = Expiry::of(&event).with_context(|| format!("{event:?}"))?;
                 let when = (Instant::from_nanos(event.at), expiry.last_seen);
                 ensure!(expiries.insert(event.slot, when).is_none(), "twice: {event:?}");
             }

@@ -11,7 +11,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use vrrp_common::abi::{Event, Expiry, Meaning, Router, RouterKey};
+use vrrp_common::abi::{Event, Meaning, Router, RouterKey};
 use vrrp_common::{Family, Instant, wire};
 use vrrp_tests::netns::Netns;
 use vrrp_tests::wait::urgent;
@@ -105,7 +105,7 @@ impl Bench {
     fn expiry(&mut self, slot: u32) -> Result<(Instant, Expiry)> {
         let records = self.wait()?;
         let [event] = records[..] else { anyhow::bail!("{records:?}") };
-        let expiry = event.expiry().with_context(|| format!("{event:?}"))?;
+        let expiry = Expiry::of(&event).with_context(|| format!("{event:?}"))?;
         ensure!(event.slot == slot && Some(expiry.watch) == self.watcher.watch(slot), "{event:?}");
         ensure!(expiry.last_seen == self.watcher.seen(slot).at, "{expiry:?}");
         Ok((Instant::from_nanos(event.at), expiry))
@@ -147,6 +147,22 @@ impl Bench {
         let records = self.records();
         ensure!(records.is_empty(), "{records:?}");
         Ok(())
+    }
+}
+
+/// What the record of an expiry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expiry {
+    last_seen: Instant,
+    watch: u64,
+}
+
+impl Expiry {
+    fn of(event: &Event) -> Option<Self> {
+        let (last_seen, watch) = event.source.split_first_chunk()?;
+        let last_seen = Instant::from_nanos(u64::from_ne_bytes(*last_seen));
+        let watch = u64::from_ne_bytes(watch.try_into().ok()?);
+        (event.kind == Event::EXPIRED).then_some(Self { last_seen, watch })
     }
 }
 
@@ -282,7 +298,7 @@ fn an_advert_and_its_expiry_at_once() -> Result<()> {
         let mut expiries = Vec::new();
         while expiries.last() != Some(&last) {
             let records = bench.wait().with_context(|| format!("round {round}"))?;
-            expiries.extend(records.iter().filter_map(Event::expiry).map(|e| e.last_seen));
+            expiries.extend(records.iter().filter_map(Expiry::of).map(|e| e.last_seen));
         }
         ensure!(expiries.len() <= 2, "{expiries:?}");
         if expiries.len() == 2 {
@@ -324,7 +340,7 @@ fn an_expiry_that_finds_the_ring_full_comes_later() -> Result<()> {
     let (expired, filled): (Vec<Event>, Vec<Event>) =
         records.iter().partition(|event| event.slot == SLOT);
     let [event] = expired[..] else { anyhow::bail!("{expired:?}") };
-    let expiry = event.expiry().context("no expiry")?;
+    let expiry = Expiry::of(&event).context("no expiry")?;
     let waited = Instant::from_nanos(event.at).since(last);
     ensure!(expiry.last_seen == last && waited >= 5 * DOWN, "{expiry:?} {waited:?}");
     ensure!(filled.len() > 1000, "{} records in a full ring", filled.len());
@@ -380,7 +396,7 @@ fn a_slot_that_another_router_gets_begins_anew() -> Result<()> {
 
 #[test]
 fn without_timers_nothing_runs_out() -> Result<()> {
-    let mut bench = Bench::of(FastPath::load_without_timers(2)?, 1)?;
+    let mut bench = Bench::of(FastPath::load_without_timers(2, "a test")?, 1)?;
     bench.watch(SLOT, DOWN)?;
     let before = bench.watcher.seen(SLOT).at;
     bench.run(1)?;

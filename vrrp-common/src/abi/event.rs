@@ -6,16 +6,6 @@ use crate::bytes::Bytes;
 use crate::check::{Checked, Envelope};
 use crate::ids::Family;
 use crate::reject::Reject;
-use crate::time::Instant;
-
-/// An [`Event::EXPIRED`] in detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// When the watched advert last came.
-    pub last_seen: Instant,
-    /// The [`super::Runtime::watch`] whose advert stayed away.
-    pub watch: u64,
-}
 
 const HEAD: usize = 40;
 
@@ -119,7 +109,8 @@ impl Event {
         event
     }
 
-    /// The record of a watched advert that stayed away, at `at`.
+    /// The record of a watched advert that stayed away, at `at`: when it last came, and the
+    /// [`super::Runtime::watch`] that this was of, are in the place of the source.
     #[inline(always)]
     pub fn expired(at: u64, slot: u32, last_seen: u64, watch: u64) -> Self {
         let mut event = Self::zeroed();
@@ -129,15 +120,6 @@ impl Event {
         let details: [u8; 16] = bytemuck::cast([last_seen, watch]);
         event.source = details;
         event
-    }
-
-    /// The details of an [`Event::EXPIRED`]; nothing for another record.
-    pub fn expiry(&self) -> Option<Expiry> {
-        if self.kind != Self::EXPIRED {
-            return None;
-        }
-        let [last_seen, watch]: [u64; 2] = bytemuck::cast(self.source);
-        Some(Expiry { last_seen: Instant::from_nanos(last_seen), watch })
     }
 
     /// Copies the first bytes of the message at offset `at` of a frame.
@@ -188,7 +170,6 @@ mod tests {
         let (envelope, checked) = judged();
         let event = Event::new(7, 2, Family::V4, 3, &envelope, &Ok(checked));
         assert_eq!(Meaning::of(&event), Meaning::new(&envelope, &checked));
-        assert_eq!(event.expiry(), None);
     }
 
     #[test]
@@ -212,10 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_comes_back() {
+    fn an_expiry_has_its_details_in_place_of_a_source() {
         let event = Event::expired(9, 3, 5, u64::MAX);
-        assert_eq!((event.at, event.slot), (9, 3));
-        let details = Expiry { last_seen: Instant::from_nanos(5), watch: u64::MAX };
-        assert_eq!(event.expiry(), Some(details));
+        assert_eq!((event.at, event.slot, event.kind), (9, 3, Event::EXPIRED));
+        assert_eq!(bytemuck::cast::<_, [u64; 2]>(event.source), [5, u64::MAX]);
     }
 }

@@ -11,7 +11,7 @@ use crate::check::{Checked, Envelope};
 use crate::ids::Family;
 use crate::reject::Reject;
 
-pub use self::event::{Event, Expiry};
+pub use self::event::Event;
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
 pub const VERSION: u32 = 7;

@@ -16,7 +16,6 @@ use crate::settings::Settings;
 impl Router {
     /// RFC 9568 §6.4.2 and §6.4.3: an advert that passed every check.
     pub(crate) fn on_advert(&mut self, now: Instant, advert: &Advert, lanes: &mut Lanes) {
-        self.stats.received += 1;
         if advert.priority == Priority::RELEASE {
             self.stats.zero_received += 1;
         }

@@ -78,8 +78,6 @@ pub struct Stats {
     pub sent: u64,
     /// Adverts sent with priority 0.
     pub zero_sent: u64,
-    /// Good adverts heard, those with priority 0 among them.
-    pub received: u64,
     /// Good adverts heard with priority 0.
     pub zero_received: u64,
     /// Changes to Active.
@@ -109,8 +107,6 @@ pub struct View {
     pub waits: bool,
     /// The address its adverts leave with.
     pub source: Option<IpAddr>,
-    /// The checksum form of its adverts.
-    pub form: ChecksumForm,
     /// What it has done so far.
     pub stats: Stats,
 }
@@ -144,7 +140,6 @@ impl Router {
             others,
             waits: self.wish.is_some(),
             source: self.source,
-            form: self.form,
             stats: self.stats,
         }
     }

@@ -100,6 +100,8 @@ pub(crate) struct Host {
     listener: Listener,
     pub(crate) held: BTreeSet<IpAddr>,
     pub(crate) sent: Vec<(Instant, u8)>,
+    /// The checksum form of the last advert.
+    pub(crate) form: ChecksumForm,
     pub(crate) announced: Vec<(Instant, u32)>,
     pub(crate) redirected: Vec<(Instant, [u8; 6])>,
     pub(crate) events: Vec<(Instant, Event)>,
@@ -208,6 +210,7 @@ impl Lan {
             listener: Listener::default(),
             held: BTreeSet::new(),
             sent: Vec::new(),
+            form: ChecksumForm::PseudoHeader,
             announced: Vec::new(),
             redirected: Vec::new(),
             events: Vec::new(),
@@ -390,6 +393,7 @@ impl Lan {
                 continue;
             }
             host.sent.push((self.now, transmit.priority.get()));
+            host.form = transmit.form;
             self.broadcast(n, transmit.priority, transmit.form);
         }
         while let Some(effect) = self.hosts[n].engine.poll_effect() {

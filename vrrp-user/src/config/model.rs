@@ -221,8 +221,6 @@ pub struct Tracked {
 pub struct Instance {
     /// Its name.
     pub name: String,
-    /// `state MASTER` was written. Only of interest for messages: priority decides.
-    pub wants_master: bool,
     /// `interface`; empty: the one that has the address in `sought`, while it is not known which that is.
     /// Addresses without a `dev` have none then either.
     pub interface: String,

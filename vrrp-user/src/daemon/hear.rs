@@ -12,7 +12,7 @@ use super::repeats::{Say, Topic};
 use super::running::{LastRefused, Running};
 use super::service::{End, Service};
 use super::{plan, refusals, words};
-use crate::config::model::Instance;
+use crate::config::model::{Instance, Notify};
 use crate::net::executor::Timing;
 use crate::notify::{Kind, Word};
 use crate::slowpath::SlowPath;
@@ -59,13 +59,7 @@ impl Service {
                 let Some(running) = self.running.get_mut(slot) else { return };
                 running.enter(*to, why);
                 let Instance { name, notify, .. } = &*running.instance;
-                let word = match to {
-                    StateName::Active => Word::Master,
-                    StateName::Backup => Word::Backup,
-                    StateName::Fault => Word::Fault,
-                    StateName::Initialize if *why == Why::Removed => Word::of_removed(notify),
-                    StateName::Initialize => Word::Stop,
-                };
+                let word = word(*to, why, notify);
                 self.notifier.push(Kind::Instance, name, word, *priority, notify);
                 self.flapped(now, *slot, *to, why);
                 if *why == (Why::Mute { alone: true }) {
@@ -185,21 +179,27 @@ impl Service {
 
     fn lines(&self, name: &str, slot: Slot, event: &Event) -> Vec<String> {
         let running = self.running.get(&slot).map(Box::as_ref);
-        let no_source = running.and_then(|running| self.no_source(running));
-        let failed = |id| self.failed(running, id);
+        self.with_names(running, |names| words::lines(name, event, names))
+    }
+
+    /// Says something of an instance with what the engine has no words for.
+    pub(super) fn with_names<T>(
+        &self,
+        running: Option<&Running>,
+        say: impl FnOnce(&words::Names<'_>) -> T,
+    ) -> T {
         let tracker = |id| self.trackers.name(id);
-        let lease_ended = self.lease_ended();
-        let served_by = running.and_then(|running| self.served_by(&running.instance));
+        let failed = |id| self.failed(running, id);
         let member = |slot| self.member(slot);
-        let names = words::Names {
+        say(&words::Names {
             tracker: &tracker,
             failed: &failed,
             member: &member,
-            no_source,
-            served_by,
-            lease_ended,
-        };
-        words::lines(name, event, &names)
+            no_source: running.and_then(|running| self.no_source(running)),
+            no_device: running.and_then(|running| self.no_device(&running.instance)),
+            served_by: running.and_then(|running| self.served_by(&running.instance)),
+            lease_ended: self.lease_ended(),
+        })
     }
 
     /// What is wrong with something that an instance watches.
@@ -320,6 +320,17 @@ fn close(sockets: Vec<SlowPath>) {
     }
 }
 
+/// What notify commands are told of a state.
+fn word(to: StateName, why: &Why, notify: &Notify) -> Word {
+    match to {
+        StateName::Active => Word::Master,
+        StateName::Backup => Word::Backup,
+        StateName::Fault => Word::Fault,
+        StateName::Initialize if *why == Why::Removed => Word::of_removed(notify),
+        StateName::Initialize => Word::Stop,
+    }
+}
+
 /// Tells one more line where one was told.
 fn say_too(said: Say, name: &str, more: Option<&str>) {
     if let (Say::First | Say::Again(..), Some(more)) = (said, more) {
@@ -327,18 +338,23 @@ fn say_too(said: Say, name: &str, more: Option<&str>) {
     }
 }
 
-/// Logs a line of an event. What the operator must look at is a warning.
+/// Logs a line of an event.
 fn tell(event: &Event, line: &str) {
     if matches!(event, Event::PathsFailed { .. }) {
         error!("{line}");
         return;
     }
-    let fault = matches!(event, Event::Transition { to: StateName::Fault, .. });
-    if fault || matches!(event, Event::SecondOwner { .. }) {
+    if is_warning(event) {
         warn!("{line}");
     } else {
         info!("{line}");
     }
+}
+
+/// Whether the operator must look at it.
+fn is_warning(event: &Event) -> bool {
+    let fault = matches!(event, Event::Transition { to: StateName::Fault, .. });
+    fault || matches!(event, Event::SecondOwner { .. })
 }
 
 /// Tells a line, or that lines are left out.
@@ -352,5 +368,39 @@ pub(super) fn say(said: Say, name: &str, line: &str, tell: impl Fn(&str)) {
             tell(&format!("({name}) more lines of that kind are left out for a minute"));
         }
         Say::Nothing => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use vrrp_common::Priority;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_and_a_second_owner_are_warnings_and_an_election_is_none() {
+        let (slot, from) = (Slot(1), IpAddr::from([192, 0, 2, 12]));
+        let to = |to| Event::Transition {
+            slot,
+            from: StateName::Backup,
+            to,
+            why: Why::LinkDown,
+            priority: Priority::DEFAULT,
+        };
+        let theirs = Priority::DEFAULT;
+        assert!(
+            is_warning(&to(StateName::Fault)) && is_warning(&Event::SecondOwner { slot, from })
+        );
+        for event in [
+            to(StateName::Active),
+            to(StateName::Backup),
+            Event::LowerAdvert { slot, from, theirs, ours: theirs },
+            Event::Ignored { slot, from, theirs },
+            Event::PriorityZero { slot, from },
+        ] {
+            assert!(!is_warning(&event), "{event:?}");
+        }
     }
 }

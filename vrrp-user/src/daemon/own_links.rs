@@ -81,6 +81,13 @@ impl Service {
         wanted.iter().all(|one| self.own_links.is_there(one, &self.host))
     }
 
+    /// Why an interface of an instance's own can't be used, where that is known.
+    pub(super) fn no_device(&self, instance: &Instance) -> Option<&str> {
+        let own = instance.own_link.iter().map(|link| &link.name);
+        let mut names = own.chain(instance.address_links.iter().map(|link| &link.name));
+        names.find_map(|name| self.own_links.complaint(name))
+    }
+
     /// Notes in the ledger what is made and changed for an instance, where that is news.
     pub(super) fn note_traces(&mut self, slot: Slot) {
         let Some(running) = self.running.get_mut(&slot) else { return };

@@ -91,24 +91,11 @@ impl Service {
             ago_ms: millis(now, last.at),
             detail: last.detail.clone(),
         });
-        let no_source = self.no_source(running);
-        let tracker = |id| self.trackers.name(id);
-        let failed = |id| self.failed(Some(running), id);
-        let served_by = self.served_by(instance);
-        let member = |slot| self.member(slot);
-        let names = words::Names {
-            tracker: &tracker,
-            failed: &failed,
-            member: &member,
-            no_source,
-            served_by,
-            lease_ended: false,
-        };
         status::Instance {
             name: instance.name.clone(),
             state: words::state(view.state).to_owned(),
             since_ms_ago: millis(now, view.since),
-            why: words::why(&view.why, &names),
+            why: self.with_names(Some(running), |names| words::why(&view.why, names)),
             sync_group: self.groups.of(view.slot).map(str::to_owned),
             waits_for_group: view.waits,
             interface: instance.interface.clone(),

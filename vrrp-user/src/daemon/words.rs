@@ -24,6 +24,8 @@ pub(crate) struct Names<'a> {
     pub(crate) member: &'a dyn Fn(Slot) -> String,
     /// Why there is no address to send from, where more is known of it.
     pub(crate) no_source: Option<String>,
+    /// Why an interface that is made for it is not there, where that is known.
+    pub(crate) no_device: Option<&'a str>,
     /// Who serves the virtual router on this host, where that is known.
     pub(crate) served_by: Option<String>,
     /// An address that was put back had gone because its lease could not be renewed.
@@ -63,19 +65,22 @@ pub(crate) fn why(why: &Why, names: &Names<'_>) -> String {
             let usual = || "the interface has no address to send from".to_owned();
             names.no_source.clone().unwrap_or_else(usual)
         }
-        Why::NoDevice => "an interface of its addresses is not there".to_owned(),
+        Why::NoDevice => {
+            let usual = "an interface of its addresses is not there".to_owned();
+            names.no_device.map_or(usual.clone(), |why| format!("{usual}: {why}"))
+        }
         Why::NoPeer => "`unicast_peer` names nobody but this host".to_owned(),
         Why::Deaf => "adverts can't be received on the interface".to_owned(),
         Why::Mute { alone: false } => {
             "no advert could be sent for so long that other routers have taken over".to_owned()
         }
+        Why::Mute { alone: true } => {
+            "no advert can be sent, and no other router was heard meanwhile".to_owned()
+        }
         Why::Trying => "trying whether adverts can be sent again".to_owned(),
         Why::Taken => {
             let who = names.served_by.as_deref().unwrap_or("another xvrrp");
             format!("{who} on this host serves this VRID on the interface")
-        }
-        Why::Mute { alone: true } => {
-            "no advert can be sent, and no other router was heard meanwhile".to_owned()
         }
         Why::Tracker(id) => (names.failed)(*id),
         Why::Undecided(id) => format!("waiting for the first result of {}", tracker(*id)),
@@ -250,7 +255,16 @@ mod tests {
         let failed = &|id: TrackerId| format!("script {} failed", id.0);
         let no_source = no_source.map(str::to_owned);
         let member = &|slot: Slot| format!("VI_{} of sync group G", slot.0);
-        Names { tracker, failed, member, no_source, served_by: None, lease_ended: false }
+        let no_device = None;
+        Names { tracker, failed, member, no_source, no_device, served_by: None, lease_ended: false }
+    }
+
+    #[test]
+    fn why_an_interface_is_not_there_is_said() {
+        let known = Names { no_device: Some("this kernel has no ipvlan"), ..names(None) };
+        let usual = "an interface of its addresses is not there";
+        assert_eq!(why(&Why::NoDevice, &names(None)), usual);
+        assert_eq!(why(&Why::NoDevice, &known), format!("{usual}: this kernel has no ipvlan"));
     }
 
     #[test]

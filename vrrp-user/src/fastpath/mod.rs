@@ -141,7 +141,7 @@ impl FastPath {
         match Self::load_without_frags(slots) {
             Err(LoadError::Kernel(why)) => {
                 debug!("no kernel timers: {why}");
-                let plain = Self::load_object(object::WITHOUT_TIMERS, slots, Some(why.clone()));
+                let plain = Self::load_without_timers(slots, &why);
                 // Refused without them too, they were not the reason.
                 plain.map_err(|error| match error {
                     LoadError::Kernel(_) => LoadError::Kernel(why),
@@ -164,12 +164,12 @@ impl FastPath {
         Self::load_object(object::WITHOUT_FRAGS, slots, None)
     }
 
-    /// Loads the program as for a kernel that has no timers for it.
+    /// Loads the program as for a kernel that has no timers for it, `why` it has none.
     ///
     /// # Errors
     /// As [`FastPath::load`].
-    pub fn load_without_timers(slots: u32) -> Result<Self, LoadError> {
-        Self::load_object(object::WITHOUT_TIMERS, slots, Some("as asked for".to_owned()))
+    pub fn load_without_timers(slots: u32, why: &str) -> Result<Self, LoadError> {
+        Self::load_object(object::WITHOUT_TIMERS, slots, Some(why.to_owned()))
     }
 
     fn load_object(bytes: &[u8], slots: u32, no_timers: Option<String>) -> Result<Self, LoadError> {

@@ -189,8 +189,8 @@ impl Watcher {
         Seen { at, armed: watch != 0 && words[ARMED].load(SeqCst) == watch }
     }
 
-    /// The number of the slot's watch, which an [`Expiry`](vrrp_common::abi::Expiry) names; nothing
-    /// where nothing is watched.
+    /// The number of the slot's watch, which the record of an expiry names; nothing where
+    /// nothing is watched.
     pub fn watch(&self, slot: u32) -> Option<u64> {
         let watch = self.slots.slot(slot)?[WATCH].load(SeqCst);
         (watch != 0).then_some(watch)

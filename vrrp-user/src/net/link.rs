@@ -38,10 +38,10 @@ impl Link {
     pub(super) fn send(&self, sender: &Sender, ip: IpAddr, mac: Option<Mac>) -> io::Result<()> {
         let mac = mac.unwrap_or(self.mac);
         match ip {
-            IpAddr::V4(ip) => sender.send(self.index, &arp::on_behalf(self.mac, mac, ip)),
+            IpAddr::V4(ip) => sender.send(self.index, &arp::gratuitous(self.mac, mac, ip)),
             IpAddr::V6(ip) => {
                 let router = *self.router.get_or_init(|| forwards(&self.device));
-                sender.send(self.index, &ndisc::on_behalf(self.mac, mac, ip, router))
+                sender.send(self.index, &ndisc::unsolicited(self.mac, mac, ip, router))
             }
         }
     }

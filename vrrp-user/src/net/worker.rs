@@ -212,7 +212,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         announcer.push(now, LEFTOVERS, &nobody, 1);
         let announcement = announcer.pop(now).map(|next| claims.index(next.slot, "lo", next.ip));
         let loopback = Link::read(&self.interfaces, "lo", None).is_some();
-        let frame = arp::on_behalf([0; 6], [0; 6], Ipv4Addr::UNSPECIFIED);
+        let frame = arp::gratuitous([0; 6], [0; 6], Ipv4Addr::UNSPECIFIED);
         let sent = self.sender.send(NO_INTERFACE, &frame);
         std::hint::black_box((added.len(), announcement, loopback, sent.is_ok()));
     }

@@ -335,7 +335,8 @@ mod tests {
             table.set(RouterKey::new(7, Family::V4, 51), router, &[], &[]);
             let at = Instant::from_nanos(1_000_000_000);
             let record = table.take(7, at, &frame, passed);
-            let refused = table.counters().map(|(_, counts)| counts.refused_in_all());
+            let refused =
+                table.counters().flat_map(|(_, counts)| Reject::ALL.map(|r| counts.refused(r)));
             let counts = (table.strangers().len(), refused.sum::<u64>());
             assert_eq!(record.is_some(), counts.1 > 0);
             counts

@@ -20,14 +20,10 @@ const OPTION_TARGET_LINK_ADDRESS: u8 = 2;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 
-/// The neighbour advertisement that says `address` is at `mac` (RFC 9568 §6.4.2): to all nodes, from
-/// the address itself, not solicited, overriding. `router` says whether the interface forwards.
-pub fn unsolicited(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; LEN] {
-    on_behalf(mac, mac, address, router)
-}
-
-/// As [`unsolicited`], by the interface `own` for another's `mac`; the frame comes from `own`.
-pub fn on_behalf(own: Mac, mac: Mac, address: Ipv6Addr, router: bool) -> [u8; LEN] {
+/// The neighbour advertisement by which the interface `own` says that `address` is at `mac` (RFC 9568
+/// §6.4.2), its own or another's: to all nodes, from the address itself, not solicited, overriding. `router`
+/// says whether the interface forwards. The frame comes from `own`.
+pub fn unsolicited(own: Mac, mac: Mac, address: Ipv6Addr, router: bool) -> [u8; LEN] {
     let mut frame = [0; LEN];
     ethernet(&mut frame, ALL_NODES_MAC, own, ETHERTYPE_IPV6);
     let (header, message) = frame[ETHERNET..].split_at_mut(IPV6_HEADER);
@@ -61,10 +57,12 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
+    const OWN: Mac = [2, 0, 0, 0, 0, 0x0a];
+
     #[test]
     fn bytes_of_a_router_s() {
         let address = "2001:db8::250".parse().unwrap();
-        let frame = unsolicited([2, 0, 0, 0, 0, 0x0a], address, true);
+        let frame = unsolicited(OWN, OWN, address, true);
         assert_eq!(
             frame[..58],
             hex!(
@@ -86,7 +84,7 @@ mod tests {
     fn etherparse_agrees_with_the_checksum() {
         for router in [false, true] {
             let address: Ipv6Addr = "fe80::5e00:1".parse().unwrap();
-            let frame = unsolicited([2, 0, 0, 0, 0, 0x0b], address, router);
+            let frame = unsolicited(OWN, OWN, address, router);
             let sliced = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
             let Some(etherparse::TransportSlice::Icmpv6(icmp)) = sliced.transport else {
                 panic!("not ICMPv6: {sliced:?}");

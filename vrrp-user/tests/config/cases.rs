@@ -25,7 +25,7 @@ fn c01_plain_web_pair() {
     assert_eq!((check.fall, check.rise, check.weight.value), (3, 2, -20));
     let vi_1 = run(&loaded, "VI_1");
     assert_eq!((vi_1.vrid.get(), vi_1.priority.get(), vi_1.interval.get()), (51, 110, SECOND));
-    assert_eq!((vi_1.version, vi_1.family, vi_1.wants_master), (Version::V2, Family::V4, true));
+    assert_eq!((vi_1.version, vi_1.family), (Version::V2, Family::V4));
     assert_eq!(vi_1.password(), Some(*b"1111\0\0\0\0"));
     assert_eq!(vi_1.interface, "eth0");
     assert_eq!(addresses(vi_1), ["192.0.2.250/24"]);
@@ -66,7 +66,7 @@ fn c08_slashes_are_no_comment() {
         ["2:18", "5:18", "6:25", "7:21"].map(|at| format!("{at} warning slash-comment"))
     );
     let vi_1 = run(&loaded, "VI_1");
-    assert_eq!((vi_1.wants_master, vi_1.priority.get()), (true, 100));
+    assert_eq!(vi_1.priority.get(), 100);
     assert_eq!(addresses(vi_1), ["192.0.2.249/32"]);
     snapshot("C08", &loaded);
 }
@@ -134,8 +134,6 @@ fn c16_words_for_the_state() {
             "36:5 warning conflict",
         ]
     );
-    let master = |name| run(&loaded, name).wants_master;
-    assert_eq!(["VI_1", "VI_2", "VI_3", "VI_4"].map(master), [false, false, true, true]);
     let vi_4 = run(&loaded, "VI_4");
     assert_eq!((vi_4.preempt, vi_4.preempt_delay), (true, Duration::ZERO));
     assert_eq!(vi_4.priority, Priority::new(90));
@@ -246,7 +244,7 @@ fn c42_as_little_as_possible() {
     let loaded = handed("C42-minimal.conf");
     assert_eq!(loaded.diags, []);
     let a = run(&loaded, "a");
-    assert_eq!((a.wants_master, a.priority, a.interval.get()), (false, Priority::DEFAULT, SECOND));
+    assert_eq!((a.priority, a.interval.get()), (Priority::DEFAULT, SECOND));
     assert_eq!((a.version, a.password(), a.vrid.get()), (Version::V2, None, 133));
     assert_eq!(addresses(a), ["192.0.2.250/32"]);
     assert_eq!(a.announce, Announce::default());

@@ -170,7 +170,6 @@ impl Maker<'_> {
         let source = draft.source.as_ref().map(|(ip, _)| *ip);
         Some(Instance {
             name: self.name.clone(),
-            wants_master,
             vrid: draft.vrid.as_ref().map(|(vrid, _)| *vrid)?,
             link_delays: delays.copied().unwrap_or_default(),
             sought: source.filter(|_| interface.is_empty()),

@@ -69,7 +69,7 @@ fn c36_the_packaged_file_in_strict_mode() {
     // Nothing about the intervals of 0; `state MASTER` and the password are dropped by name.
     assert_eq!(read.faults(), ["16:5 warning conflict", "21:5 warning auth"]);
     let one = read.instance("VI_1");
-    assert!(!one.wants_master && !one.accept && one.same_addresses && one.lower_prio_no_advert);
+    assert!(!one.accept && one.same_addresses && one.lower_prio_no_advert);
     assert_eq!((one.auth, one.announce.lower_repeat), (None, 0));
     assert!(one.skip_check_adv_addr);
     assert_eq!(one.addresses.len(), 3);

@@ -13,10 +13,6 @@ fn strict(lines: &str) -> Read {
 }
 
 #[rstest]
-#[case::master("priority 100\nstate MASTER", "6:1", "`state MASTER` with priority 100", |one: &Instance| !one.wants_master)]
-#[case::owner("priority 255\nstate BACKUP", "6:1", "`state BACKUP` with priority 255", |one: &Instance| {
-    one.wants_master
-})]
 #[case::password("authentication {\nauth_type PASS\nauth_pass x\n}", "5:1", "authentication", |one: &Instance| {
     one.auth.is_none()
 })]
@@ -69,6 +65,19 @@ fn drops_one_by_one(
     );
 }
 
+/// MASTER is who owns the addresses, and nobody else.
+#[rstest]
+#[case::master("state MASTER\npriority 100\nnopreempt", "`state MASTER` with priority 100", false)]
+#[case::owner("state BACKUP\npriority 255", "`state BACKUP` with priority 255", true)]
+fn drops_a_state(#[case] lines: &str, #[case] says: &str, #[case] preempts: bool) {
+    let read = strict(lines);
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert!(read.said().next().is_some_and(|diag| diag.message.contains(says)));
+    // `nopreempt` is not dropped with it, as it is beside a MASTER that stays one.
+    assert_eq!(read.instance("VI_1").preempt, preempts);
+    assert!(with("", lines).instance("VI_1").preempt);
+}
+
 #[test]
 fn means_without_a_further_word() {
     let read = strict("nopreempt");
@@ -79,8 +88,6 @@ fn means_without_a_further_word() {
     // The owner's addresses answer: RFC 9568 §6.4.3.
     assert!(strict("priority 255").instance("VI_1").accept);
     assert!(strict("version 3\naccept").instance("VI_1").accept);
-    // MASTER is dropped, and `nopreempt` with it is not.
-    assert!(!strict("state MASTER\npriority 100\nnopreempt").instance("VI_1").preempt);
 }
 
 #[test]
