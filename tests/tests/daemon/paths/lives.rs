@@ -52,7 +52,9 @@ pub(super) fn nothing_is_left_of_a_killed_one() -> Result<()> {
 /// The guardian starts the worker again: a MASTER goes on, and nothing goes meanwhile.
 pub(super) fn a_crash_changes_nothing() -> Result<()> {
     let lab = Lab::new(&["r1"])?;
-    let mut r1 = lab.run("r1", &c27(100))?;
+    // With one that would not be set beside somebody else's.
+    let conf = c27(100).replace("blackhole 203.0.113.128/25", "blackhole 203.0.113.128/25 add");
+    let mut r1 = lab.run("r1", &conf)?;
     wait_all(&lab, &r1, "r1")?;
     let watch = Monitor::start(&lab, "r1")?;
     let worker = r1.worker()?;
@@ -63,6 +65,7 @@ pub(super) fn a_crash_changes_nothing() -> Result<()> {
     ensure!(all_there(&lab, "r1"), "{}", r1.log_end());
     let order = watch.order()?;
     ensure!(!order.iter().any(|word| word.starts_with('-')), "{order:?}");
+    ensure!(r1.count_log("can't be set") == 0, "its own was another's: {}", r1.log());
     r1.stop()?;
     ensure!(none_there(&lab, "r1"), "some are left");
     Ok(())

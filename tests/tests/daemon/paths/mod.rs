@@ -203,9 +203,11 @@ fn what_somebody_removes_is_put_back() -> Result<()> {
     };
     let is = || format!("{:?} {:?}", routes(&lab, "r2"), rules(&lab, "r2"));
     wait_until("IPv6", LIMIT, there).with_context(is).with_context(|| r2.log_end())?;
-    lab.ns("r2").ip("-6 route flush proto keepalived")?;
-    lab.ns("r2").ip("-6 rule del preference 72")?;
-    wait_until("IPv6 again", LIMIT, there).with_context(is).with_context(|| r2.log_end())?;
+    // One after the other: each tells by itself that something is gone.
+    for gone in ["route flush proto keepalived", "rule del preference 72"] {
+        lab.ns("r2").ip(&format!("-6 {gone}"))?;
+        wait_until(gone, LIMIT, there).with_context(is).with_context(|| r2.log_end())?;
+    }
     r2.wait_log("2001:db8:8::/48 via fe80::1 dev eth0", LIMIT)?;
     Ok(())
 }
@@ -266,11 +268,16 @@ fn a_reload_touches_what_has_changed() -> Result<()> {
 fn the_loss_of_a_route_s_interface_is_a_fault() -> Result<()> {
     let lab = Lab::new(&["r1"])?;
     let ns = lab.ns("r1");
-    ns.ip("link add dum0 type veth peer name dum1")?;
-    ns.ip("link set dum1 up")?;
-    ns.ip("link set dum0 up")?;
+    let make = || -> Result<()> {
+        ns.ip("link add dum0 type veth peer name dum1")?;
+        ns.ip("link set dum1 up")?;
+        ns.ip("link set dum0 up")?;
+        Ok(())
+    };
+    make()?;
     let lines = ["10.1.0.0/16 via 192.0.2.1", "10.2.0.0/16 dev dum0"];
-    let r1 = lab.run("r1", &with(&lines, &["from 10.2.0.0/16 table 7 preference 70"]).alone(3))?;
+    let conf = with(&lines, &["from 10.2.0.0/16 table 7 preference 70"]).alone(3);
+    let mut r1 = lab.run("r1", &conf)?;
     let on = ["10.1.0.0/16 via 192.0.2.1 dev eth0", "10.2.0.0/16 dev dum0"];
     let both = || routes(&lab, "r1").is_ok_and(|there| there == on);
     for _ in 0..2 {
@@ -281,7 +288,16 @@ fn the_loss_of_a_route_s_interface_is_a_fault() -> Result<()> {
         ns.ip("link set dum0 up")?;
     }
     wait_until("both are back", LIMIT, both).with_context(|| r1.log_end())?;
+    // By another number it is another one, to be taken off as that.
+    ns.ip("link del dum0")?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    make()?;
+    wait_until("both are back", LIMIT, both).with_context(|| r1.log_end())?;
     ensure!(r1.count_log("can't be set") == 0, "{}", r1.log());
+    r1.kill()?;
+    let done = r1.release(&lab, "r1")?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    ensure!(none_there(&lab, "r1") && !lab.holds("r1", VIP), "{said}");
     Ok(())
 }
 
