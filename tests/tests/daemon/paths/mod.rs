@@ -176,7 +176,14 @@ fn what_somebody_removes_is_put_back() -> Result<()> {
     let lab = Lab::new(&["r1", "r2"])?;
     let conf = c27(100).replace("203.0.113.128/25", "203.0.113.128/25 no_track");
     let r1 = lab.run("r1", &conf)?;
-    let six = ["2001:db8:8::/48 via fe80::1 dev eth0", "2001:db8:9::/48 dev eth0 metric 7"];
+    let six = [
+        "2001:db8:7::/48 nexthop via fe80::1 dev eth0 nexthop via fe80::2 dev eth0 weight 7",
+        "2001:db8:8::/48 via fe80::1 dev eth0",
+        "2001:db8:9::/48 dev eth0 metric 7",
+    ];
+    // A route of several hops has a line for each.
+    let parts =
+        ["2001:db8:7::/48 ", six[1], six[2], "nexthop via fe80::1 ", "nexthop via fe80::2 "];
     let six_rule = "inet6 from 2001:db8::/32 table 9 preference 72";
     let r2 = lab.run(
         "r2",
@@ -199,12 +206,14 @@ fn what_somebody_removes_is_put_back() -> Result<()> {
         let lines = routes(&lab, "r2").unwrap_or_default();
         let begins = |with: &str| lines.iter().any(|line| line.starts_with(with));
         let rules = rules(&lab, "r2").unwrap_or_default();
-        six.iter().all(|route| begins(route)) && lines.len() == 2 && rules.len() == 1
+        parts.iter().all(|part| begins(part)) && lines.len() == parts.len() && rules.len() == 1
     };
     let is = || format!("{:?} {:?}", routes(&lab, "r2"), rules(&lab, "r2"));
     wait_until("IPv6", LIMIT, there).with_context(is).with_context(|| r2.log_end())?;
     // One after the other: each tells by itself that something is gone.
-    for gone in ["route flush proto keepalived", "rule del preference 72"] {
+    let hops = ["fe80::1", "fe80::2"].map(|hop| format!("route del 2001:db8:7::/48 via {hop}"));
+    let others = ["route flush proto keepalived", "rule del preference 72"];
+    for gone in hops.iter().map(String::as_str).chain(others) {
         lab.ns("r2").ip(&format!("-6 {gone}"))?;
         wait_until(gone, LIMIT, there).with_context(is).with_context(|| r2.log_end())?;
     }

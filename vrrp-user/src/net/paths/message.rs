@@ -82,6 +82,24 @@ pub(super) fn route(
     Ok(message)
 }
 
+/// A route for each hop, where the kernel has it so: over IPv6, where it refuses all for one that is there.
+/// Else none.
+pub(super) fn hops(route: &RouteMessage) -> Vec<RouteMessage> {
+    for (at, one) in route.attributes.iter().enumerate() {
+        if let RouteAttribute::MultiPath(hops) = one
+            && route.header.address_family == AddressFamily::Inet6
+        {
+            let by = |hop: &RouteNextHop| {
+                let mut by = route.clone();
+                by.attributes[at] = RouteAttribute::MultiPath(vec![hop.clone()]);
+                by
+            };
+            return hops.iter().map(by).collect();
+        }
+    }
+    Vec::new()
+}
+
 fn header(route: &Route, header: &mut RouteHeader) {
     header.address_family = address_family(family_of(route.destination.ip));
     header.destination_prefix_length = route.destination.length;
@@ -313,6 +331,27 @@ mod tests {
             RouteAttribute::Oif(3),
         ];
         assert_eq!(message.attributes, right);
+    }
+
+    #[test]
+    fn over_ipv6_each_hop_is_a_route() {
+        let far = Hop { weight: 7, ..hop("fe80::2", "eth1") };
+        let several = |prefix: &str, hops: &[Hop]| {
+            let written = Route { hops: hops.to_vec(), ..Route::to(network(prefix, 24)) };
+            route(&written, index).unwrap()
+        };
+        let both = [hop("fe80::1", "eth1"), far];
+        let each = hops(&several("2001:db8::", &both));
+        let share = |one: &RouteMessage| {
+            let RouteAttribute::MultiPath(hops) = &one.attributes[2] else { return Vec::new() };
+            hops.iter().map(|hop| hop.hops).collect()
+        };
+        let shares: Vec<Vec<u8>> = each.iter().map(share).collect();
+        assert_eq!(shares, [vec![0], vec![6]]);
+        let first = RouteAttribute::Destination(ip("2001:db8::").into());
+        assert!(each.iter().all(|one| one.attributes[0] == first && one.attributes.len() == 3));
+        assert_eq!(hops(&several("2001:db8::", &both[..1])), []);
+        assert_eq!(hops(&several("198.51.100.0", &both)), []);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use rtnetlink::packet_core::NLM_F_EXCL;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use vrrp_proto::Paths;
 use vrrp_proto::input::{Outcome, Slot};
@@ -49,6 +50,21 @@ pub(super) enum Known {
 }
 
 impl Known {
+    /// The requests that put it on, or back on, with their flags.
+    fn additions(&self, flags: u16, was: bool) -> Vec<(RouteNetlinkMessage, u16)> {
+        match self {
+            Self::Route(route) if was => {
+                // By itself, each hop may go beside the others.
+                let hops = message::hops(route).into_iter();
+                let each =
+                    hops.map(|hop| (RouteNetlinkMessage::NewRoute(hop), flags & !NLM_F_EXCL));
+                let each: Vec<_> = each.collect();
+                if each.is_empty() { vec![(self.addition(), flags)] } else { each }
+            }
+            Self::Route(_) | Self::Rule(_) => vec![(self.addition(), flags)],
+        }
+    }
+
     fn addition(&self) -> RouteNetlinkMessage {
         match self {
             Self::Route(route) => RouteNetlinkMessage::NewRoute(route.clone()),
@@ -108,6 +124,15 @@ fn refusal(answer: Answer) -> Result<bool, String> {
     }
 }
 
+/// What the answers for its hops come to: it is there where one of them is.
+fn of_all(answers: impl Iterator<Item = Result<bool, String>>) -> Option<Result<bool, String>> {
+    answers.reduce(|all, one| match (all, one) {
+        (Ok(all), Ok(one)) => Ok(all || one),
+        (Ok(new), Err(_)) | (Err(_), Ok(new)) => Ok(new),
+        (Err(first), Err(_)) => Err(first),
+    })
+}
+
 /// Says whether that is the kernel's word for one that it does not have.
 fn is_not_there(errno: Errno) -> bool {
     matches!(errno, Errno::ESRCH | Errno::ENOENT | Errno::ENODEV | Errno::EADDRNOTAVAIL)
@@ -124,8 +149,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 Ok((known, flags)) => {
                     // By another index than it was: with the interface went the route.
                     let was = self.paths.holdings.has(slot, &path).is_some_and(|was| *was == known);
-                    requests.push((known.addition(), flags));
-                    wanted.push((path, known, was));
+                    let additions = known.additions(flags, was);
+                    wanted.push((path, known, was, additions.len()));
+                    requests.extend(additions);
                 }
                 Err(missing) => failed.push((path, missing.to_string())),
             }
@@ -135,10 +161,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         let unknown = answers.as_ref().err().map(io::Error::to_string);
         let mut answers = answers.unwrap_or_default().into_iter().map(refusal);
         let mut restored = Vec::new();
-        for (path, known, was) in wanted {
+        for (path, known, was, count) in wanted {
             // Where the kernel's answer is not known, it may be there.
-            let answer = answers.next().unwrap_or(Ok(false));
-            match answer {
+            match of_all(answers.by_ref().take(count)).unwrap_or(Ok(false)) {
                 // Somebody else's, as it was not put on from here.
                 Ok(false) if path.is_to_be_alone() && !was && unknown.is_none() => {
                     failed.push((path, "another one to this network is there already".to_owned()));
@@ -276,6 +301,12 @@ mod tests {
         assert_eq!(refusal(no(Errno::EEXIST, Some("RTNETLINK: exists"))), Ok(false));
         let why = Err("Network is unreachable (Nexthop has invalid gateway)".to_owned());
         assert_eq!(refusal(no(Errno::ENETUNREACH, Some("Nexthop has invalid gateway"))), why);
+        let error = |text: &str| Err(text.to_owned());
+        let all = |answers: &[Result<bool, String>]| of_all(answers.iter().cloned());
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&[Ok(false), Ok(true), error("a")]), Some(Ok(true)));
+        assert_eq!(all(&[error("a"), Ok(false)]), Some(Ok(false)));
+        assert_eq!(all(&[error("a"), error("b")]), Some(error("a")));
         assert!(is_not_there(Errno::ESRCH) && is_not_there(Errno::ENOENT));
         assert!(!is_not_there(Errno::EPERM) && !is_not_there(Errno::EINVAL));
     }
