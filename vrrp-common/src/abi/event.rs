@@ -58,7 +58,7 @@ impl Event {
     pub const ADVERT: u32 = 1;
     /// An advert that did not, or a sample of many.
     pub const REFUSED: u32 = 2;
-    /// A watched advert stayed away for Master_Down_Interval: [`Event::expiry`].
+    /// A watched advert stayed away for Master_Down_Interval: [`Event::expired`].
     pub const EXPIRED: u32 = 3;
     /// Bytes kept of a message: its header and eight IPv4 addresses.
     pub const HEAD: usize = HEAD;

@@ -399,6 +399,8 @@ mod tests {
         // What it has does not keep it waiting, nor does it take it from itself.
         second.apply(&both, NOW, nobody);
         assert!(second.is_taken(key(1)) && second.ours.contains_key(&key(2)));
+        second.apply(&these([Key { family: Family::V4, ..key(1) }]), NOW, nobody);
+        assert!(second.ours.len() == 1 && !second.waits(), "the other family's is another one");
         first.apply(&BTreeMap::new(), NOW, nobody);
         second.apply(&both, NOW, nobody);
         assert!(!second.is_taken(key(1)) && !second.waits());

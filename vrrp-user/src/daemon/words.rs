@@ -260,6 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn states_have_keepalived_s_names() {
+        let all = [StateName::Initialize, StateName::Backup, StateName::Active, StateName::Fault];
+        assert_eq!(all.map(state), ["INIT", "BACKUP", "MASTER", "FAULT"]);
+    }
+
+    #[test]
+    fn who_serves_it_is_named_where_that_is_known() {
+        let known = Names { served_by: Some("keepalived".to_owned()), ..names(None) };
+        let serves = "on this host serves this VRID on the interface";
+        assert_eq!(why(&Why::Taken, &known), format!("keepalived {serves}"));
+        assert_eq!(why(&Why::Taken, &names(None)), format!("another xvrrp {serves}"));
+    }
+
+    #[test]
     fn why_an_interface_is_not_there_is_said() {
         let known = Names { no_device: Some("this kernel has no ipvlan"), ..names(None) };
         let usual = "an interface of its addresses is not there";

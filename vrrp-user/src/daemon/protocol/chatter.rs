@@ -75,6 +75,11 @@ impl Chatter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use vrrp_common::{Priority, Reject};
+    use vrrp_proto::Waited;
+
     use super::*;
 
     #[test]
@@ -91,5 +96,36 @@ mod tests {
         assert_eq!(note(4999, 2, Topic::Lower), Some(1));
         assert_eq!(note(4999, 1, Topic::GoesOn), Some(1));
         assert!((0..60).all(|s| note(10_000 + s * 1000, 3, Topic::Following) == Some(1)));
+    }
+
+    /// A flood of 50 in one moment, as it is told.
+    fn told(mut one: impl FnMut() -> Option<Notice>) -> Vec<u64> {
+        let mut counts = Vec::new();
+        for notice in (0..50).filter_map(|_| one()) {
+            let (Notice::Event(_, _, count) | Notice::Record(_, count)) = notice else {
+                panic!("{notice:?}");
+            };
+            counts.push(count);
+        }
+        counts
+    }
+
+    #[test]
+    fn what_may_come_with_every_packet_is_gated_and_a_transition_is_not() {
+        let (mut chatter, now, slot) = (Chatter::default(), Instant::from_nanos(7), Slot(1));
+        let (from, theirs) = (IpAddr::from([192, 0, 2, 12]), Priority::DEFAULT);
+        let lower = Event::LowerAdvert { slot, from, theirs, ours: Priority::OWNER };
+        assert_eq!(told(|| chatter.of_event(now, lower.clone(), None)), [1; MOST as usize]);
+        let changed = Event::PriorityChanged { slot, from: theirs, to: Priority::OWNER };
+        assert_eq!(told(|| chatter.of_event(now, changed.clone(), None)), [1; 50]);
+        let mut record: abi::Event = bytemuck::Zeroable::zeroed();
+        (record.kind, record.slot) = (abi::Event::REFUSED, 1);
+        for reason in [Reject::Ttl, Reject::Checksum] {
+            record.reason = reason.index();
+            assert_eq!(told(|| chatter.of_record(&record)), [1; MOST as usize], "{reason:?}");
+        }
+        let waited = Waited::Owner;
+        let took_over = chatter.of_event(now, Event::TookOver { slot, waited, due: now }, None);
+        assert!(matches!(took_over, Some(Notice::TookOver(Slot(1), _))), "{took_over:?}");
     }
 }
