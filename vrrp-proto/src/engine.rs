@@ -106,8 +106,6 @@ impl Engine {
                 self.with(now, slot, |router, lanes| router.on_outcome(now, outcome, lanes));
             }
             Input::Shutdown => {
-                // Each releases, and none for another.
-                self.groups.clear();
                 let slots: Vec<Slot> = self.routers.keys().copied().collect();
                 for slot in slots {
                     self.end(now, slot, Why::Shutdown);

@@ -48,7 +48,6 @@ impl Router {
         if let Some(following) = backup.following.as_mut().filter(|f| f.heard < at) {
             following.heard = at;
             backup.down_at = at + watched.down;
-            self.hurry();
         }
     }
 
@@ -66,8 +65,7 @@ impl Router {
         let unsettled = backup.outranked.is_some()
             || backup.released.is_some()
             || backup.preempt_at.is_some()
-            // The next advert ends the wait for the group, or the debt.
-            || backup.redirects
+            // The next advert ends the wait for the group.
             || backup.forsaken.is_some()
             || self.wish.is_some()
             || self.preempts(following.priority)

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) grouped: Vec<usize>,
     /// The kernel sends nothing on these networks.
     pub(crate) silenced: BTreeSet<usize>,
+    /// Nobody says what became of adverts on these.
+    pub(crate) untold: BTreeSet<usize>,
     /// Where the last advert did not leave.
     unsent: BTreeSet<usize>,
     pub(crate) held: BTreeSet<IpAddr>,
@@ -132,6 +134,7 @@ impl Nets {
                 settings,
                 alive: false,
                 silenced: BTreeSet::new(),
+                untold: BTreeSet::new(),
                 unsent: BTreeSet::new(),
                 held: BTreeSet::new(),
                 routed: BTreeSet::new(),
@@ -351,7 +354,11 @@ impl Nets {
             };
             self.wire.insert((self.now + self.latency, self.frames), (to, net, advert));
         }
-        news.then_some(Input::Sent { slot: transmit.slot, priority, left: true })
+        (news && !self.hosts[from].untold.contains(&net)).then_some(Input::Sent {
+            slot: transmit.slot,
+            priority,
+            left: true,
+        })
     }
 
     fn perform(&mut self, n: usize, effect: Effect) -> Option<Input> {

@@ -11,7 +11,7 @@ mod resuming;
 use std::time::Duration;
 
 use support::nets::{Nets, mac, slot};
-use support::tracker;
+use support::{ms, tracker};
 use vrrp_common::Priority;
 use vrrp_proto::StateName::{self, Active, Backup, Fault, Initialize};
 use vrrp_proto::{Health, Input, TrackerId, Why};
@@ -134,6 +134,29 @@ fn it_waits_for_what_a_member_waits_for() {
     all(&nets, 0, Fault);
 }
 
+/// What nobody of it knows yet is no state of the group.
+#[test]
+fn it_has_no_state_before_anybody_knows_his_own() {
+    let own = [0, 1].map(|net| {
+        let mut own = support::nets::member(net, 150);
+        own.trackers = vec![tracker(1, 0)];
+        own
+    });
+    let mut nets = Nets::with([own.to_vec()]);
+    nets.run_for(10 * SECOND);
+    assert_eq!(nets.hosts[0].group_states(), []);
+    // Behind a fault it says for what it waits, too.
+    nets.plug(0, 1, false);
+    all(&nets, 0, Fault);
+    nets.plug(0, 1, true);
+    all(&nets, 0, Fault);
+    let why = nets.hosts[0].engine.view(slot(1)).map(|view| view.why);
+    assert_eq!(why, Some(Why::Undecided(TrackerId(1))));
+    nets.tell(0, Input::Track { id: TrackerId(1), health: Health::Good });
+    all(&nets, 0, Backup);
+    assert_eq!(nets.hosts[0].group_states(), [Fault, Backup]);
+}
+
 /// The case that keepalived's manual warns of.
 #[test]
 fn two_that_win_on_different_networks_settle() {
@@ -212,6 +235,27 @@ fn a_healed_partition_redirects_on_every_network() {
     assert_eq!(nets.hosts[1].group_states(), [Backup, Active, Backup]);
 }
 
+/// Whoever releases is not where the addresses are.
+#[test]
+fn a_release_is_no_place_to_redirect_to() {
+    let mut nets = three();
+    for net in 0..3 {
+        nets.cut(net, 0, 1);
+    }
+    nets.run_for(10 * SECOND);
+    assert!(all_active_alone(&nets, 1));
+    // It gives way on one network, and hears nothing of the others but the end.
+    nets.cut.retain(|(net, ..)| *net != 0);
+    nets.run_for(SECOND);
+    all(&nets, 1, Backup);
+    nets.hosts[1].redirected.clear();
+    nets.cut.clear();
+    nets.tell(0, Input::Shutdown);
+    nets.crash(0);
+    nets.run_for(ms(1));
+    assert_eq!(nets.hosts[1].redirected, []);
+}
+
 #[test]
 fn nopreempt_of_one_holds_all() {
     let mut better = [0, 1].map(|net| support::nets::member(net, 150)).to_vec();
@@ -268,6 +312,24 @@ fn an_owner_by_reload_no_more_listens() {
     assert!(all_active(&nets, 0));
 }
 
+/// One that was an owner respects who is better, like any other.
+#[test]
+fn an_owner_by_reload_no_more_follows() {
+    let mut nets = Nets::of(&[&[255, 100], &[150, 150]]);
+    nets.crash(0);
+    nets.run_for(10 * SECOND);
+    nets.start(0);
+    nets.run_for(2 * SECOND);
+    all(&nets, 0, Backup);
+    nets.hosts[0].settings[0].priority = Priority::new(100);
+    nets.reload(0, 0);
+    nets.cut(1, 0, 1);
+    let before = nets.changes();
+    nets.run_for(10 * SECOND);
+    assert_eq!(nets.changes(), before);
+    assert!(all_active(&nets, 1));
+}
+
 /// What can't be sent on one network is a fault of all, and comes back once a trial has left there.
 #[test]
 fn a_mute_member_is_tried_before_all_come_back() {
@@ -284,5 +346,24 @@ fn a_mute_member_is_tried_before_all_come_back() {
     assert_eq!(active, 1);
     nets.hosts[0].silenced.clear();
     nets.run_for(90 * SECOND);
+    assert!(all_active(&nets, 0));
+}
+
+/// Where it is not known whether a trial left, there is another one, and the group waits.
+#[test]
+fn a_trial_of_which_nothing_is_known_is_repeated() {
+    let mut nets = three();
+    nets.hosts[0].silenced.insert(1);
+    nets.run_for(5 * SECOND);
+    all(&nets, 0, Fault);
+    nets.hosts[0].silenced.clear();
+    nets.hosts[0].untold.insert(1);
+    let before = nets.hosts[0].sent.len();
+    nets.run_for(60 * SECOND);
+    all(&nets, 0, Backup);
+    let tried = nets.hosts[0].sent[before..].iter();
+    assert!(tried.filter(|(_, net, _)| *net == 1).count() > 10);
+    nets.hosts[0].untold.clear();
+    nets.run_for(5 * SECOND);
     assert!(all_active(&nets, 0));
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use vrrp_proto::Input;
 use vrrp_proto::StateName::{Active, Backup, Initialize};
+use vrrp_proto::{Engine, GroupId, Input, Link, Slot, Watch};
 
-use super::support::ms;
 use super::support::nets::{Nets, member, slot};
+use super::support::{advert, at, ms, settings};
 use super::{SECOND, all, all_active, three};
 
 /// B53, whenever it happens: the next one takes over before an interval is over, and the one behind it hears
@@ -81,4 +81,93 @@ fn an_advert_ends_the_hurry() {
     all(&nets, 1, Backup);
     nets.run_for(2 * SECOND);
     assert!(all_active(&nets, 1));
+}
+
+/// What the kernel program kept to itself is told once the hurry ends the watch, with the time at which it
+/// came: before the release.
+#[test]
+fn an_advert_from_before_the_release_does_not_end_the_hurry() {
+    let mut engine = pair();
+    for when in (1000..=9000).step_by(1000) {
+        hears(&mut engine, when, 0, 150);
+    }
+    hears(&mut engine, 1000, 1, 150);
+    hears(&mut engine, 7000, 1, 150);
+    while engine.poll_watch().is_some() {}
+    hears(&mut engine, 9300, 0, 0);
+    let stopped: Vec<_> = std::iter::from_fn(|| engine.poll_watch()).collect();
+    for net in 0..2 {
+        assert!(stopped.contains(&Watch::Stop { slot: slot(net) }), "{stopped:?}");
+    }
+    hears(&mut engine, 9000, 1, 150);
+    // One that came at 9 s is missed from 10.1 s on.
+    while let Some(due) = engine.poll_timeout().filter(|due| *due < at(ms(10_090))) {
+        engine.handle_timeout(due);
+    }
+    assert!(engine.is_backup(slot(0)) && engine.is_backup(slot(1)));
+    while let Some(due) = engine.poll_timeout().filter(|due| *due <= at(ms(10_110))) {
+        engine.handle_timeout(due);
+    }
+    assert!(!engine.is_backup(slot(0)) && !engine.is_backup(slot(1)));
+}
+
+/// Who yields after a long time as Active has no contest: the next takeover is as soon as any.
+#[test]
+fn a_takeover_behind_others_is_not_delayed() {
+    let mut nets = three();
+    for _ in 0..4 {
+        nets.crash(0);
+        nets.run_for(10 * SECOND);
+        assert!(all_active(&nets, 1));
+        nets.start(0);
+        nets.run_for(4 * SECOND);
+        assert!(all_active(&nets, 0));
+    }
+    nets.crash(0);
+    nets.run_for(ms(3650));
+    assert!(all_active(&nets, 1));
+}
+
+/// Two routers of one group.
+fn pair() -> Engine {
+    let mut engine = Engine::new();
+    for net in 0..2 {
+        let settings = Box::new(settings(100));
+        engine.handle(at(ms(0)), Input::Add { slot: slot(net), settings, hold: ms(0) });
+    }
+    let groups = vec![(GroupId(1), vec![slot(0), slot(1)])];
+    engine.handle(at(ms(0)), Input::Groups { groups });
+    for net in 0..2 {
+        let link = Link::Up("192.0.2.11".parse().expect("an address"));
+        engine.handle(at(ms(0)), Input::Link { slot: slot(net), link });
+    }
+    engine
+}
+
+fn hears(engine: &mut Engine, when: u64, net: usize, priority: u8) {
+    let advert = advert(12, priority, ms(1000));
+    engine.handle(at(ms(when)), Input::Advert { slot: slot(net), advert });
+}
+
+/// Its timer does not run any more: a kernel program that watched it would keep the next advert to itself.
+#[test]
+fn whoever_waits_for_its_group_is_not_watched() {
+    let mut engine = pair();
+    for when in (1000..=9000).step_by(1000) {
+        hears(&mut engine, when, 0, 150);
+        while let Some(due) = engine.poll_timeout().filter(|due| *due < at(ms(when + 1000))) {
+            engine.handle_timeout(due);
+        }
+        if when == 1000 {
+            hears(&mut engine, when, 1, 150);
+        }
+        let watches: Vec<_> = std::iter::from_fn(|| engine.poll_watch()).collect();
+        let stops = watches.contains(&Watch::Stop { slot: slot(1) });
+        assert_eq!(stops, when == 4000, "{when}: {watches:?}");
+    }
+    assert!(engine.view(slot(1)).is_some_and(|view| view.waits));
+    hears(&mut engine, 10_000, 1, 150);
+    assert!(engine.view(slot(1)).is_some_and(|view| !view.waits));
+    let watches: Vec<_> = std::iter::from_fn(|| engine.poll_watch()).collect();
+    assert!(matches!(watches[..], [Watch::Start { slot: Slot(1), .. }]), "{watches:?}");
 }
