@@ -24,7 +24,7 @@ const HEADER: usize = 16;
 const ATTRIBUTE_TEXT: u16 = 1;
 /// `NLM_F_ACK_TLVS`: attributes follow in an answer.
 const FLAG_ATTRIBUTES: u16 = 0x200;
-/// Answers that may wait in the socket at once, far below what its buffer holds: no more requests are in
+/// Refusals that may wait in the socket at once, far below what its buffer holds: no more requests are in
 /// one message.
 pub(super) const BATCH: usize = 100;
 
@@ -95,9 +95,14 @@ impl Netlink {
             let first = self.sequence.wrapping_add(1);
             let mut bytes = Vec::new();
             let mut count = 0;
-            for (request, flags) in requests.by_ref().take(BATCH) {
-                self.append(&mut bytes, request, flags | NLM_F_REQUEST | NLM_F_ACK);
+            while count < BATCH
+                && let Some((request, flags)) = requests.next()
+            {
                 count += 1;
+                // A refusal comes unasked. That there is none is known with the answer to the last one.
+                let is_last = count == BATCH || requests.peek().is_none();
+                let ask = if is_last { NLM_F_ACK } else { 0 };
+                self.append(&mut bytes, request, flags | NLM_F_REQUEST | ask);
             }
             self.socket.send(&bytes, 0)?;
             answers.extend(self.answers(first, count)?);
@@ -179,22 +184,22 @@ impl Netlink {
         })
     }
 
+    /// What became of a batch of requests, of which the last one is answered in any case.
     fn answers(&mut self, first: u32, count: usize) -> io::Result<Vec<Answer>> {
-        let mut answers: Vec<Option<Answer>> = vec![None; count];
-        let mut missing = count;
-        while missing > 0 {
+        let mut answers: Vec<Answer> = vec![Ok(()); count];
+        let mut done = false;
+        while !done {
             self.read(|header, payload| {
                 let index = header.sequence_number.wrapping_sub(first) as usize;
-                if let (Some(slot), NetlinkPayload::Error(error)) =
+                if let (Some(place), NetlinkPayload::Error(error)) =
                     (answers.get_mut(index), payload)
-                    && slot.is_none()
                 {
-                    *slot = Some(answer(&error, header.flags));
-                    missing -= 1;
+                    *place = answer(&error, header.flags);
+                    done |= index + 1 == count;
                 }
             })?;
         }
-        Ok(answers.into_iter().flatten().collect())
+        Ok(answers)
     }
 
     /// Adds a message to those in `bytes`.
@@ -266,6 +271,7 @@ fn answer(error: &ErrorMessage, flags: u16) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtnetlink::packet_route::link::LinkMessage;
     use std::num::NonZeroI32;
 
     fn error(code: i32, header: &[u8]) -> ErrorMessage {
@@ -278,6 +284,27 @@ mod tests {
     #[test]
     fn zero_is_yes() {
         assert_eq!(answer(&error(0, &[0; HEADER]), 0), Ok(()));
+    }
+
+    /// In several batches, at their edges and in between.
+    #[test]
+    fn each_refusal_is_the_one_of_its_request() {
+        let mut netlink = Netlink::open(0, 1 << 20).unwrap();
+        let refused = [0, 1, 50, BATCH - 1, BATCH, 2 * BATCH + 49];
+        let requests = (0..2 * BATCH + 50).map(|number| {
+            let mut link = LinkMessage::default();
+            link.header.index = if refused.contains(&number) { i32::MAX as u32 } else { 1 };
+            RouteNetlinkMessage::GetLink(link)
+        });
+        let requests: Vec<_> = requests.collect();
+        for requests in [requests.clone(), requests[..60].to_vec(), requests[..51].to_vec()] {
+            let count = requests.len();
+            let answers = netlink.execute(requests, 0).unwrap();
+            assert_eq!(answers.len(), count);
+            let found: Vec<usize> = (0..count).filter(|number| answers[*number].is_err()).collect();
+            let expected: Vec<usize> = refused.into_iter().filter(|one| *one < count).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]
