@@ -16,8 +16,9 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Reads the host's routes and names the addresses that they use as source, written or not.
 ///
-/// Routes that the kernel made for an address itself don't count: they come and go with it. Takes as
-/// long as the routing tables are, so not for a thread that must not wait.
+/// Routes that the kernel made for an address itself don't count: they come and go with it. Nor do those of
+/// virtual routers, which name the virtual address that they come and go with. Takes as long as the
+/// routing tables are, so not for a thread that must not wait.
 ///
 /// # Errors
 /// The kernel's, where the routes can't be read.
@@ -61,7 +62,9 @@ pub(crate) fn written() -> io::Result<BTreeSet<IpAddr>> {
 }
 
 fn add_sources(route: &RouteMessage, host: &Snapshot, sources: &mut BTreeSet<IpAddr>) {
-    if route.header.kind != RouteType::Unicast || route.header.protocol == RouteProtocol::Kernel {
+    let with_an_address =
+        matches!(route.header.protocol, RouteProtocol::Kernel | RouteProtocol::KeepAlived);
+    if route.header.kind != RouteType::Unicast || with_an_address {
         return;
     }
     let mut written = None;
@@ -168,6 +171,7 @@ mod tests {
     #[case::far_gateway(RouteProtocol::Boot, &[RouteAttribute::Oif(2), gateway("203.0.113.1")], &["192.0.2.11"])]
     #[case::no_gateway(RouteProtocol::Dhcp, &[RouteAttribute::Oif(2)], &["192.0.2.11"])]
     #[case::the_kernel_s_own(RouteProtocol::Kernel, &[RouteAttribute::Oif(2), source("192.0.2.12")], &[])]
+    #[case::a_virtual_router_s(RouteProtocol::KeepAlived, &[RouteAttribute::Oif(2), source("192.0.2.12")], &[])]
     #[case::unknown_interface(RouteProtocol::Boot, &[RouteAttribute::Oif(9), gateway("192.0.2.1")], &[])]
     fn sources_of_routes(
         #[case] protocol: RouteProtocol,

@@ -49,6 +49,21 @@ pub(super) fn nothing_is_left_of_a_killed_one() -> Result<()> {
     Ok(())
 }
 
+/// keepalived does not mark its addresses, and a route that names one as its source makes it nobody's own.
+pub(super) fn nothing_is_left_of_a_killed_keepalived() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let mut theirs = Daemon::start(&lab, Kind::Keepalived, "r1", &c27(100), &[])?;
+    wait_all(&lab, &theirs, "r1")?;
+    theirs.kill()?;
+    ensure!(all_there(&lab, "r1") && lab.holds("r1", VIP), "gone by itself");
+    let slow = c27(100).replace("advert_int 0.4", "advert_int 10");
+    let ours = lab.run("r1", &slow)?;
+    wait_until("nothing is left", LIMIT, || none_there(&lab, "r1") && !lab.holds("r1", VIP))
+        .with_context(|| ours.log_end())?;
+    ensure!(ours.count_log("Entering MASTER") == 0, "{}", ours.log());
+    Ok(())
+}
+
 /// The guardian starts the worker again: a MASTER goes on, and nothing goes meanwhile.
 pub(super) fn a_crash_changes_nothing() -> Result<()> {
     let lab = Lab::new(&["r1"])?;

@@ -94,6 +94,7 @@ fn routes_and_rules() -> Result<()> {
         ("silence", what_goes_in_silence_is_put_back),
         ("killed", lives::nothing_is_left_of_a_killed_one),
         ("worker", lives::a_crash_changes_nothing),
+        ("theirs", lives::nothing_is_left_of_a_killed_keepalived),
         ("changed", lives::a_start_with_another_file_touches_what_has_changed),
         ("unstarted", lives::nothing_is_left_where_none_starts),
         ("flaps", the_loss_of_a_route_s_interface_is_a_fault),
