@@ -131,6 +131,11 @@ impl Instance<'_> {
         self.0["interface"].as_str().unwrap_or("?")
     }
 
+    /// Why its adverts come through a socket where XDP checks those of others.
+    pub fn by_socket(&self) -> Option<&str> {
+        self.0["by_socket"].as_str()
+    }
+
     /// Its virtual router and its priority as configured.
     pub fn identity(&self) -> (u64, u64) {
         let number = |key: &str| self.0[key].as_u64().unwrap_or(u64::MAX);

@@ -45,7 +45,7 @@ enum Outcome {
     Other,
     /// Perhaps VRRP, and only the slow path can tell what of it.
     Complex,
-    /// VRRP, but too short.
+    /// VRRP, but too short, or for one of several instances with a VRID.
     NotOurs,
     /// For a virtual router that another daemon may serve.
     Stranger,
@@ -189,7 +189,7 @@ struct Interface(u32);
 
 impl Rules for Interface {
     #[inline(always)]
-    fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
+    fn router(&self, family: Family, vrid: u8, _: &[u8; 16]) -> Option<&Router> {
         maps::router(&RouterKey::new(self.0, family, vrid))
     }
 

@@ -72,6 +72,9 @@ pub struct Instance {
     pub waits_for_group: bool,
     /// Its interface; empty where none is written and none was found yet.
     pub interface: String,
+    /// Why its adverts come through a socket where XDP checks those of others; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_socket: Option<String>,
     /// The virtual router.
     pub vrid: u8,
     /// The protocol version.
@@ -360,6 +363,9 @@ fn render_instance(out: &mut String, i: &Instance) {
         i.advert_interval_ms,
         i.source.as_deref().unwrap_or("none")
     );
+    if let Some(why) = &i.by_socket {
+        let _ = writeln!(out, "  adverts come through a socket ({why})");
+    }
     if let Some(peer) = &i.peer {
         let _ = writeln!(
             out,

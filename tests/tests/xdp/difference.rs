@@ -114,7 +114,7 @@ impl Pair {
         let located = frame::locate::<_, true>(frame).ok()?;
         let envelope = Envelope::read(frame, &located)?;
         let rules = self.table.rules(IFINDEX, Instant::default(), frame);
-        let router = rules.router(located.family, envelope.vrid)?;
+        let router = rules.router(located.family, envelope.vrid, &envelope.destination)?;
         let to_us = router.destination == envelope.destination && located.family == Family::V4;
         to_us.then_some(router.slot)
     }
@@ -173,8 +173,8 @@ impl Pair {
 struct InKernel<R>(R);
 
 impl<R: Rules> Rules for InKernel<R> {
-    fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
-        self.0.router(family, vrid)
+    fn router(&self, family: Family, vrid: u8, destination: &[u8; 16]) -> Option<&Router> {
+        self.0.router(family, vrid, destination)
     }
 
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {

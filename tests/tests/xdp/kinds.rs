@@ -64,6 +64,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
             for flags in ADDRESSES {
                 all.push((family, version, to, flags, wire::AUTH_NONE));
             }
+            all.push((family, version, to, Router::SHARED, wire::AUTH_NONE));
             match (family, version) {
                 (Family::V6, _) => {
                     let flags = Router::LINK_LOCAL_FIRST | Router::SAME_ADDRESSES;

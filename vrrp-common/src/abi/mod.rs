@@ -116,6 +116,10 @@ impl Router {
     pub const SKIP_ADDRESSES: u8 = 8;
     /// The first IPv6 address must be link-local (RFC 9568 §5.2.9, erratum 8300).
     pub const LINK_LOCAL_FIRST: u8 = 16;
+    /// Other instances have its VRID on its interface, and other groups.
+    pub const SHARED: u8 = 32;
+    /// It is one of those others: the kernel program does not know it.
+    pub const BESIDE: u8 = 64;
 
     /// Whether an IPv4 address is [`Router::first`].
     #[inline(always)]

@@ -20,8 +20,9 @@ use crate::wire::ChecksumForm;
 /// What the validator asks about our own configuration, and about what was heard before: maps in the
 /// kernel, tables in user space.
 pub trait Rules {
-    /// The instance with this VRID on the frame's interface.
-    fn router(&self, family: Family, vrid: u8) -> Option<&Router>;
+    /// The instance with this VRID on the frame's interface; of several the one whose adverts go to
+    /// `destination`, in the first bytes, where the caller knows more than one.
+    fn router(&self, family: Family, vrid: u8, destination: &[u8; 16]) -> Option<&Router>;
 
     /// The position of an address in the instance's list.
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32>;
@@ -112,7 +113,7 @@ impl Envelope {
 /// What is to be done about a VRRP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// Too short to name a VRID.
+    /// Too short to name a VRID, or sent to a group that may be another instance's of that VRID.
     NotOurs,
     /// No instance of ours has this VRID here.
     Stranger,
@@ -159,12 +160,15 @@ where
     else {
         return Judgement::NotOurs;
     };
-    let Some(router) = rules.router(P::FAMILY, vrid) else {
+    let (_, to, _) = packet.ends();
+    let Some(router) = rules.router(P::FAMILY, vrid, &to) else {
         return Judgement::Stranger;
     };
     let slot = router.slot;
-    let (_, to, _) = packet.ends();
     if P::is_multicast(&to) && !packet::same::<P>(&to, &router.destination) {
+        if router.flags & Router::SHARED != 0 {
+            return Judgement::NotOurs;
+        }
         // Before anything else is asked: whoever listens there judges the rest.
         return Judgement::Ours { slot, verdict: Err(Reject::Group) };
     }

@@ -110,7 +110,7 @@ impl Settings {
 }
 
 impl Rules for Settings {
-    fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
+    fn router(&self, family: Family, vrid: u8, _: &[u8; 16]) -> Option<&Router> {
         (family == self.family && vrid == VRID).then_some(&self.router)
     }
 

@@ -232,6 +232,8 @@ pub struct Instance {
     pub link_delays: Delays,
     /// `virtual_router_id`.
     pub vrid: Vrid,
+    /// Whether others on its interface have its VRID.
+    pub sharing: Sharing,
     /// `priority`.
     pub priority: Priority,
     /// `advert_int`, as the version can say it.
@@ -349,6 +351,18 @@ pub enum Auth {
     Pass([u8; 8]),
     /// `auth_type AH`: `auth_pass`, padded with zeros, as the key of an IPsec authentication header.
     Ah([u8; 8]),
+}
+
+/// Whether several instances have one VRID on one interface; their groups tell them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// None.
+    #[default]
+    Alone,
+    /// Several, and this is the one that XDP knows.
+    First,
+    /// Several, and this is one of the others.
+    Beside,
 }
 
 /// Where adverts go.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use tracing::{error, warn};
 use vrrp_proto::VirtualAddress;
 
-use super::plan::Place;
+use super::place::Place;
 use super::service::Service;
 use crate::config::model::{Config, Instance};
 use crate::net::firewall::Refused;

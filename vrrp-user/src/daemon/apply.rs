@@ -9,7 +9,8 @@ use tracing::{info, warn};
 use vrrp_common::{Priority, abi};
 use vrrp_proto::{Effect, Health, Input, Link, Settings, Slot, TrackerId, VirtualAddress};
 
-use super::plan::{self, Place};
+use super::place::Place;
+use super::plan;
 use super::running::Running;
 use super::service::Service;
 use super::{elsewhere, leftovers};

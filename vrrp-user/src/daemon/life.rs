@@ -14,7 +14,8 @@ use vrrp_proto::{Settings, Slot, VirtualAddress};
 
 use super::accepted::Accepted;
 use super::host;
-use super::plan::{self, Place};
+use super::place::Place;
+use super::plan;
 use super::running::Running;
 use super::served::{self, Heirs, Served};
 use crate::config::model::{Config, Instance, Scheduling};

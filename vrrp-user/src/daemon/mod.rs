@@ -21,6 +21,7 @@ mod names;
 mod order;
 mod own_links;
 mod paths;
+mod place;
 mod plan;
 mod ports;
 mod protocol;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vrrp_common::Family;
 
-use super::plan::Place;
+use super::place::Place;
 use super::service::Service;
 use crate::config::model::{AddressLink, Config, Instance};
 

@@ -12,64 +12,10 @@ use vrrp_proto::{Settings, Slot, TrackerId, VirtualAddress, settings::Tracker};
 use super::protocol::Route;
 use super::room;
 use crate::config::model::{
-    Auth, Destination, Instance, OwnLink, OwnLinkKind, Peer, Tracked, Unicast,
+    Auth, Destination, Instance, OwnLink, OwnLinkKind, Peer, Sharing, Tracked, Unicast,
 };
-use crate::ledger::Body;
 use crate::net::{Interface, Snapshot};
 use crate::transmit::{AdvertFrame, Around, Mac};
-
-/// What makes an instance the same one after a reload: its place on the wire, not its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    /// The interface as it is written, or what says which it is, which stays when that moves.
-    pub(crate) link: Anchor,
-    pub(crate) family: Family,
-    pub(crate) vrid: u8,
-}
-
-/// Which link an instance is on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Anchor {
-    Interface(String),
-    Source(IpAddr),
-}
-
-impl Place {
-    pub(crate) fn of(instance: &Instance) -> Self {
-        let interface = || Anchor::Interface(instance.interface.clone());
-        Self {
-            link: instance.sought.map_or_else(interface, Anchor::Source),
-            family: instance.family,
-            vrid: instance.vrid.get(),
-        }
-    }
-
-    /// The same by the interface, where that is known, however it is written.
-    pub(crate) fn found(instance: &Instance) -> Option<Self> {
-        let interface = Some(&instance.interface).filter(|name| !name.is_empty())?;
-        Some(Self { link: Anchor::Interface(interface.clone()), ..Self::of(instance) })
-    }
-
-    /// Which of the places that are configured a router in the ledger has; where those have no interface
-    /// that is known yet, by name.
-    pub(crate) fn of_body(
-        body: &Body,
-        instances: &[Arc<Instance>],
-        places: &BTreeSet<Self>,
-    ) -> Option<Self> {
-        let family = [Family::V4, Family::V6].into_iter().find(|f| *f as u8 == body.family)?;
-        let link = Anchor::Interface(body.interface.clone());
-        let written = Self { link, family, vrid: body.vrid };
-        if places.contains(&written) {
-            return Some(written);
-        }
-        let mut sought = instances.iter().filter(|one| one.sought.is_some());
-        sought
-            .find(|one| one.name == body.name)
-            .map(|one| Self::of(one))
-            .filter(|place| (place.family, place.vrid) == (family, body.vrid))
-    }
-}
 
 /// The settings for the engine. `tracker` numbers what is watched.
 pub(crate) fn settings(
@@ -403,6 +349,8 @@ fn flags(instance: &Instance) -> u8 {
         (check_source, abi::Router::CHECK_SOURCE),
         (instance.skip_check_adv_addr, abi::Router::SKIP_ADDRESSES),
         (link_local_first, abi::Router::LINK_LOCAL_FIRST),
+        (instance.sharing == Sharing::First, abi::Router::SHARED),
+        (instance.sharing == Sharing::Beside, abi::Router::BESIDE),
     ];
     flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag)
 }

@@ -15,7 +15,7 @@ use super::running::Running;
 use super::served::{Key, Whose};
 use super::service::Service;
 use super::{host, index, room};
-use crate::config::model::Instance;
+use crate::config::model::{Instance, Sharing};
 use crate::fastpath::{FastPath, UpdateError};
 use crate::net::Interface;
 use crate::net::monitor::Change;
@@ -446,7 +446,10 @@ fn set_route(
             return;
         }
     };
-    if let Some(fast) = fast {
+    if let Some(fast) = fast.as_mut().filter(|_| instance.sharing == Sharing::Beside) {
+        // The key is another's, unless this was the first before.
+        fast.remove_router(route.key, slot.0);
+    } else if let Some(fast) = fast {
         match fast.set_router(route.key, route.rule, &route.addresses, &route.peers) {
             Ok(()) => {}
             Err(UpdateError::Full) => info!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
-use vrrp_common::{Instant, Reject, abi, time, wire};
+use vrrp_common::{Instant, Reject, Vrid, abi, time, wire};
 use vrrp_proto::{Health, Paths, Slot, StateName, View, VirtualAddress};
 
 use super::budget::Budget;
@@ -14,6 +14,7 @@ use super::running::Running;
 use super::service::Service;
 use super::unsent::other_masters;
 use super::words;
+use crate::config::model::{Instance, Sharing};
 use crate::fastpath::{Attached, Counters, FastPath};
 use crate::notify::{Kind, Word};
 use crate::status::{self, Status};
@@ -99,6 +100,7 @@ impl Service {
             sync_group: self.groups.of(view.slot).map(str::to_owned),
             waits_for_group: view.waits,
             interface: instance.interface.clone(),
+            by_socket: self.by_socket(instance),
             vrid: instance.vrid.get(),
             version: instance.version as u8,
             priority: view.base_priority.get(),
@@ -121,6 +123,15 @@ impl Service {
             counters,
             last_refused,
         }
+    }
+
+    /// Why XDP leaves an instance's adverts to the socket, where it runs on its interface.
+    fn by_socket(&self, instance: &Instance) -> Option<String> {
+        let attached = self.ports.attached(&instance.interface)?;
+        let runs = matches!(attached, Attached::Native | Attached::Generic { .. });
+        let beside = runs && instance.sharing == Sharing::Beside;
+        let why = |vrid: Vrid| format!("XDP knows one of those with VRID {vrid} here, another one");
+        beside.then(|| why(instance.vrid))
     }
 
     fn addresses(&self, state: StateName, running: &Running) -> Vec<status::Address> {

@@ -21,6 +21,8 @@ use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, leading, posit
 #[derive(Debug, Default)]
 pub struct Table {
     routers: HashMap<RouterKey, Router>,
+    /// Those with [`Router::BESIDE`], by their groups.
+    beside: HashMap<(RouterKey, [u8; 16]), Router>,
     uses: Uses,
     addresses: HashMap<u32, Positions>,
     peers: HashMap<u32, BTreeMap<[u8; 16], TtlBounds>>,
@@ -66,7 +68,14 @@ impl Table {
         self.addresses.insert(slot, new);
         self.peers.insert(slot, bounds(peers));
         self.uses.add(slot);
-        if let Some(old) = self.routers.insert(key, router) {
+        // It may have been the other kind, or on another group.
+        self.remove(key, slot);
+        let old = if router.flags & Router::BESIDE == 0 {
+            self.routers.insert(key, router)
+        } else {
+            self.beside.insert((key, router.destination), router)
+        };
+        if let Some(old) = old {
             self.forget(old.slot);
         }
     }
@@ -77,6 +86,9 @@ impl Table {
             self.routers.remove(&key);
             self.forget(slot);
         }
+        let its = |of: RouterKey, router: &Router| of == key && router.slot == slot;
+        let gone = self.beside.extract_if(|(of, _), router| its(*of, router)).count();
+        (0..gone).for_each(|_| self.forget(slot));
     }
 
     /// The counters of all slots that have any, in the order of their numbers.
@@ -241,8 +253,10 @@ struct Interface<'a> {
 }
 
 impl Rules for Interface<'_> {
-    fn router(&self, family: Family, vrid: u8) -> Option<&Router> {
-        self.table.routers.get(&RouterKey::new(self.ifindex, family, vrid))
+    fn router(&self, family: Family, vrid: u8, destination: &[u8; 16]) -> Option<&Router> {
+        let key = RouterKey::new(self.ifindex, family, vrid);
+        let beside = self.table.beside.get(&(key, *destination));
+        beside.or_else(|| self.table.routers.get(&key))
     }
 
     fn address_v4(&self, slot: u32, address: [u8; 4]) -> Option<u32> {

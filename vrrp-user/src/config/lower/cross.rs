@@ -7,7 +7,7 @@ use vrrp_common::wire::family_of;
 use vrrp_common::{Family, Vrid, abi};
 
 use super::super::diag::{Code, Diag};
-use super::super::model::{AddressLink, Destination, Instance, OwnLinkKind, Span};
+use super::super::model::{AddressLink, Destination, Instance, OwnLinkKind, Sharing, Span};
 use super::super::suggest::shown;
 use super::Ctx;
 use super::address::Written;
@@ -39,6 +39,24 @@ pub(super) fn check(ctx: &mut Ctx, lowered: &mut [Lowered], prefixes: Prefixes<'
         faults.extend(seen.own_link(one).map(|diag| diag.now(&*lost)));
         let refusals = faults.into_iter().map(|diag| ctx.lose(diag));
         one.refusals.extend(refusals);
+    }
+}
+
+/// Notes which of those that are run have one VRID on one link.
+pub(super) fn share(lowered: &mut [Lowered]) {
+    let mut seen: BTreeMap<(String, u8, u8), usize> = BTreeMap::new();
+    for at in 0..lowered.len() {
+        let run = Some(&lowered[at]).filter(|one| one.refusals.is_empty());
+        let Some(instance) = run.and_then(|one| one.instance.as_ref()) else { continue };
+        let link = sought(instance).unwrap_or_else(|| instance.interface.clone());
+        let key = (link, instance.vrid.get(), instance.family as u8);
+        let first = *seen.entry(key).or_insert(at);
+        if first == at {
+            continue;
+        }
+        for (at, sharing) in [(first, Sharing::First), (at, Sharing::Beside)] {
+            lowered[at].instance.iter_mut().for_each(|instance| instance.sharing = sharing);
+        }
     }
 }
 
@@ -167,13 +185,22 @@ fn sought(instance: &Instance) -> Option<String> {
     Some(instance.vrf.as_ref().map_or(source.clone(), |vrf| format!("{source} in {vrf}")))
 }
 
+/// An instance among those with its VRID on its link.
+struct Router {
+    name: String,
+    span: Span,
+    destination: Destination,
+    /// It makes an interface for itself.
+    makes: bool,
+}
+
 /// The first of each kind.
 #[derive(Default)]
 struct Seen {
     own_links: BTreeMap<String, (String, Span)>,
     macs: BTreeMap<(String, [u8; 6]), (String, Span)>,
     names: BTreeMap<String, Span>,
-    routers: BTreeMap<(String, u8, u8), (String, Span, Destination)>,
+    routers: BTreeMap<(String, u8, u8), Vec<Router>>,
     addresses: BTreeMap<(IpAddr, String), (String, Span)>,
 }
 
@@ -193,27 +220,37 @@ impl Seen {
         let instance = one.instance.as_ref()?;
         let link = sought(instance).unwrap_or_else(|| instance.interface.clone());
         let key = (link.clone(), instance.vrid.get(), instance.family as u8);
-        let Some((name, first, destination)) = self.routers.get(&key) else {
-            let first = (one.name.clone(), one.span.clone(), instance.destination.clone());
-            self.routers.insert(key, first);
-            return None;
-        };
-        let (vrid, link, name) = (instance.vrid, shown(&link), shown(name));
-        let message = format!("virtual router {vrid} on {link} is {name} already");
-        // keepalived tells them apart by group or peers, which the kernel's table here does not.
-        let (code, hint) = if *destination == instance.destination {
-            (
-                Code::Twice,
-                "give it another `virtual_router_id`, or put its addresses into the first one",
-            )
-        } else {
-            (
-                Code::NotServed,
-                "give it another `virtual_router_id`: on one link another group or other peers are not enough",
-            )
-        };
-        let diag = Diag::error(code, one.span.clone(), message);
-        Some(diag.hint(hint).also(first.clone(), "the first one"))
+        let others = self.routers.entry(key).or_default();
+        let (destination, makes) = (&instance.destination, instance.own_link.is_some());
+        let fault = others.iter().find_map(|other| {
+            use Destination::Group;
+            let (code, hint) = match (&other.destination, destination) {
+                (theirs, ours) if theirs == ours => (
+                    Code::Twice,
+                    "give it another `virtual_router_id`, or put its addresses into the first one",
+                ),
+                (Group(_), Group(_)) if !makes && !other.makes => return None,
+                (Group(_), Group(_)) => (
+                    Code::NotServed,
+                    "give it another `virtual_router_id`: with an interface made for one of them, such as by \
+                     `use_vmac`, another group is not enough",
+                ),
+                _ => (
+                    Code::NotServed,
+                    "give it another `virtual_router_id`: on one link other peers are not enough, nor peers \
+                     beside a group",
+                ),
+            };
+            let (vrid, link, name) = (instance.vrid, shown(&link), shown(&other.name));
+            let message = format!("virtual router {vrid} on {link} is {name} already");
+            let diag = Diag::error(code, one.span.clone(), message);
+            Some(diag.hint(hint).also(other.span.clone(), "the first one"))
+        });
+        if fault.is_none() {
+            let (name, span) = (one.name.clone(), one.span.clone());
+            others.push(Router { name, span, destination: destination.clone(), makes });
+        }
+        fault
     }
 
     /// Two instances don't share an interface that one of them makes and removes, nor a MAC address on

@@ -11,7 +11,7 @@ use vrrp_proto::Paths;
 
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag, Severity};
-use super::super::model::{Config, Destination, Global, Instance, Refused, Span, Tracked};
+use super::super::model::{Config, Destination, Global, Instance, Refused, Sharing, Span, Tracked};
 use super::super::suggest::{nearest, shown};
 use super::super::words::{self, OWN_WORDS, Place};
 use super::address::Written;
@@ -171,6 +171,7 @@ impl Maker<'_> {
         Some(Instance {
             name: self.name.clone(),
             vrid: draft.vrid.as_ref().map(|(vrid, _)| *vrid)?,
+            sharing: Sharing::Alone,
             link_delays: delays.copied().unwrap_or_default(),
             sought: source.filter(|_| interface.is_empty()),
             vrf: draft.vrf.take().map(|(vrf, _)| vrf),

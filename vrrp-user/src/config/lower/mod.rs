@@ -158,6 +158,7 @@ fn blocks(ctx: &mut Ctx, statements: &[Statement]) -> Blocks {
     cross::limit(ctx, &mut lowered);
     links::track_devices(ctx, &mut lowered, &global.link_delays);
     let groups = groups::settle(groups, &mut lowered);
+    cross::share(&mut lowered);
     let mut instances = Vec::new();
     // They are read for their addresses alone: what else is wrong there is nothing to speak of.
     let mut aside = ctx.aside();

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::super::super::model::{Destination, Unicast};
+use super::super::super::model::{Destination, Sharing, Unicast};
 use super::super::super::summary::describe;
 use super::{Read, read, with};
 
@@ -201,9 +201,27 @@ fn one_virtual_router_on_one_link() {
     let eth0 = "interface eth0";
     let same = read(&(one("A", eth0, "", 1) + &one("B", eth0, "", 2)));
     assert_eq!(same.faults(), ["7:15 error twice"]);
-    // Told apart by the group: keepalived's way, and said to be none here.
-    let group = read(&(one("A", eth0, "", 1) + &one("B", eth0, "mcast_dst_ip 224.0.0.19", 2)));
-    assert!(group.refusals("B").iter().any(|why| why.contains("on eth0 is A already")));
+    // Told apart by their groups, of those that are run.
+    let group = |last: u8| format!("mcast_dst_ip 224.0.0.{last}");
+    let three = |first: &str, second: &str| {
+        let all = [("A", first), ("B", second), ("C", &group(20)), ("D", "dont_track_primary")];
+        let lines =
+            |(at, (name, lines)): (usize, &(&str, &str))| one(name, eth0, lines, 1 + at as u8);
+        let read = read(&all.iter().enumerate().map(lines).collect::<String>());
+        let run = read.lowered.iter().filter(|one| one.refusals.is_empty());
+        run.map(|one| (one.name.clone(), read.instance(&one.name).sharing)).collect::<Vec<_>>()
+    };
+    use Sharing::{Beside, First};
+    let named = |all: &[(&str, Sharing)]| -> Vec<(String, Sharing)> {
+        all.iter().map(|(name, sharing)| ((*name).to_owned(), *sharing)).collect()
+    };
+    // D is A once more.
+    let run = three("", &group(19));
+    assert_eq!(run, named(&[("A", First), ("B", Beside), ("C", Beside)]));
+    // Both would have one MAC address; and A is not run.
+    assert_eq!(three("use_vmac", &group(19)), named(&[("A", Sharing::Alone)]));
+    let unknown = three("priority 999", &group(19));
+    assert_eq!(unknown, named(&[("B", First), ("C", Beside)]));
     let unicast = |last: u8| format!("unicast_src_ip 192.0.2.{last}\nunicast_peer {{ 192.0.2.9 }}");
     let apart = read(&(one("A", "", &unicast(11), 1) + &one("B", "", &unicast(12), 2)));
     assert_eq!(apart.faults(), [] as [String; 0]);
