@@ -19,8 +19,27 @@ fn alone(lab: &Lab, instance: Instance) -> Result<Daemon> {
     Ok(daemon)
 }
 
-/// An address that somebody deletes is put back and announced; no step-down.
 #[test]
+fn of_one_that_runs() -> Result<()> {
+    together(&[
+        ("deleted by hand", b32_address_deleted_by_hand),
+        ("deleted, and not tracked", b32_no_track_is_left_alone),
+        ("one more for a BACKUP", b40a_a_backup_gets_another_address),
+        ("one less for a MASTER", b40b_a_master_loses_an_address),
+        ("reloads without a change", b40c_reloads_without_a_change),
+    ])
+}
+
+#[test]
+fn of_one_that_is_gone() -> Result<()> {
+    together(&[
+        ("killed and restarted", b34_killed_and_restarted),
+        ("what the winner left", b34_the_winner_adopts_its_leftover),
+        ("secondary ones", b36_secondary_addresses_vanish_with_the_first),
+    ])
+}
+
+/// An address that somebody deletes is put back and announced; no step-down.
 fn b32_address_deleted_by_hand() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
@@ -53,7 +72,6 @@ fn b32_address_deleted_by_hand() -> Result<()> {
 }
 
 /// An address that is not tracked stays away, and its instance MASTER.
-#[test]
 fn b32_no_track_is_left_alone() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
@@ -84,7 +102,6 @@ fn started(lab: &Lab, conf: &str) -> Result<(Daemon, Duration)> {
 }
 
 /// What a killed life left is gone at once when another is MASTER meanwhile.
-#[test]
 fn b34_killed_and_restarted() -> Result<()> {
     let lab = Lab::new(&["r1", "r2", "client"])?;
     let mut r1 = alone(&lab, Instance::new(150))?;
@@ -105,7 +122,6 @@ fn b34_killed_and_restarted() -> Result<()> {
 }
 
 /// The owner that was killed and comes back goes on where it was.
-#[test]
 fn b34_the_winner_adopts_its_leftover() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
@@ -140,7 +156,6 @@ fn b34_the_winner_adopts_its_leftover() -> Result<()> {
 }
 
 /// Deleting the first address of a net takes the others with it (promote_secondaries 0).
-#[test]
 fn b36_secondary_addresses_vanish_with_the_first() -> Result<()> {
     let lab = Lab::with_two_lans(&["r1", "r2"])?;
     lab.ns("r1").sysctl("net.ipv4.conf.all.promote_secondaries", 0)?;
@@ -178,7 +193,6 @@ fn b36_secondary_addresses_vanish_with_the_first() -> Result<()> {
 }
 
 /// A BACKUP gets a second address before its MASTER does: it stays BACKUP.
-#[test]
 fn b40a_a_backup_gets_another_address() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
@@ -204,7 +218,6 @@ fn another_address(version: u8) -> Result<()> {
 }
 
 /// A MASTER loses one of two addresses by reload; nothing else moves.
-#[test]
 fn b40b_a_master_loses_an_address() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let _echo = lab.echo("r1")?;
@@ -229,7 +242,6 @@ fn b40b_a_master_loses_an_address() -> Result<()> {
 }
 
 /// Ten reloads without a change leave no trace on the wire.
-#[test]
 fn b40c_reloads_without_a_change() -> Result<()> {
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;

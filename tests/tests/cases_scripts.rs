@@ -34,8 +34,24 @@ fn says(wire: &Capture, host: &str, priority: u8) -> Result<()> {
         .with_context(|| format!("it says {:?}", said(wire, host)))
 }
 
-/// A script that a reload adds does not disturb a MASTER before it has a result.
 #[test]
+fn what_is_run() -> Result<()> {
+    together(&[
+        ("added by a reload", b43_script_added_by_reload),
+        ("missing or not executable", b49_script_missing_or_not_executable),
+        ("quoted", c14_script_quoting),
+    ])
+}
+
+#[test]
+fn what_is_told() -> Result<()> {
+    together(&[
+        ("before the first result", b52_before_the_first_result),
+        ("arguments of notify commands", b55_notify_arguments),
+    ])
+}
+
+/// A script that a reload adds does not disturb a MASTER before it has a result.
 fn b43_script_added_by_reload() -> Result<()> {
     together(&[("it succeeds", || added(0)), ("it fails", || added(1))])
 }
@@ -122,7 +138,6 @@ fn minus_five() -> Result<()> {
 }
 
 /// A script that can't run is a failed check, said by `check` and by the log.
-#[test]
 fn b49_script_missing_or_not_executable() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
@@ -164,7 +179,6 @@ fn unwatched(script: &str, user: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn b52_before_the_first_result() -> Result<()> {
     together(&[
         ("waits for it", waits_for_the_first_result),
@@ -230,7 +244,6 @@ fn link_up_meanwhile() -> Result<()> {
 
 /// The specific command with its own arguments, then the general one with its own and keepalived's
 /// four words behind them.
-#[test]
 fn b55_notify_arguments() -> Result<()> {
     let lab = Lab::new(&["r1", "gen", "client"])?;
     let told = lab.dir().join("told");
@@ -343,7 +356,6 @@ fn calls(told: &Path) -> Vec<(f64, String)> {
 }
 
 /// Quoted commands, bare ones, one for a shell, and the times with a fraction.
-#[test]
 fn c14_script_quoting() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
