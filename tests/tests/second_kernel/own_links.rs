@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
-use vrrp_tests::{Lab, ping};
+use vrrp_tests::{Daemon, Kind, Lab, ping};
 
-use crate::{VIP, becomes, until};
+use crate::{VIP, becomes, long_enough, of, path, until};
 
 fn answers(lab: &Lab) -> bool {
     VIP.parse().is_ok_and(|vip| ping::answers(lab.ns("client"), None, vip, 0).unwrap_or(false))
@@ -41,6 +41,39 @@ fn an_ipvlan_has_the_address() -> Result<()> {
     until("the client is answered again", || answers(&lab)).with_context(|| r1.log_end())?;
     r1.stop()?;
     ensure!(shown(&lab, "ipv0").is_empty(), "it stays: {}", shown(&lab, "ipv0"));
+    Ok(())
+}
+
+/// Heard by the socket as by XDP: the kernel gives a group's frames to the ipvlan and to the interface below,
+/// and both routers hear each other there.
+#[test]
+#[ignore = "for the second kernel"]
+fn ipvlans_fail_over_on_the_socket_path() -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "client"])?;
+    let wire = lab.capture("client")?;
+    let start = |host: &str, number: u8, priority: u8| {
+        let own = format!("use_ipvlan ipv0 192.0.2.{number}/24");
+        let conf = Instance::new(priority).line(&own).alone(3);
+        Daemon::start(&lab, Kind::Xvrrp, host, &conf, &["--datapath", "socket"])
+    };
+    let mut r1 = start("r1", 21, 150)?;
+    becomes(&r1, "VI_1", "MASTER")?;
+    let r2 = start("r2", 22, 100)?;
+    becomes(&r2, "VI_1", "BACKUP")?;
+    path(&r2, "eth0", "socket", "")?;
+    until("r2 hears r1", || of(&r2, "VI_1", |one| one.counter("accepted")).is_ok_and(|n| n > 2))
+        .with_context(|| r2.log_end())?;
+    long_enough();
+    ensure!(r2.count_log("Entering MASTER") == 0, "{}", r2.log_end());
+    until("the client is answered", || answers(&lab)).with_context(|| r1.log_end())?;
+    ensure!(lab.holders(&["r1", "r2"], VIP) == ["r1"]);
+    r1.stop()?;
+    becomes(&r2, "VI_1", "MASTER")?;
+    until("the client is answered by r2", || lab.holds("r2", VIP) && answers(&lab))
+        .with_context(|| r2.log_end())?;
+    let sources = [21, 22].map(|n| Ipv4Addr::new(192, 0, 2, n));
+    let others = wire.adverts().iter().filter(|s| !sources.contains(&s.advert.source)).count();
+    ensure!(others == 0, "{others} adverts from others");
     Ok(())
 }
 

@@ -78,8 +78,8 @@ pub(super) fn put_back(before: &Before, others: &Others) {
 }
 
 /// Sets what a base needs.
-pub(super) fn set_up(base: &str) {
-    for key in Key::AT_BASES {
+pub(super) fn set_up(base: &str, keys: &[Key]) {
+    for &key in keys {
         if let Some(value) = key.ours().filter(|value| key.read(base).is_ok_and(|now| now < *value))
         {
             set(key, base, value);

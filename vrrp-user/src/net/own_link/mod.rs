@@ -349,7 +349,12 @@ impl OwnLinks {
         // The first address of a network does not take the others with it.
         set(Key::PromoteSecondaries, name, 1);
         set(Key::AcceptRa, name, 0);
-        let Shape::Macvlan { v6, .. } = wanted.shape else { return };
+        let Shape::Macvlan { v6, .. } = wanted.shape else {
+            // Clients are answered by the base, whose question for a client's MAC address must not name the
+            // virtual address: the answer to that goes to the ipvlan.
+            bases::set_up(&wanted.base, &[Key::ArpAnnounce]);
+            return;
+        };
         // Without an IPv6 address it has nothing to say over IPv6 either.
         set(Key::DisableIpv6, name, u32::from(!v6));
         set(Key::ArpIgnore, name, 1);
@@ -358,7 +363,7 @@ impl OwnLinks {
         if ["all", name].iter().any(|device| Key::RpFilter.read(device).is_ok_and(|now| now == 1)) {
             set(Key::RpFilter, name, 2);
         }
-        bases::set_up(&wanted.base);
+        bases::set_up(&wanted.base, &Key::AT_BASES);
         if ["all", name].iter().any(|device| Key::ArpFilter.read(device).is_ok_and(|on| on != 0)) {
             warn!("{name} will answer no ARP request while arp_filter is set for it or for all");
         }
