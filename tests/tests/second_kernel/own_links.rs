@@ -17,6 +17,14 @@ fn shown(lab: &Lab, device: &str) -> String {
     lab.ns("r1").ip(&format!("-d addr show dev {device}")).unwrap_or_default()
 }
 
+/// What is set at r1's interface below: `arp_ignore` and `arp_announce`.
+fn base(lab: &Lab) -> [String; 2] {
+    ["arp_ignore", "arp_announce"].map(|name| {
+        let read = lab.ns("r1").sh(&format!("cat /proc/sys/net/ipv4/conf/eth0/{name}"));
+        read.unwrap_or_default().trim().to_owned()
+    })
+}
+
 /// `use_ipvlan`: the address is on it, adverts come from the address that it has all the time.
 #[test]
 #[ignore = "for the second kernel"]
@@ -35,12 +43,14 @@ fn an_ipvlan_has_the_address() -> Result<()> {
     let own = Ipv4Addr::new(192, 0, 2, 21);
     let others = adverts.iter().filter(|seen| seen.advert.source != own).count();
     ensure!(!adverts.is_empty() && others == 0, "{others} of {} from others", adverts.len());
+    ensure!(base(&lab) == ["0", "2"], "at the base: {:?}", base(&lab));
     ensure!(r1.count_log("somebody set it down") == 0, "{}", r1.log_end());
     lab.ns("r1").ip("link set ipv0 down")?;
     r1.wait_log("ipv0: somebody set it down; put back", crate::LIMIT)?;
     until("the client is answered again", || answers(&lab)).with_context(|| r1.log_end())?;
     r1.stop()?;
     ensure!(shown(&lab, "ipv0").is_empty(), "it stays: {}", shown(&lab, "ipv0"));
+    ensure!(base(&lab) == ["0", "0"], "left at the base: {:?}", base(&lab));
     Ok(())
 }
 

@@ -18,12 +18,18 @@ impl Bases {
         Self(at_bases.map(|b| ((b.device, b.index, b.key), b.value)).collect())
     }
 
-    /// Looks up, before anything is changed, how an interface is now. Where `others` need it so, it was they
+    /// Looks up, before these are changed, how they are now at an interface. Where `others` need it so, it was they
     /// who set it, and leave it to the last of us to put back: then it was as interfaces are by default.
-    pub(super) fn look(&mut self, device: &str, index: u32, others: impl FnOnce() -> Others) {
+    pub(super) fn look(
+        &mut self,
+        device: &str,
+        index: u32,
+        keys: &[Key],
+        others: impl FnOnce() -> Others,
+    ) {
         let new = |key: &Key| !self.0.contains_key(&(device.to_owned(), index, *key));
         let read = |key: Key| Some((key, key.read(device).ok()?));
-        let mut now: Vec<_> = Key::AT_BASES.into_iter().filter(new).filter_map(read).collect();
+        let mut now: Vec<_> = keys.iter().copied().filter(new).filter_map(read).collect();
         let is_set = |(key, value): &(Key, u32)| key.ours() == Some(*value);
         if now.iter().any(is_set) && others().contains(device) {
             for (key, value) in now.iter_mut().filter(|one| is_set(one)) {

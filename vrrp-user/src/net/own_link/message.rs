@@ -9,6 +9,7 @@ use rtnetlink::packet_route::link::{
 };
 
 use crate::config::model::IpvlanMode;
+use crate::net::sysctl::Key;
 use crate::run_dir;
 use crate::transmit::Mac;
 
@@ -29,6 +30,18 @@ pub enum Shape {
         /// The address it has all the time, with its prefix length.
         source: Option<(IpAddr, u8)>,
     },
+}
+
+impl Shape {
+    /// What is set at the interface below.
+    pub(super) fn at_base(&self) -> &'static [Key] {
+        match self {
+            Self::Macvlan { .. } => &Key::AT_BASES,
+            // Clients are answered by the base, whose question for a client's MAC address must not name the
+            // virtual address: the answer to that goes to the ipvlan.
+            Self::Ipvlan { .. } => &[Key::ArpAnnounce],
+        }
+    }
 }
 
 /// Between who made an interface and what it is on.

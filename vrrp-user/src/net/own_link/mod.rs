@@ -8,8 +8,9 @@
 //!
 //! So that an address is answered for with the virtual MAC address alone, and the host's own with the
 //! base's alone, each of the two answers for its own addresses only (`arp_ignore`), and the base never
-//! names an address of the other as the sender of its requests (`arp_announce`). What was changed at the
-//! base is put back with the last interface on it, also of another daemon: each marks its own as its.
+//! names an address of the other as the sender of its requests (`arp_announce`, below an ipvlan too). What
+//! was changed at the base is put back with the last interface on it, also of another daemon: each marks
+//! its own as its.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -181,12 +182,9 @@ impl OwnLinks {
     /// Looks up, before anything is changed at a base, how that is now.
     pub fn look(&mut self, wanted: &Wanted, host: &Snapshot) {
         let Some(base) = host.by_name(&wanted.base) else { return };
-        if matches!(wanted.shape, Shape::Ipvlan { .. }) {
-            return;
-        }
         let (netlink, by) = (&mut self.netlink, &self.by);
         let others = || open(netlink).and_then(|it| used_by_others(it, by)).unwrap_or_default();
-        self.bases.look(&base.name, base.ifindex, others);
+        self.bases.look(&base.name, base.ifindex, wanted.shape.at_base(), others);
     }
 
     /// What [`OwnLinks::make`] does for these, as far as somebody has to undo it.
@@ -349,12 +347,8 @@ impl OwnLinks {
         // The first address of a network does not take the others with it.
         set(Key::PromoteSecondaries, name, 1);
         set(Key::AcceptRa, name, 0);
-        let Shape::Macvlan { v6, .. } = wanted.shape else {
-            // Clients are answered by the base, whose question for a client's MAC address must not name the
-            // virtual address: the answer to that goes to the ipvlan.
-            bases::set_up(&wanted.base, &[Key::ArpAnnounce]);
-            return;
-        };
+        bases::set_up(&wanted.base, wanted.shape.at_base());
+        let Shape::Macvlan { v6, .. } = wanted.shape else { return };
         // Without an IPv6 address it has nothing to say over IPv6 either.
         set(Key::DisableIpv6, name, u32::from(!v6));
         set(Key::ArpIgnore, name, 1);
@@ -363,7 +357,6 @@ impl OwnLinks {
         if ["all", name].iter().any(|device| Key::RpFilter.read(device).is_ok_and(|now| now == 1)) {
             set(Key::RpFilter, name, 2);
         }
-        bases::set_up(&wanted.base, &Key::AT_BASES);
         if ["all", name].iter().any(|device| Key::ArpFilter.read(device).is_ok_and(|on| on != 0)) {
             warn!("{name} will answer no ARP request while arp_filter is set for it or for all");
         }
