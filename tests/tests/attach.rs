@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::net::if_::if_nametoindex;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vrrp_tests::netns::{Netns, run};
 use vrrp_tests::wait_until;
 use xvrrp::config::model::Datapath;
@@ -33,6 +34,14 @@ impl Pair {
 
     fn attach(&self, fast: &mut FastPath, want: Datapath) -> Result<Attached> {
         self.netns.enter(|| Ok(fast.attach("near", self.ifindex, want)))
+    }
+
+    /// One of the tests below in the namespace, in a process of its own.
+    fn alone(&self, test: &str) -> Result<Command> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", self.netns.name()]).arg(std::env::current_exe()?);
+        command.args(["--exact", test, "--ignored", "--nocapture"]);
+        Ok(command)
     }
 
     /// Waits until there is no program. A process that another test is just starting has a copy of each
@@ -279,12 +288,7 @@ fn it_keeps_no_interface_from_a_large_mtu() -> Result<()> {
 #[test]
 fn gone_after_kill_9() -> Result<()> {
     let pair = Pair::new("ak")?;
-    let mut child = Command::new("ip")
-        .args(["netns", "exec", pair.netns.name()])
-        .arg(std::env::current_exe()?)
-        .args(["--exact", "hold_the_interface", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = pair.alone("hold_the_interface")?.stdout(Stdio::piped()).spawn()?;
     let output = BufReader::new(child.stdout.take().context("no output")?);
     let found = output.lines().map_while(Result::ok).any(|line| line.contains("holding Native"));
     let shown = pair.shown();
@@ -330,5 +334,39 @@ fn what_can_not_be_taken_over_is_in_nobodys_way() -> Result<()> {
     ensure!(pair.shown()?.map(|(_, shown)| shown) == Some(id(&mut after)?), "not taken over");
     FastPath::discard(kept(&next)?);
     pair.wait_gone()?;
+    Ok(())
+}
+
+#[test]
+fn what_the_kernel_did_not_give_is_asked_for_again() -> Result<()> {
+    let pair = Pair::new("am")?;
+    let status = pair.alone("short_of_descriptors")?.status()?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// The test above, in a process that it shares with no other.
+#[test]
+#[ignore = "run by what_the_kernel_did_not_give_is_asked_for_again in a process of its own"]
+fn short_of_descriptors() -> Result<()> {
+    let mut fast = FastPath::load(1)?;
+    let ifindex = if_nametoindex("near")?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limit = |to| setrlimit(Resource::RLIMIT_NOFILE, to, hard);
+    let is_denied = |attached: &Attached| matches!(attached, Attached::Socket { why } if why.contains("Too many open files"));
+    let look = |fast: &mut FastPath| fast.look("near", ifindex, Datapath::Auto);
+    limit(0)?;
+    let attached = fast.attach("near", ifindex, Datapath::Auto);
+    ensure!(is_denied(&attached) && fast.is_denied_on(ifindex), "{attached:?}");
+    ensure!(look(&mut fast).is_none(), "something changed");
+    limit(soft)?;
+    ensure!(look(&mut fast) == Some((Lately::Given, Attached::Native)));
+    ensure!(!fast.is_denied_on(ifindex) && look(&mut fast).is_none(), "denied for ever");
+    // A link has come by now, a VLAN perhaps.
+    limit(0)?;
+    let attached = fast.recheck("near", ifindex).context("judged without knowing")?;
+    ensure!(is_denied(&attached) && fast.is_denied_on(ifindex), "{attached:?}");
+    limit(soft)?;
+    ensure!(look(&mut fast) == Some((Lately::Given, Attached::Native)));
     Ok(())
 }

@@ -178,7 +178,27 @@ fn what_could_not_be_had_is_tried_again() -> Result<()> {
         ("group", a_group_is_joined_later),
         ("own interface", an_interface_is_made_later),
         ("no_accept", an_address_is_closed_later),
+        ("kernel program", a_program_is_attached_later),
     ])
+}
+
+/// A link that comes may be a VLAN, and the kernel can't be asked.
+fn a_program_is_attached_later() -> Result<()> {
+    const NATIVE: &str = "eth0: adverts are checked by XDP in native mode";
+    let lab = Lab::new(&["r1"])?;
+    let r1 = lab.run("r1", &brisk(100).alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP))?;
+    ensure!(r1.count_log(NATIVE) == 1, "{}", r1.log_end());
+    leave(&r1, 0)?;
+    lab.ns("r1").ip("link add mv0 link eth0 type macvlan mode private")?;
+    r1.wait_log("whether VLAN tags are hidden from it is not known", LIMIT)?;
+    // Tried again, and not said again.
+    pause(2500);
+    ensure!(r1.count_log("is not known") == 1, "{}", r1.log_end());
+    limit(&r1, "1024")?;
+    wait_until("it is native again", LIMIT, || r1.count_log(NATIVE) == 2)
+        .with_context(|| r1.log_end())?;
+    Ok(())
 }
 
 fn a_group_is_joined_later() -> Result<()> {

@@ -189,7 +189,7 @@ impl Ports {
 
     /// Looks whether others took the kernel program off open interfaces with one of these names, or what was
     /// in its way there; all interfaces without names. With `gone`, a link is gone: a VLAN, perhaps, that
-    /// hid its tags on whichever interface. Attaches it anew, and says so. Says whether it is attached
+    /// hid its tags on whichever interface. What the kernel did not give is asked for each time. Attaches it anew, and says so. Says whether it is attached
     /// otherwise than before.
     pub(crate) fn look(
         &mut self,
@@ -201,7 +201,7 @@ impl Ports {
         let mut changed = false;
         for (ifindex, port) in &mut self.open {
             let is_named = names.is_none_or(|names| names.contains(&port.name));
-            let may_see = gone && fast.is_blind(*ifindex);
+            let may_see = gone && fast.is_blind(*ifindex) || fast.is_denied_on(*ifindex);
             if !(is_named || may_see) {
                 continue;
             }
@@ -220,7 +220,7 @@ impl Ports {
                 Lately::TagsSeen => {
                     info!("{name}: VLAN tags are no longer hidden from XDP; now {now}");
                 }
-                Lately::TagsHidden => info!("{name}: {now}"),
+                Lately::TagsHidden | Lately::Given => info!("{name}: {now}"),
             }
             let by_socket = matches!(attached, Attached::Socket { .. });
             port.filtered = (!by_socket).then(|| port.targets.clone());

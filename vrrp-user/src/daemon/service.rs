@@ -338,7 +338,8 @@ impl Service {
                         self.reconcile();
                     }
                 }
-                _ = retry.tick(), if self.deaf || self.firewall.is_open() || !self.unmade.is_empty() => {
+                _ = retry.tick(), if self.lacks_something() => {
+                    self.look_at_data_paths(Some(&BTreeSet::new()), false);
                     if self.firewall.is_open() {
                         self.refuse_traffic(&self.config.clone());
                     }
@@ -371,6 +372,12 @@ impl Service {
                 _ = ears.signals.interrupt.recv() => return End::Signal("SIGINT"),
             }
         }
+    }
+
+    /// Whether something could not be had that is tried again by time.
+    fn lacks_something(&self) -> bool {
+        let is_denied = self.fast.as_ref().is_some_and(FastPath::is_denied);
+        self.deaf || is_denied || self.firewall.is_open() || !self.unmade.is_empty()
     }
 
     fn script_reported(&mut self, report: &ScriptReport) {

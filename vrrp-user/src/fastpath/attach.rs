@@ -1,5 +1,6 @@
 //! On which interfaces the program is.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use super::{Attached, FastPath, LoadError, PROGRAM, link, sys};
@@ -19,6 +20,8 @@ pub enum Lately {
     TagsSeen,
     /// VLAN tags are hidden from it, and by now for another reason.
     TagsHidden,
+    /// The kernel gives by now what it did not.
+    Given,
 }
 
 impl FastPath {
@@ -39,10 +42,9 @@ impl FastPath {
             Datapath::Generic => vec![generic],
             Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
         };
-        if let Some(why) = link::hides_tags(name, ifindex) {
-            return self.hidden(ifindex, why);
+        if let Some(hidden) = self.hidden(name, ifindex) {
+            return hidden;
         }
-        self.blind.remove(&ifindex);
         if let Some(found) =
             self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
         {
@@ -61,7 +63,7 @@ impl FastPath {
         let Some(program) = self.program_fd() else {
             return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
         };
-        let mut refusals = Vec::new();
+        let (mut refusals, mut is_denied) = (Vec::new(), false);
         for &(mode, called) in modes {
             if mode == sys::Mode::Native
                 && let Some(why) = link::not_native(ifindex)
@@ -86,16 +88,46 @@ impl FastPath {
                     self.occupied.insert(ifindex, link::program_id(ifindex));
                     return Attached::Socket { why: link::occupant(ifindex) };
                 }
-                Err(error) => refusals.push(format!("{called} XDP: {error}")),
+                Err(error) => {
+                    is_denied |= may_pass(&error);
+                    refusals.push(format!("{called} XDP: {error}"));
+                }
             }
+        }
+        if is_denied {
+            self.denied.insert(ifindex);
         }
         Attached::Socket { why: refusals.join("; ") }
     }
 
-    /// Notes why VLAN tags are hidden from the program on an interface.
-    fn hidden(&mut self, ifindex: u32, why: String) -> Attached {
-        self.blind.insert(ifindex, why.clone());
-        Attached::Socket { why }
+    /// Says that an interface is left to the socket, and notes why, where VLAN tags are hidden from the
+    /// program on it, or the kernel can't say.
+    fn hidden(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
+        self.blind.remove(&ifindex);
+        self.denied.remove(&ifindex);
+        match link::hides_tags(name, ifindex) {
+            Ok(why) => {
+                let why = why?;
+                self.blind.insert(ifindex, why.clone());
+                Some(Attached::Socket { why })
+            }
+            Err(error) => {
+                self.denied.insert(ifindex);
+                let why = format!("whether VLAN tags are hidden from it is not known: {error}");
+                Some(Attached::Socket { why })
+            }
+        }
+    }
+
+    /// Whether an interface is left to the socket for want of something that the kernel may give another
+    /// time: [`FastPath::look`] asks for it again.
+    pub fn is_denied_on(&self, ifindex: u32) -> bool {
+        self.denied.contains(&ifindex)
+    }
+
+    /// Whether that is so on any.
+    pub fn is_denied(&self) -> bool {
+        !self.denied.is_empty()
     }
 
     /// Whether an interface is left to the socket because VLAN tags are hidden from the program there. When
@@ -110,23 +142,28 @@ impl FastPath {
         if !self.attached.contains_key(&ifindex) {
             return None;
         }
-        let why = link::hides_tags(name, ifindex)?;
-        self.detach(ifindex);
-        Some(self.hidden(ifindex, why))
+        let hidden = self.hidden(name, ifindex)?;
+        self.let_go(ifindex);
+        Some(hidden)
     }
 
     /// Takes the program off an interface; nothing happens where it is not on it.
     pub fn detach(&mut self, ifindex: u32) {
         self.occupied.remove(&ifindex);
         self.blind.remove(&ifindex);
+        self.denied.remove(&ifindex);
+        self.let_go(ifindex);
+    }
+
+    fn let_go(&mut self, ifindex: u32) {
         if let Some((attachment, _)) = self.attached.remove(&ifindex) {
             // Closed it would stay as long as somebody else has a copy of the descriptor.
             sys::detach(attachment.as_fd());
         }
     }
 
-    /// Looks whether the program is where it was, and whether what was in its way still is, or hid VLAN tags
-    /// from it. Where that is otherwise, it is attached as by [`FastPath::attach`], and what became of that
+    /// Looks whether the program is where it was, and whether what was in its way still is, hid VLAN tags
+    /// from it, or was not given. Where that is otherwise, it is attached as by [`FastPath::attach`], and what became of that
     /// is given.
     ///
     /// Costs a system call where all is as it was, two where another program is in the way, a list of all
@@ -143,6 +180,10 @@ impl FastPath {
                 is if is == *was || is.is_none() => return None,
                 Some(_) | None => Lately::Replaced,
             },
+            (None, None) if self.is_denied_on(ifindex) => {
+                let attached = self.attach(name, ifindex, want);
+                return (!self.is_denied_on(ifindex)).then_some((Lately::Given, attached));
+            }
             (None, None) => self.look_for_tags(name, ifindex)?,
         };
         self.attached.remove(&ifindex);
@@ -153,8 +194,16 @@ impl FastPath {
     fn look_for_tags(&self, name: &str, ifindex: u32) -> Option<Lately> {
         let before = self.blind.get(&ifindex)?;
         match link::hides_tags(name, ifindex) {
-            Some(why) => (why != *before).then_some(Lately::TagsHidden),
-            None => link::is_there(ifindex).then_some(Lately::TagsSeen),
+            Ok(Some(why)) => (why != *before).then_some(Lately::TagsHidden),
+            Ok(None) => link::is_there(ifindex).then_some(Lately::TagsSeen),
+            // As before, for all that is known.
+            Err(_) => None,
         }
     }
+}
+
+/// Whether an error is of the moment: what the kernel ran out of, it may have again.
+fn may_pass(error: &io::Error) -> bool {
+    const FULL: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|errno| FULL.contains(&errno))
 }

@@ -30,15 +30,18 @@ pub(super) fn occupant(ifindex: u32) -> String {
 }
 
 /// Says why adverts on an interface must not be judged by a program that can't see VLAN tags, where
-/// that is so: those of VLANs would look like the interface's own. So it is where that can't be known.
-pub(super) fn hides_tags(name: &str, ifindex: u32) -> Option<String> {
+/// that is so: those of VLANs would look like the interface's own.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub(super) fn hides_tags(name: &str, ifindex: u32) -> io::Result<Option<String>> {
     let tags = kind(ifindex).map(|kind| tags(kind.as_ref()));
     // A kernel that can't say has no such hardware.
     let strips = || sys::strips_vlan_tags(name).unwrap_or(false);
-    hidden(name, tags, strips, || vlan_on(ifindex)).unwrap_or_else(|error| {
+    hidden(name, tags, strips, || vlan_on(ifindex)).or_else(|error| match error.raw_os_error() {
         // One that is gone has none, and no adverts either.
-        let is_gone = error.raw_os_error() == Some(libc::ENODEV);
-        (!is_gone).then(|| format!("whether VLAN tags are hidden from it is not known: {error}"))
+        Some(libc::ENODEV) => Ok(None),
+        _ => Err(error),
     })
 }
 
@@ -214,7 +217,7 @@ mod tests {
     fn loopback_has_no_program_and_no_vlan() {
         assert_eq!((program_id(1), is_there(1)), (None, true));
         assert_eq!(vlan_on(1).unwrap(), None);
-        assert_eq!(hides_tags("lo", 1), None);
+        assert_eq!(hides_tags("lo", 1).unwrap(), None);
         assert_eq!(not_native(1), None);
     }
 
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_has_nothing() {
         assert_eq!((program_id(u32::MAX >> 1), is_there(u32::MAX >> 1)), (None, false));
-        assert_eq!(hides_tags("no such interface", u32::MAX >> 1), None);
+        assert_eq!(hides_tags("no such interface", u32::MAX >> 1).unwrap(), None);
         assert!(sys::strips_vlan_tags("no such interface").is_err());
     }
 }

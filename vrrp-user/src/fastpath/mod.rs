@@ -16,7 +16,7 @@ mod routers;
 mod sys;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -98,6 +98,8 @@ pub struct FastPath {
     occupied: BTreeMap<u32, Option<u32>>,
     /// Where VLAN tags are hidden from the program, and why.
     blind: BTreeMap<u32, String>,
+    /// See [`FastPath::is_denied_on`].
+    denied: BTreeSet<u32>,
     /// See [`FastPath::once`].
     once: Duration,
 }
@@ -240,6 +242,7 @@ impl FastPath {
             attached: BTreeMap::new(),
             occupied: BTreeMap::new(),
             blind: BTreeMap::new(),
+            denied: BTreeSet::new(),
             found: BTreeMap::new(),
             once: Duration::ZERO,
             program,
