@@ -12,6 +12,7 @@ mod monitor;
 mod neighbours;
 mod own_links;
 mod routed;
+mod serving;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,6 +20,7 @@ use super::netlink::{Answer, Netlink, Refusal};
 use super::own_link;
 use super::preferred::{Lifetimes, Place, Preferred};
 use super::promotion;
+use super::serving;
 use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
@@ -184,7 +185,8 @@ impl Addresses {
         Ok(())
     }
 
-    /// Adds addresses in this order, in as few system calls as possible, and says of each how it went.
+    /// Adds addresses in this order, in as few system calls as possible, and says of each how it went. By
+    /// then the host answers for those that are not looked for at other hosts first.
     ///
     /// `resolve` names an interface's index. One failing does not keep the others from being added.
     pub fn add<'a>(
@@ -205,6 +207,10 @@ impl Addresses {
                 self.preferred.begin((*index, address.ip, address.prefix), whole, now);
             }
         }
+        let new = addresses.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let new: Vec<_> =
+            new.filter_map(|((address, index), _)| to_come(address, *index)).collect();
+        serving::wait(&mut self.netlink, &new);
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -373,6 +379,15 @@ impl Addresses {
             }
         }
         results
+    }
+}
+
+/// An address that the kernel has still to make the host's: an IPv6 one. Not where it asks other hosts for
+/// the address before that: it takes a second over it, and tells of the end.
+fn to_come(address: &VirtualAddress, index: Option<u32>) -> Option<(Ipv6Addr, u32)> {
+    match address.ip {
+        IpAddr::V6(ip) if !address.detect_duplicates => Some((ip, index?)),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The host's interfaces and addresses.
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
-//! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them;
-//! announcements by `announce`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
+//! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them, and behind
+//! it `serving`, which waits for the kernel; announcements by `announce`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
 //! `mending` undoes what somebody did to an interface of ours; `paths` has routes and rules. [`own_link`]
 //! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
@@ -32,6 +32,7 @@ mod preferred;
 pub(crate) mod promotion;
 mod removal;
 pub mod routes;
+mod serving;
 pub(crate) mod strays;
 pub(crate) mod sysctl;
 mod table;
