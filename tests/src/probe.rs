@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 
 use crate::netns::Netns;
+use crate::pulse::Pulse;
 use crate::wait::{RECENT, now, urgent};
 
 const PORT: u16 = 7777;
@@ -123,6 +124,18 @@ impl Answers {
         let after = self.answers.partition_point(|answer| answer.at < moment);
         let answers = self.answers[after.saturating_sub(1)..].to_vec();
         Self { begin: moment, end: self.end, answers }.longest_gap()
+    }
+
+    /// The same without the time in which the machine stood still.
+    pub fn longest_gap_awake(&self, moment: Duration, pulse: &Pulse) -> Duration {
+        let after = self.answers.partition_point(|answer| answer.at < moment).saturating_sub(1);
+        let answers = self.answers[after..].iter().map(|answer| answer.at);
+        let all: Vec<Duration> = answers.chain([self.end]).collect();
+        let awake = |from: Duration, to: Duration| {
+            to.saturating_sub(from).saturating_sub(pulse.lost(from, to))
+        };
+        let gaps = all.windows(2).map(|pair| awake(pair[0], pair[1]));
+        gaps.max().unwrap_or(awake(moment, self.end))
     }
 
     /// How often another host answered than the time before.

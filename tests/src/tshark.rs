@@ -13,6 +13,9 @@ use crate::netns::run;
 use crate::{Lab, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// The last frame of a recording: its type, and what is in it.
+const FOR_EXPERIMENTS: [u8; 2] = [0x88, 0xb5];
+const MARK: &[u8] = b"the last frame of a recording";
 
 /// All that a host sends, in a file.
 #[derive(Debug)]
@@ -41,11 +44,19 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Ends, and says where the file is.
+    /// Ends when everything that the host has sent is in the file, and says where that is.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn finish(mut self) -> Result<PathBuf> {
+    pub fn finish(mut self, lab: &Lab, host: &str) -> Result<PathBuf> {
+        // At its end tcpdump drops what it has not read yet.
+        let mut last = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 0xfe], &FOR_EXPERIMENTS, MARK].concat();
+        last.resize(60, 0);
+        lab.inject(host, &last)?;
+        wait_until("tcpdump has written all", LIMIT, || {
+            std::fs::read(&self.file)
+                .is_ok_and(|all| all.windows(MARK.len()).any(|part| part == MARK))
+        })?;
         signal(self.tcpdump.id(), Signal::SIGTERM);
         self.tcpdump.wait()?;
         Ok(self.file.clone())

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 
 use crate::netns;
+use crate::pulse::Pulse;
 
 /// The time on the wall, the clock of the kernel's packet stamps.
 pub fn now() -> Duration {
@@ -51,6 +52,12 @@ pub const RECENT: Duration = Duration::from_millis(500);
 pub fn is_about(passed: Duration, time: Duration) -> bool {
     // Who measures hears of the beginning later than who waits, as the same frame gets to both in turn.
     passed + Duration::from_millis(100) > time && passed < time + BUSY
+}
+
+/// The same of the time between two moments, where what the machine stood still meanwhile may come on top.
+pub fn is_about_awake(between: (Duration, Duration), time: Duration, pulse: &Pulse) -> bool {
+    let passed = between.1.saturating_sub(between.0);
+    is_about(passed, time) || is_about(passed, time + pulse.lost(between.0, between.1))
 }
 
 /// Makes the calling thread a real-time one, behind all of a daemon's; what it starts is not. On a busy

@@ -13,7 +13,7 @@ use vrrp_tests::{Daemon, Lab, now, wait_until};
 
 const LANS: u8 = 8;
 const VRIDS: u8 = 8;
-const INTERVAL: &str = "0.3";
+const INTERVAL: &str = "0.6";
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn conf(vrids: u8, priority: u8) -> String {
@@ -79,7 +79,7 @@ fn all_of_many_start_reload_and_fail_over() -> Result<()> {
         wait_until("r1 has reloaded", LIMIT, done).with_context(|| r1.log_end())?;
     }
     // Longer than r2 waits.
-    pause(1500);
+    pause(2500);
     ensure!(wire.spoke("r2").is_empty(), "r2 took {:?} over", wire.spoke("r2").keys());
     r1.reload(&conf(VRIDS / 2, 201))?;
     let released = || wire.released("r1").len() == routers().len() / 2;

@@ -80,8 +80,7 @@ fn tshark_complains_about_no_frame_of_ours() -> Result<()> {
     .with_context(|| r1.log_end())?;
     pause(1500);
     r1.stop()?;
-    pause(200);
-    let file = recording.finish()?;
+    let file = recording.finish(&lab, "r1")?;
     let (frames, otherwise) = (read(&file, false)?, read(&file, true)?);
     for (vrid, way) in ROUTERS {
         let frames = if vrid == AS_V2 { &otherwise } else { &frames };

@@ -190,7 +190,8 @@ async fn one_that_does_not_end_is_left_running_beside_the_later_ones() {
     bench.push("A", Word::Backup, &notify);
     let told = bench.lines(3).await;
     assert_eq!(told[1..], ["it [b]", "it [INSTANCE] [A] [BACKUP] [100]"]);
-    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    let read = || fs::read_to_string(&pid).ok()?.trim().parse::<i32>().ok();
+    let pid = wait_for(PATIENCE, read).await.unwrap();
     assert!(!is_gone(pid));
     assert_eq!(log.count("what has to be told since is told beside it"), 1, "{}", log.text());
     // Its end is told as any other's.
@@ -227,7 +228,8 @@ async fn one_that_was_left_running_ends_with_the_daemon() {
     bench.push("A", Word::Master, &notify);
     bench.push("A", Word::Backup, &notify);
     assert_eq!(bench.lines(1).await, ["it [b]"]);
-    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    let read = || fs::read_to_string(&pid).ok()?.trim().parse::<i32>().ok();
+    let pid = wait_for(PATIENCE, read).await.unwrap();
     bench.push("A", Word::Stop, &notify);
     bench.notifier.finish(Duration::from_secs(4)).await;
     assert_eq!(bench.told(), ["it [b]", "it [s]"]);
@@ -276,7 +278,8 @@ async fn finish_does_not_wait_longer_than_it_may_and_not_at_all_for_nothing() {
     bench.notifier.finish(Duration::from_secs(2)).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(1990) && took < PATIENCE, "{took:?}");
-    let pid = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    let read = || fs::read_to_string(&pid).ok()?.trim().parse::<i32>().ok();
+    let pid = wait_for(PATIENCE, read).await.unwrap();
     wait_for(PATIENCE, || is_gone(pid).then_some(())).await.expect("SIGTERM");
     assert!(log.text().contains("is ended, since the daemon ends"), "{}", log.text());
 }

@@ -103,8 +103,10 @@ fn everything_written_about_an_ipv6_address_is_there() -> Result<()> {
     expect(&cable, "2001:db8:1::1", json!({"address": "2001:db8:1::2", "nodad": true}))?;
     expect(&cable, "2001:db8:2::1", json!({"nodad": null, "home": true, "mngtmpaddr": true}))?;
     // What a neighbour asks by (RFC 4291 §2.7.1).
-    let groups = cable.here.ip("maddr show dev eth0")?;
-    ensure!(groups.contains("ff02::1:ff00:100"), "{groups}");
+    // The kernel joins it a moment later.
+    wait_until("the group is joined", PATIENCE, || {
+        cable.here.ip("maddr show dev eth0").is_ok_and(|all| all.contains("ff02::1:ff00:100"))
+    })?;
     assert_eq!(add(&cable, &written)?, vec![Ok(Added::AlreadyThere); written.len()]);
     assert_eq!(remove(&cable, &written)?, vec![Ok(Removed::Gone); written.len()]);
     let groups = cable.here.ip("maddr show dev eth0")?;
@@ -217,6 +219,11 @@ fn the_routes_of_many_ipv6_addresses_go_before_them() -> Result<()> {
     let mut all: Vec<_> =
         (0..50).map(|n| one(n, 64)).chain((50..100).map(|n| one(n, 128))).collect();
     assert_eq!(add(&cable, &all)?, vec![Ok(Added::New); all.len()]);
+    // The kernel makes them a moment later.
+    wait_until("all have their routes", PATIENCE, || {
+        let routes = cable.here.ip("-6 route show table local dev eth0").unwrap_or_default();
+        routes.lines().filter(|line| line.starts_with("local 2001:db8::5e:")).count() == all.len()
+    })?;
     let file = tempfile::NamedTempFile::new()?;
     let mut monitor = cable.here.command("ip");
     let mut monitor =

@@ -292,10 +292,11 @@ fn the_first_announcement_leaves_at_once() -> Result<()> {
     let (executor, _outcomes) = spawn(&cable)?;
     let one = [vip(250)];
     let mut sent = Vec::new();
-    for _ in 0..ROUNDS {
+    for round in 1..=ROUNDS {
         sent.push(now());
         executor.send(announce(1, &one, 1));
-        std::thread::sleep(Duration::from_millis(2));
+        // Two that wait together would be one.
+        arrived(&wire, 250, round)?;
     }
     let heard = arrived(&wire, 250, ROUNDS)?;
     let mut hops: Vec<_> = sent.iter().zip(&heard).map(|(sent, (at, _))| *at - *sent).collect();

@@ -72,7 +72,7 @@ fn b61_bonded_twice() -> Result<()> {
     let own = || of(&r1, "VI_1", |one| (one.refused("own_source"), one.counter("sent")));
     until("its own adverts come back", || own().is_ok_and(|(back, _)| back > 0))
         .with_context(|| r1.log_end())?;
-    let (before, begin) = (own()?, vrrp_tests::now());
+    let (begin, before) = (vrrp_tests::now(), own()?);
     pause(8000);
     let ((back, sent), seconds) = (own()?, (vrrp_tests::now() - begin).as_secs());
     ensure!(back > before.0, "they came back no more");

@@ -1,15 +1,12 @@
 //! Adverts that get lost and late: a Backup takes over after a silence, and never without one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::conf::Instance;
 use vrrp_tests::wait::pause;
-use vrrp_tests::{Lab, netns, now};
+use vrrp_tests::{Lab, Pulse, netns};
 
 use crate::{VIP, becomes, until};
 
@@ -35,7 +32,7 @@ fn a_fifth_is_lost_at_100_ms() -> Result<()> {
     change("add", "loss 20% delay 20ms 20ms")?;
     let pulse = Pulse::start();
     pause(12_000);
-    let stalls = pulse.stop();
+    let stalls = pulse.stalls();
     change("change", "loss 0%")?;
     becomes(&r2, "VI_1", "BACKUP")?;
     until("r1 alone has the address", || lab.holders(&["r1", "r2"], VIP) == ["r1"])?;
@@ -71,38 +68,4 @@ fn takeovers(adverts: &[SeenAdvert]) -> Vec<(Duration, Duration)> {
         }
     }
     silences
-}
-
-/// Notes when the machine stands still: what is on the wire then is not heard yet.
-struct Pulse {
-    end: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<(Duration, Duration)>>,
-}
-
-impl Pulse {
-    const BEAT: Duration = Duration::from_millis(5);
-    const STALL: Duration = Duration::from_millis(30);
-
-    fn start() -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&end);
-        let thread = std::thread::spawn(move || {
-            let mut stalls = Vec::new();
-            while !ended.load(Ordering::Relaxed) {
-                let from = now();
-                std::thread::sleep(Self::BEAT);
-                let to = now();
-                if to - from > Self::BEAT + Self::STALL {
-                    stalls.push((from, to));
-                }
-            }
-            stalls
-        });
-        Self { end, thread }
-    }
-
-    fn stop(self) -> Vec<(Duration, Duration)> {
-        self.end.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a pulse does not panic")
-    }
 }

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use vrrp_tests::Lab;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::tshark::{Read, Recording, judge, read};
-use vrrp_tests::wait::pause;
 
 use crate::{becomes, until};
 
@@ -80,8 +79,7 @@ fn record() -> Result<PathBuf> {
     })
     .with_context(|| r1.log_end())?;
     r1.stop()?;
-    pause(500);
-    let file = recording.finish()?;
+    let file = recording.finish(&lab, "r1")?;
     // It goes with the laboratory.
     let kept = std::env::var_os(FILE).map_or_else(
         || std::env::temp_dir().join(format!("tagged-{}.pcap", std::process::id())),

@@ -11,7 +11,7 @@ use vrrp_tests::http::HttpAsker;
 use vrrp_tests::lab::number;
 use vrrp_tests::wait::pause;
 use vrrp_tests::web::Web;
-use vrrp_tests::{Daemon, Kind, Lab, now, wait_until};
+use vrrp_tests::{Daemon, Kind, Lab, Pulse, now, wait_until};
 
 use super::table::Outcome;
 use super::ticker::{Clock, Ticker};
@@ -27,6 +27,7 @@ const AFTERMATH: u64 = 700;
 /// Everything on the stage.
 pub(super) struct Stage {
     pub(super) clock: Clock,
+    pulse: Pulse,
     results: Vec<Outcome>,
     // Dropped in this order: who asks, who answers, then the hosts.
     tickers: Vec<Ticker>,
@@ -53,6 +54,7 @@ impl Stage {
     pub(super) fn set(lab: Lab) -> Result<Self> {
         let mut stage = Self {
             clock: Clock::start(),
+            pulse: Pulse::start(),
             results: Vec::new(),
             tickers: Vec::new(),
             clients: BTreeMap::new(),
@@ -134,10 +136,10 @@ impl Stage {
         self.results.push(Outcome {
             what: what.to_owned(),
             address: expect.address,
-            gap: answers.longest_gap_after(begin),
+            gap: answers.longest_gap_awake(begin, &self.pulse),
             allowed: expect.allowed,
             because: expect.because,
-            right_host: self.served_by(expect.address) == Some(number(expect.host)),
+            right_host: answers.last() == Some(number(expect.host)),
         });
         Ok(())
     }

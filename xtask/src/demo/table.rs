@@ -12,7 +12,7 @@ pub(super) struct Outcome {
     pub(super) what: String,
     /// The address that was asked.
     pub(super) address: &'static str,
-    /// The longest time without an answer.
+    /// The longest time without an answer, less what the machine stood still meanwhile.
     pub(super) gap: Duration,
     /// What the protocol, and the check where it must notice first, allow.
     pub(super) allowed: Duration,
@@ -44,7 +44,8 @@ pub(super) fn print(outcomes: &[Outcome]) -> bool {
     }
     println!(
         "\n  ok: at most {} ms more than allowed. One request waits up to 90 ms for its answer, and \
-         the rest is\n  for nginx, TCP and a busy machine.",
+         the rest is\n  for nginx, TCP and a busy machine. \
+         Time in which the whole machine stood still is not counted.",
         ALLOWANCE.as_millis()
     );
     !outcomes.is_empty() && outcomes.iter().all(Outcome::is_well)

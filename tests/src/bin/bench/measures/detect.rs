@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use vrrp_tests::bench_args::{Measure, Who};
-use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::{Capture, Daemon, Lab, now, wait_until};
 
 use crate::stage::{Bench, HIGH, Interval, LOW, VIP, between, kind, one, one_that_ends};
@@ -119,16 +118,15 @@ impl Pair {
             Event::Crash => leader.kill()?,
         }
         let limit = self.interval.times(4.5, 2000);
-        wait_until("r2 speaks", limit, || !wire.adverts_of("r2").is_empty())?;
+        wait_until("r2 speaks", limit, || words(event, &wire).is_ok())?;
         // What it then announces.
         std::thread::sleep(Duration::from_millis(150));
         self.read(event, &wire)
     }
 
     fn read(&self, event: Event, wire: &Capture) -> Result<Vec<(Figure, f64)>> {
-        let (theirs, ours) = (wire.adverts_of("r1"), wire.adverts_of("r2"));
-        let first = ours.first().context("r2 is silent")?.at;
-        let late = between(last_word(event, &theirs, first)?, first)
+        let (last, first) = words(event, wire)?;
+        let late = between(last, first)
             - match event {
                 Event::Stop => self.interval.skew(),
                 Event::Crash => self.interval.down(),
@@ -160,16 +158,15 @@ impl Pair {
     }
 }
 
-/// The advert from which on the follower waited.
-fn last_word(event: Event, theirs: &[SeenAdvert], before: Duration) -> Result<Duration> {
-    let mut heard = theirs.iter().filter(|seen| seen.at <= before);
-    let found = match event {
-        Event::Stop => heard.find(|seen| seen.advert.priority == 0),
-        Event::Crash => heard.next_back(),
+/// When the advert came from which on the follower waited, and the follower's first one. Where the machine
+/// stood still before, the follower may have spoken then already: with reason, and it gave way again.
+fn words(event: Event, wire: &Capture) -> Result<(Duration, Duration)> {
+    let (theirs, ours) = (wire.adverts_of("r1"), wire.adverts_of("r2"));
+    let last = match event {
+        Event::Stop => theirs.iter().find(|seen| seen.advert.priority == 0),
+        Event::Crash => theirs.last(),
     };
-    match found {
-        Some(seen) => Ok(seen.at),
-        None if event == Event::Stop => bail!("r1 said no priority 0"),
-        None => bail!("r1 is silent"),
-    }
+    let last = last.context("r1 has not said its last word")?.at;
+    let first = ours.iter().find(|seen| seen.at > last).context("r2 is silent")?;
+    Ok((last, first.at))
 }
