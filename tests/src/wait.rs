@@ -73,6 +73,19 @@ pub(crate) fn scheduled(level: &str) {
     let _ = netns::run("chrt", &["--reset-on-fork", "--fifo", "--pid", level, &thread]);
 }
 
+/// Plays a scenario that asks for more than a busy machine always gives: three times at most, and once well
+/// is enough.
+///
+/// # Errors
+/// The last one's, where all three fail.
+pub fn one_of_three(play: impl Fn() -> Result<()>) -> Result<()> {
+    let again = |error: anyhow::Error| {
+        eprintln!("once more after: {error:?}");
+        play()
+    };
+    play().or_else(again).or_else(again)
+}
+
 /// A scenario with its name.
 pub type Scenario<'a> = (&'a str, fn() -> Result<()>);
 

@@ -122,11 +122,10 @@ fn c18_advert_int_v2() -> Result<()> {
         let at: Vec<_> =
             wire.adverts_of("r1").into_iter().filter(|s| s.advert.vrid == vrid).collect();
         ensure!(at.iter().all(|s| s.advert.interval_ms >= 1000), "VRID {vrid} says 0");
-        let shortest = at.windows(2).map(|pair| pair[1].at - pair[0].at).min();
-        ensure!(
-            shortest.is_none_or(|gap| gap > Duration::from_millis(500)),
-            "VRID {vrid}: {shortest:?} between two adverts"
-        );
+        if let [first, .., last] = &at[..] {
+            let seconds = (last.at - first.at).as_secs();
+            ensure!(at.len() as u64 <= seconds + 2, "VRID {vrid}: {} in {seconds} s", at.len());
+        }
     }
     Ok(())
 }
@@ -248,7 +247,9 @@ fn c23_vip_attributes() -> Result<()> {
     let lab = Lab::with_two_lans(&["r1", "client"])?;
     let behind = Capture::start(lab.ns("client"), "eth1")?;
     let (_daemon, wire) = speaks(&lab, "C23-vip-attributes", 110)?;
-    pause(500);
+    // The last of either interface.
+    holds(&lab, "192.0.2.234/32")?;
+    holds(&lab, "203.0.113.7/28")?;
     let advert = last(&wire, 110)?.advert;
     ensure!(advert.count == 5, "{advert:?}");
     let other = Ipv4Addr::new(198, 51, 100, 1);
@@ -337,8 +338,10 @@ fn c42_minimal() -> Result<()> {
     // Five gratuitous ARPs at once, five more after five seconds.
     let at: Vec<_> = wire.announcements(address(250)).into_iter().map(|(at, _)| at).collect();
     ensure!(at.len() == 10, "{} announcements", at.len());
-    ensure!(at[4] - at[0] < BUSY, "{:?}", at[4] - at[0]);
-    let second = at[5] - at[0];
+    // The later ones keep their times from the takeover, and not from the first.
+    let took = first(&wire, 133)?.at;
+    ensure!(at[4].saturating_sub(took) < BUSY, "{:?}", at[4].saturating_sub(took));
+    let second = at[5].saturating_sub(took);
     ensure!(is_about(second, Duration::from_secs(5)), "the second round after {second:?}");
     Ok(())
 }
@@ -362,12 +365,12 @@ fn c45_garp_options() -> Result<()> {
     .with_context(|| daemon.log_end())?;
     pause(12_000);
     let at = |of| wire.announcements(of).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
-    let [first, second] = at(defaults)[..] else { bail!("DEFAULTS: {:?}", at(defaults)) };
-    ensure!(
-        is_about(second - first, Duration::from_secs(10)),
-        "DEFAULTS: again after {:?}",
-        second - first
-    );
+    // The later one keeps its time from the takeover, and not from the first.
+    let took = first(&wire, 141)?.at;
+    let [once, twice] = at(defaults)[..] else { bail!("DEFAULTS: {:?}", at(defaults)) };
+    let [once, twice] = [once, twice].map(|at| at.saturating_sub(took));
+    ensure!(once < BUSY, "DEFAULTS: after {once:?}");
+    ensure!(is_about(twice, Duration::from_secs(10)), "DEFAULTS: again after {twice:?}");
     if !Kind::ours_under_test() {
         // keepalived sends OWN's first one alone and never comes to the others.
         return Ok(());

@@ -263,9 +263,9 @@ fn frozen_and_loses() -> Result<()> {
     r1.freeze();
     pause(5000);
     ensure!(lab.holds("r2", VIP), "r2 did not take over");
+    let (thawed, watch) = (now(), lab.watch("r1")?);
     r1.thaw();
-    let thawed = now();
-    let gone = wait_until("r1 lets go", LIMIT, || !lab.holds("r1", VIP))?;
+    let gone = watch.wait_gone(ADDRESS, thawed, LIMIT)?;
     ensure!(gone < BUSY, "r1 let go after {gone:?}");
     pause(1500);
     let spoken = wire.adverts_of("r1").iter().filter(|seen| seen.at > thawed).count();

@@ -54,6 +54,7 @@ fn link_lost(set: impl Fn(&Lab, bool) -> Result<()>) -> Result<()> {
     let waited = first.context("r1 is silent")?.at - back;
     let window = Duration::from_millis(3350)..Duration::from_millis(5000) + BUSY;
     ensure!(window.contains(&waited), "r1 spoke {waited:?} after its link was back");
+    wait_until("it is logged", LIMIT, || r1.count_log("Entering MASTER") > 1)?;
     let words = r1.log();
     let order = ["Entering MASTER", "Entering FAULT", "Entering BACKUP", "Entering MASTER"];
     let mut at = 0;
@@ -170,6 +171,8 @@ fn b53_sync_group_one_member_down() -> Result<()> {
     lab.second_carrier("r1", true)?;
     wait_until("r1 is MASTER of both again", LIMIT, || both(&["r1"]))
         .with_context(|| format!("{}\n{}", r1.log_end(), r2.log_end()))?;
+    let lines = || std::fs::read_to_string(&told).map_or(0, |all| all.lines().count());
+    wait_until("all is told", LIMIT, || lines() > 4)?;
     pause(500);
     let told = std::fs::read_to_string(&told).unwrap_or_default();
     let states = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER"];

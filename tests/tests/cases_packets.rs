@@ -206,10 +206,18 @@ fn master_hears(path: &str) -> Result<()> {
     let daemon = start(&lab, "DUT-v2", path)?;
     let watch = lab.watch("r1")?;
     for case in cases::packets("P19-master-hears") {
-        // Again where this thread was held up: what stands out in the middle does not elsewhere.
-        let mut in_time = false;
+        // Again where this thread was held up, since what stands out in the middle does not elsewhere; and
+        // where r1 was, which does what it must a moment later.
+        let (mut in_time, mut wrong) = (false, 0);
         for _ in 0..10 {
-            in_time = in_time || master_hears_one(&lab, &daemon, &watch, &case)?;
+            if in_time {
+                break;
+            }
+            match master_hears_one(&lab, &daemon, &watch, &case) {
+                Ok(it_is) => in_time = it_is,
+                Err(error) if wrong == 2 => return Err(error),
+                Err(_) => wrong += 1,
+            }
         }
         ensure!(in_time, "{}: never in time", case.name);
     }
@@ -290,13 +298,13 @@ fn learns(path: &str) -> Result<()> {
     takes_after(&lab, &wire, 361)?;
     lab.inject("gen", &slow)?;
     pause(300);
-    takes_after(&lab, &wire, 10_828)?;
+    let took = takes_after(&lab, &wire, 10_828)?;
     // Its own interval again, in the field and on the clock.
     pause(3200);
-    let own: Vec<_> = wire.adverts_of("r1");
-    let [.., before, last] = own.as_slice() else { bail!("{} adverts", own.len()) };
-    let apart = last.at.saturating_sub(before.at);
-    ensure!(is_about(apart, Duration::from_secs(1)), "{apart:?} apart");
+    let own: Vec<_> = wire.adverts_of("r1").into_iter().filter(|seen| seen.at >= took).collect();
+    let [first, .., last] = own.as_slice() else { bail!("{} adverts", own.len()) };
+    let seconds = Duration::from_secs(own.len() as u64 - 1);
+    ensure!(is_about(last.at - first.at, seconds), "{:?}, not {seconds:?}", last.at - first.at);
     ensure!(last.advert.interval_ms == 1000, "says {} ms", last.advert.interval_ms);
     daemon.stop()?;
     // A losing advert changes neither the wait nor the interval.
@@ -314,15 +322,17 @@ fn learns(path: &str) -> Result<()> {
     Ok(())
 }
 
-/// After the last injected advert r1 stays silent so long and then speaks.
-fn takes_after(lab: &Lab, wire: &vrrp_tests::Capture, milliseconds: u128) -> Result<()> {
+/// After the last injected advert r1 stays silent so long and then speaks: when.
+fn takes_after(lab: &Lab, wire: &vrrp_tests::Capture, milliseconds: u128) -> Result<Duration> {
     let heard = wire.adverts_of("gen").pop().context("the injected advert is not seen")?.at;
     let after = || wire.adverts_of("r1").into_iter().find(|seen| seen.at > heard);
     wait_until("r1 speaks", LIMIT, || after().is_some())?;
-    let waited = after().context("silent")?.at.saturating_sub(heard).as_millis();
+    let spoke = after().context("silent")?.at;
+    let waited = spoke.saturating_sub(heard).as_millis();
     ensure!(
         waited + 30 >= milliseconds && waited < milliseconds + BUSY.as_millis(),
         "spoke after {waited} ms, not {milliseconds}"
     );
-    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP)).map(drop)
+    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP))?;
+    Ok(spoke)
 }

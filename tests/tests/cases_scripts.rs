@@ -204,6 +204,7 @@ fn waits_for_the_first_result() -> Result<()> {
     pause(4500);
     ensure!(!lab.holds("r1", VIP), "MASTER before the first result: {}", r1.log_end());
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    r1.wait_log("Entering MASTER", LIMIT)?;
     let log = r1.log();
     let backup = log.find("Entering BACKUP").context("never BACKUP")?;
     let master = log.find("Entering MASTER").context("never MASTER")?;

@@ -260,8 +260,8 @@ fn status_describes_both_sides() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new(&["r1", "r2"])?;
-    let r1 = lab.run("r1", &Instance::new(150).every("0.2").alone(3))?;
-    let r2 = lab.run("r2", &Instance::new(100).every("0.5").alone(3))?;
+    let r1 = lab.run("r1", &Instance::new(150).every("0.5").alone(3))?;
+    let r2 = lab.run("r2", &Instance::new(100).alone(3))?;
     let limit = Duration::from_secs(30);
     let counts = |daemon: &Daemon, counter: &str| {
         daemon.status().is_ok_and(|s| s.instance("VI_1").is_ok_and(|one| one.counter(counter) >= 4))
@@ -281,7 +281,7 @@ fn status_describes_both_sides() -> Result<()> {
     let status = r2.status()?;
     let instance = status.instance("VI_1")?;
     ensure!(instance.state() == "BACKUP", "{}", instance.json());
-    ensure!(instance.peer() == Some(("192.0.2.11", 200.0)), "{}", instance.json());
+    ensure!(instance.peer() == Some(("192.0.2.11", 500.0)), "{}", instance.json());
     ensure!(instance.counter("sent") == 0, "{}", instance.json());
 
     // For people: the same in words.

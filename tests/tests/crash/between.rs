@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::conf::Instance;
 use vrrp_tests::daemon::{signal, xvrrp, xvrrp_binary};
 use vrrp_tests::wait::{pause, together};
@@ -18,15 +19,31 @@ fn a_start_that_takes_too_long_gives_the_address_up() -> Result<()> {
     if !Kind::ours_under_test() {
         return Ok(());
     }
+    for _ in 0..5 {
+        if too_slow()? {
+            return Ok(());
+        }
+    }
+    bail!("never stopped before it was at work")
+}
+
+/// False where the start was too quick to be stopped in time.
+fn too_slow() -> Result<bool> {
     let Pair { mut r1, _r2, wire, lab } = pair("1")?;
     let (addresses, killed) = (lab.watch("r1")?, now());
     r1.kill()?;
+    let dead = now();
     let conf = Instance::new(200).line("nopreempt").alone(3);
     let again = Daemon::start(&lab, Kind::Xvrrp, "r1", &conf, &[])?;
     wait_until("it has seen what was left", LIMIT, || has_ledger(again.pid()))
         .with_context(|| again.log_end())?;
     let slow = again.worker()?;
     signal(slow, Signal::SIGSTOP);
+    pause(100);
+    let is_at_work = |seen: &SeenAdvert| seen.at > dead && seen.advert.priority != 0;
+    if wire.adverts_of("r1").iter().any(is_at_work) {
+        return Ok(false);
+    }
     wait_until("r2 has it", LIMIT, || lab.holds("r2", VIP)).with_context(|| again.log_end())?;
     let gone = addresses.gone_after(ADDRESS, killed);
     let gone = gone.with_context(|| format!("two have it: {}", again.log_end()))?;
@@ -39,7 +56,7 @@ fn a_start_that_takes_too_long_gives_the_address_up() -> Result<()> {
     let told = ["was not there in time: (VI_1)", "From an earlier life: (VI_1)"];
     let told: usize = told.iter().map(|line| again.count_log(line)).sum();
     ensure!(told == 1, "told {told} times: {}", again.log_end());
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a process holds a ledger.

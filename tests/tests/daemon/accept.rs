@@ -48,6 +48,7 @@ fn the_packaged_default_answers_nobody() -> Result<()> {
     let wire = lab.capture("client")?;
     let mut r1 = master(&lab, &cases::configuration("C36-packaged-default"), "192.0.2.16")?;
     // Neither the MASTER nor the password of the file is left: it listens first, and sends none.
+    r1.wait_log("Entering MASTER STATE", LIMIT)?;
     let log = r1.log();
     let (listens, is_master) =
         (log.find("Entering BACKUP STATE"), log.find("Entering MASTER STATE"));

@@ -10,9 +10,9 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use vrrp_common::checksum::Sum;
 use vrrp_tests::conf::Instance;
-use vrrp_tests::{Kind, Lab, lab, packet};
+use vrrp_tests::{Kind, Lab, lab, packet, wait_until};
 
-use super::{ADDRESS, LIMIT, brisk, wait_state};
+use super::{ADDRESS, LIMIT, VIP, brisk, wait_state};
 
 const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x250);
 
@@ -139,6 +139,12 @@ fn only_the_active_router_answers_and_accepts() -> Result<()> {
     for host in ["r1", "r2"] {
         lab.ns(host).sysctl("net.ipv6.conf.eth0.forwarding", 1)?;
     }
+    let has_both = |host: &str| {
+        wait_until("it has both", LIMIT, || {
+            let six = lab.ns(host).ip("-6 -o addr show dev eth0").unwrap_or_default();
+            lab.holds(host, VIP) && six.contains("2001:db8::250")
+        })
+    };
     let r2 = lab.run("r2", &both_families(100).alone(3))?;
     wait_state(&r2, "VI_1", "BACKUP")?;
     let answers = asked(&lab, false)?;
@@ -150,6 +156,7 @@ fn only_the_active_router_answers_and_accepts() -> Result<()> {
     ensure!(super::state(&r2, "VI_1")? == "BACKUP");
     let mut r1 = lab.run("r1", &both_families(255).alone(3))?;
     wait_state(&r1, "VI_1", "MASTER")?;
+    has_both("r1")?;
     ensure!(asked(&lab, true)? == [lab::number("r1")], "beside a BACKUP only the MASTER answers");
     let one = lab::number("r1");
     ensure!(
@@ -161,6 +168,7 @@ fn only_the_active_router_answers_and_accepts() -> Result<()> {
     ensure!(super::state(&r2, "VI_1")? == "BACKUP");
     r1.stop()?;
     wait_state(&r2, "VI_1", "MASTER").with_context(|| r1.log_end())?;
+    has_both("r2")?;
     ensure!(
         asked(&lab, true)? == [lab::number("r2")],
         "the one that took over answers, and no other"

@@ -113,7 +113,8 @@ fn reloads(lab: &Lab, r1: &Daemon, r2: &Daemon) -> Result<()> {
 
 /// Each goes on as what it was.
 fn crash(lab: &Lab, r1: &Daemon, r2: &Daemon) -> Result<()> {
-    r1.reload(&both(first(250), second(250)))?;
+    // Slowly enough for a start on a busy host.
+    r1.reload(&both(first(250).every("1"), second(250).every("1")))?;
     held(lab, 241, "r1")?;
     held(lab, 242, "r1")?;
     wait_state(r2, FIRST, "BACKUP")?;

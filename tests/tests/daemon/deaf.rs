@@ -143,7 +143,7 @@ fn deaf() -> Result<()> {
 
 fn both() -> Conf {
     let second = brisk(100).named("VI_2", 52).on("eth1");
-    Conf::new(3).with(brisk(100)).with(second.holding(&["198.18.0.250/24"]))
+    Conf::new(3).with(Instance::new(100)).with(second.holding(&["198.18.0.250/24"]))
 }
 
 /// Leaves a daemon so many descriptors more than it has.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::Instance;
 use vrrp_tests::wait::pause;
-use vrrp_tests::{Kind, Lab, cases, wait_until};
+use vrrp_tests::{Kind, Lab, cases, now, wait_until};
 
-use super::{LIMIT, VIP};
+use super::{ADDRESS, LIMIT, VIP};
 
 /// Well over the second that the kernel may keep a link's return to itself, and less than what the
 /// peers wait but one interval.
@@ -45,10 +45,12 @@ fn adverts_that_come_late_are_told() -> Result<()> {
     let lab = Lab::new(&["r1", "gen"])?;
     let r1 = lab.run("r1", &Instance::new(100).every("0.1").alone(3))?;
     let late = cases::frame("P23-learned-interval", "interval-10cs-prio-150");
+    let watch = lab.watch("r1")?;
     let round = || {
         wait_until("r1 takes over", LIMIT, || lab.holds("r1", VIP))?;
+        let begin = now();
         lab.inject("gen", &late)?;
-        wait_until("r1 gives it back", LIMIT, || !lab.holds("r1", VIP))
+        watch.wait_gone(ADDRESS, begin, LIMIT)
     };
     // A machine that is busy may be too late for being late.
     let told = || r1.count_log("is alive, but its adverts come late");

@@ -38,7 +38,10 @@ fn a_lease_that_runs_out_is_nobody_s_deed() -> Result<()> {
     r1.thaw();
     wait_until("the address is back", LIMIT, || lab.holds("r1", VIP)).context(r1.log_end())?;
     r1.wait_log("its lease ran out while xvrrp stood still; putting it back", LIMIT)?;
-    ensure!(r1.count_log("xvrrp on it, stood still for") == 1, "{}", r1.log_end());
+    // A busy machine stands still for moments by itself.
+    let long =
+        |line: &&str| line.contains("xvrrp on it, stood still for") && !line.contains("expired 0.");
+    ensure!(r1.log().lines().filter(long).count() == 1, "{}", r1.log_end());
     // Another time it is somebody else.
     pause(2500);
     lab.ns("r1").ip(&format!("addr del {VIP}/24 dev eth0"))?;

@@ -11,12 +11,17 @@ use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 use super::{ADDRESS, LIMIT, VIP, brisk, state};
 
+/// Slowly enough for a start on a busy host.
+fn slow() -> Instance {
+    Instance::new(150)
+}
+
 fn second() -> Instance {
-    brisk(150).named("VI_2", 52).on("eth1").holding(&["198.18.0.250/24"])
+    slow().named("VI_2", 52).on("eth1").holding(&["198.18.0.250/24"])
 }
 
 fn third() -> Instance {
-    brisk(150).named("VI_3", 53).on("eth1").holding(&["198.18.0.251/24"])
+    slow().named("VI_3", 53).on("eth1").holding(&["198.18.0.251/24"])
 }
 
 fn are(daemon: &Daemon, names: &[&str], expected: &str) -> bool {
@@ -32,7 +37,7 @@ fn a_group_outlives_its_worker_and_takes_a_member() -> Result<()> {
     }
     let lab = Lab::with_two_lans(&["r1", "client"])?;
     let wire = lab.capture("client")?;
-    let two = Conf::new(3).with(brisk(150)).with(second());
+    let two = Conf::new(3).with(slow()).with(second());
     let mut r1 = lab.run("r1", &two.clone().group("G", &["VI_1", "VI_2"], &[]).text())?;
     let is_master = |r1: &Daemon, name: &str| {
         let is_so = || r1.status().is_ok_and(|it| it.group(name).ok() == Some("MASTER"));
@@ -40,6 +45,7 @@ fn a_group_outlives_its_worker_and_takes_a_member() -> Result<()> {
     };
     is_master(&r1, "G")?;
     ensure!(are(&r1, &["VI_1", "VI_2"], "MASTER"), "{}", r1.log_end());
+    wait_until("it has the address", LIMIT, || lab.holds("r1", VIP))?;
     let watch = lab.watch("r1")?;
 
     let old = r1.worker()?;

@@ -41,8 +41,7 @@ fn many() -> Vec<&'static str> {
 fn hear(version: u8, global: &[&str], lines: &[&str], held: &[&str]) -> Result<()> {
     let lab = Lab::new(&["r1", "r2"])?;
     let run = |host: &str, priority: u8| -> Result<Daemon> {
-        let every = if version == 2 { "1" } else { "0.3" };
-        let instance = Instance::new(priority).every(every).holding(held);
+        let instance = Instance::new(priority).holding(held);
         let instance = lines.iter().fold(instance, |instance, line| instance.line(line));
         let conf = global.iter().fold(Conf::new(version), |conf, line| conf.global(line));
         lab.run(host, &conf.with(instance).text())
@@ -51,7 +50,7 @@ fn hear(version: u8, global: &[&str], lines: &[&str], held: &[&str]) -> Result<(
     wait_state(&r1, "VI_1", "MASTER")?;
     let r2 = run("r2", 100)?;
     // Longer than it would wait for an advert.
-    pause(if version == 2 { 4500 } else { 2000 });
+    pause(4500);
     ensure!(state(&r2, "VI_1")? == "BACKUP", "it does not hear: {}", r2.log_end());
     lab.cut("r2")?;
     wait_state(&r2, "VI_1", "MASTER")?;
@@ -66,7 +65,7 @@ fn hear(version: u8, global: &[&str], lines: &[&str], held: &[&str]) -> Result<(
 /// One that follows a MASTER goes on with that when it gets an interface of its own.
 fn a_reload() -> Result<()> {
     let lab = Lab::new(&["r1", "r2"])?;
-    let instance = |priority| Instance::new(priority).every("0.3");
+    let instance = Instance::new;
     let conf = |instance| Conf::new(3).global(SOCKET).with(instance).text();
     let r1 = lab.run("r1", &conf(instance(200).line("use_vmac")))?;
     wait_state(&r1, "VI_1", "MASTER")?;
@@ -75,7 +74,7 @@ fn a_reload() -> Result<()> {
     r2.wait_log(follows, LIMIT)?;
     r2.reload(&conf(instance(100).line("use_vmac")))?;
     r2.wait_log("vrrp.51 made on eth0", LIMIT)?;
-    pause(2000);
+    pause(4500);
     ensure!(state(&r2, "VI_1")? == "BACKUP" && r2.count_log(follows) == 1, "{}", r2.log_end());
     let heard = |daemon: &Daemon| -> Result<u64> {
         let status = daemon.status()?;

@@ -44,8 +44,8 @@ const VIP: &str = "192.0.2.250";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Less than two intervals: between two adverts that are no further apart, none is missing.
-const GAP: Duration = Duration::from_millis(790);
+/// Less than two intervals of 1 s: between two adverts that are no further apart, none is missing.
+const GAP: Duration = Duration::from_millis(1790);
 
 /// An instance that is MASTER after 1.5 s where it is alone.
 fn brisk(priority: u8) -> Instance {

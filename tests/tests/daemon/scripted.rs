@@ -119,7 +119,9 @@ fn a_check_that_nothing_ends() -> Result<()> {
         hang.display(),
         pid.display()
     );
-    let r1 = lab.run("r1", &checking(&lab, &lines)?)?;
+    // Long enough for it to be seized here.
+    let conf = checking(&lab, &lines)?.replace("timeout 1", "timeout 5");
+    let r1 = lab.run("r1", &conf)?;
     wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
     std::fs::write(&hang, "")?;
     let started = || read_pids(&pid);

@@ -24,8 +24,9 @@ fn text(conf: Conf) -> String {
 }
 
 fn conf() -> String {
-    let first = brisk(100).holding(&["198.51.100.250/24"]);
-    let second = brisk(100).named("VI_2", 51).holding(&["198.51.100.251/24"]);
+    // Slowly enough for a start on a busy host.
+    let first = Instance::new(100).holding(&["198.51.100.250/24"]);
+    let second = Instance::new(100).named("VI_2", 51).holding(&["198.51.100.251/24"]);
     let conf = Conf::new(3).with(sought(first, OURS, THEIRS));
     text(conf.with(sought(second, "203.0.113.12", "203.0.113.22")))
 }

@@ -162,6 +162,7 @@ fn another_one_that_was_killed() -> Result<()> {
     wait_state(&second, "VI_1", "BACKUP")?;
     wait_until("r1 has it no more", LIMIT, || !lab.holds("r1", VIP))
         .with_context(|| second.log_end())?;
+    second.wait_log("from an earlier life, removed", LIMIT)?;
     ensure!(second.count_log("from an earlier life, removed") == 1, "{}", second.log_end());
     signal(second.pid(), Signal::SIGTERM);
     Ok(())

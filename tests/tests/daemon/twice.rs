@@ -5,7 +5,7 @@ use std::process::{Child, Output};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use vrrp_tests::conf::Conf;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::{signal, xvrrp_binary};
 use vrrp_tests::status::Status;
 use vrrp_tests::wait::pause;
@@ -21,9 +21,11 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
     }
     let lab = Lab::new(&["r1", "client"])?;
     let wire = lab.capture("client")?;
-    let r1 = master(&lab)?;
+    let good = Instance::new(100).alone(3);
+    let r1 = lab.run("r1", &good)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP))?;
     let watch = lab.watch("r1")?;
-    let good = brisk(100).alone(3);
     // The one instance is refused, so that none can be started.
     let unusable = good.replace("virtual_router_id 51", "virtual_router_id 510");
     let half = cases::configuration("C05-eof-without-brace");
@@ -40,7 +42,7 @@ fn a_second_one_disturbs_nothing() -> Result<()> {
     ensure!(pid.trim() == r1.pid().to_string(), "the file says {pid}");
     let link = lab.ns("r1").ip("-d link show eth0")?;
     ensure!(link.contains("xdp"), "the program is gone: {link}");
-    pause(1100);
+    pause(2100);
     let adverts = wire.adverts_of("r1");
     ensure!(adverts.iter().all(|seen| seen.advert.priority == 100), "it released");
     let at: Vec<_> = adverts.iter().map(|seen| seen.at).collect();
@@ -101,7 +103,10 @@ fn a_second_one_elsewhere_waits() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new(&["r1"])?;
-    let mut r1 = master(&lab)?;
+    // Slowly enough for a start on a busy host.
+    let mut r1 = lab.run("r1", &Instance::new(100).alone(3))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_until("r1 has the address", LIMIT, || lab.holds("r1", VIP))?;
     let watch = lab.watch("r1")?;
     let r2 = Daemon::start_beside(&lab, "r1", &brisk(200).alone(3))?;
     wait_until("it is in FAULT", LIMIT, || state(&r2, "VI_1").is_ok_and(|state| state == "FAULT"))

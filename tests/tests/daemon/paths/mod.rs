@@ -118,9 +118,15 @@ impl Monitor {
         let mut command = lab.ns(host).command("stdbuf");
         command.args(["-oL", "ip", "-4", "monitor", "address", "route", "rule"]);
         let child = command.stdout(Stdio::from(File::create(&file)?)).spawn()?;
-        // It subscribes before it reads anything.
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        Ok(Self { child, file })
+        let monitor = Self { child, file };
+        // It is heard from when it tells something.
+        wait_until("the monitor hears", LIMIT, || {
+            for change in ["add", "del"] {
+                let _ = lab.ns(host).ip(&format!("addr {change} 192.0.0.8/32 dev lo"));
+            }
+            std::fs::read_to_string(&monitor.file).is_ok_and(|all| all.contains("192.0.0.8"))
+        })?;
+        Ok(monitor)
     }
 
     /// In which order the first of each came and went: `+a -r` and so on.
@@ -165,6 +171,11 @@ fn they_move_with_the_address() -> Result<()> {
     r1.stop()?;
     wait_all(&lab, &r2, "r2")?;
     ensure!(none_there(&lab, "r1"), "some are left");
+    // All of it is written a moment later; what is not, is found missing below.
+    let _ = wait_until("all is told", LIMIT, || {
+        takes.order().is_ok_and(|order| order.last() == Some(&"+rule"))
+            && gives.order().is_ok_and(|order| order.last() == Some(&"-address"))
+    });
     let (gave, took) = (gives.order()?, takes.order()?);
     ensure!(took == ["+address", "+route", "+rule"], "{took:?}");
     // The kernel tells of the address once it is gone.
