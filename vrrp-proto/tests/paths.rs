@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use support::{SLOT, at, ms, settings, vip};
 use vrrp_common::{Family, Instant};
 use vrrp_proto::paths::{Action, Network, Paths, Route, Rule};
-use vrrp_proto::{Effect, Engine, Event, Input, Link, Outcome, Settings, StateName};
+use vrrp_proto::{
+    Effect, Engine, Event, Input, Link, Outcome, Settings, StateName, VirtualAddress,
+};
 
 fn network(last: u8) -> Network {
     Network { ip: [198, 51, 100, last].into(), length: 32 }
@@ -157,4 +160,38 @@ fn what_an_earlier_life_held_goes_in_the_same_order() {
     engine.handle(now, Input::Resume { slot: SLOT, until: now + ms(900), priority });
     engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
     assert_eq!(effects(&mut engine).0, ["paths off", "addresses off"]);
+}
+
+/// What is on without its source is not what was asked for, and can't be told from it by asking for it again.
+#[test]
+fn an_ipv6_route_is_put_on_anew_with_its_source() {
+    let ip = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+    let to = |last: u16| Route::to(Network { ip: ip(last), length: 128 });
+    let from = |last: u16, source: u16| Route { source: Some(ip(source)), ..to(last) };
+    let untracked = Route { tracked: false, ..from(4, 250) };
+    let old = Route { source: Some(vip(250).ip), ..route(5) };
+    let all = [from(1, 250), from(2, 7), to(3), untracked, old];
+    let (mut engine, now) = active(&paths(&all, &[rule(7)]));
+    effects(&mut engine);
+    let lost = VirtualAddress::new(ip(250), 64, "eth0");
+    let with = |address: &VirtualAddress| Settings {
+        excluded: vec![address.clone()],
+        paths: paths(&all, &[rule(7)]),
+        ..settings(255)
+    };
+    engine.handle(now, Input::Change { slot: SLOT, settings: Box::new(with(&lost)) });
+    effects(&mut engine);
+    let addresses = vec![lost.clone(), vip(250)];
+    engine.handle(now, Input::AddressesLost { slot: SLOT, addresses });
+    let (words, moved) = effects(&mut engine);
+    assert_eq!(words, ["paths off", "addresses on", "paths on", "announced"]);
+    assert_eq!(moved[0], paths(&[from(1, 250)], &[]));
+    assert!(moved[1].routes.contains(&from(1, 250)));
+    // As a reload does with one that gets another prefix.
+    let other = VirtualAddress { prefix: 48, ..lost };
+    engine.handle(now, Input::Change { slot: SLOT, settings: Box::new(with(&other)) });
+    let (words, moved) = effects(&mut engine);
+    assert_eq!(words, ["paths off", "addresses off", "addresses on", "paths on", "announced"]);
+    assert_eq!(moved[0], paths(&[from(1, 250)], &[]));
+    assert!(moved[1].routes.contains(&from(1, 250)));
 }

@@ -3,10 +3,13 @@
 //! What they mean is the host's business: the engine compares them and hands them on. They show themselves in
 //! the words of `ip route` and `ip rule`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use vrrp_common::Family;
+
+use crate::settings::VirtualAddress;
 
 pub mod route;
 pub mod rule;
@@ -46,6 +49,15 @@ impl Paths {
         let routes = self.routes.iter().filter(|one| one.tracked || others.routes.contains(one));
         let rules = self.rules.iter().filter(|one| one.tracked || others.rules.contains(one));
         Self { routes: routes.cloned().collect(), rules: rules.cloned().collect() }
+    }
+
+    /// The routes that forget their source with one of these addresses, of those that are put back: the kernel
+    /// takes an IPv4 route off with it, and keeps one of IPv6, from whatever address then.
+    pub(crate) fn forgetting<'a>(&self, gone: impl Iterator<Item = &'a VirtualAddress>) -> Self {
+        let gone: BTreeSet<IpAddr> = gone.map(|a| a.ip).filter(IpAddr::is_ipv6).collect();
+        let is_from = |route: &&Route| route.source.is_some_and(|source| gone.contains(&source));
+        let routes = self.routes.iter().filter(|route| route.tracked).filter(is_from);
+        Self { routes: routes.cloned().collect(), rules: Vec::new() }
     }
 
     /// Those that the others have not.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vrrp_common::Instant;
 
+use super::held::remove_paths;
 use super::{REFUSED_WAIT, Router, State};
 use crate::engine::Lanes;
 use crate::input::Outcome;
@@ -24,6 +25,8 @@ impl Router {
                 if !addresses.is_empty() {
                     let repeat = self.settings.announce.repeat.max(1);
                     let [put, told, announced] = std::array::from_fn(|_| Arc::clone(&addresses));
+                    let wrong = self.settings.paths.forgetting(addresses.iter());
+                    remove_paths(slot, &Arc::new(wrong), lanes);
                     lanes.effects.push_back(Effect::AddAddresses { slot, addresses: put });
                     // Those that have one of these as their source went with it.
                     self.put_paths_back(lanes);

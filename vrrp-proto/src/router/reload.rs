@@ -90,7 +90,9 @@ fn exchange(slot: Slot, before: &Settings, after: &Settings, repeat: u32, lanes:
         there.held().filter(|a| here.held().all(|b| b != *a)).cloned().collect()
     };
     let (gone, addresses) = (missing_in(before, after), missing_in(after, before));
-    remove_paths(slot, &Arc::new(before.paths.without(&after.paths)), lanes);
+    let mut off = before.paths.without(&after.paths);
+    off.routes.extend(before.paths.without(&off).forgetting(gone.iter()).routes);
+    remove_paths(slot, &Arc::new(off), lanes);
     if !gone.is_empty() {
         lanes.effects.push_back(Effect::RemoveAddresses { slot, addresses: Arc::clone(&gone) });
     }

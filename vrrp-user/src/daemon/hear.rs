@@ -96,6 +96,9 @@ impl Service {
                 if let Some(running) = self.running.get_mut(slot) {
                     running.unset.extend(failed.iter().cloned());
                 }
+                // What another router puts on in the same moment, as the next one of its sync group does, may
+                // be what they need. The same refusal again is no news.
+                self.paths.doubt();
                 self.chat(now, event, format!("{failed:?}"), count);
             }
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),

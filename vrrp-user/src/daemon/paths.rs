@@ -45,8 +45,8 @@ impl PathWatch {
         }
     }
 
-    /// Something may have cost some.
-    fn doubt(&mut self) {
+    /// Something may have cost some, or some may be possible now.
+    pub(super) fn doubt(&mut self) {
         let now = Instant::now();
         let earliest = self.last.map_or(now, |last| now.max(last + PAUSE));
         self.due.get_or_insert(earliest);
@@ -118,17 +118,22 @@ impl Service {
     }
 
     /// Looks after them soon, where a change of the host may have cost some: the kernel takes routes off with
-    /// their interface or their source and tells nobody. Those of ours that have a virtual address as their
-    /// source are put back with it.
+    /// their interface, their source or the network of their gateway, and tells nobody. Behind a virtual
+    /// address its own router's are put on; those of another one may have waited for it.
     pub(super) fn doubt_paths(&mut self, changes: &[Change]) {
+        if self.paths.removals.is_none() {
+            return;
+        }
+        let waits = self.running.values().any(|running| !running.unset.is_empty());
         let may_cost = |change: &Change| match change {
-            Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => true,
-            Change::AddressAdded { address, .. } | Change::AddressRemoved { address, .. } => {
-                !self.index.is_virtual(address.ip)
-            }
+            Change::Link(_)
+            | Change::Gone { .. }
+            | Change::AddressRemoved { .. }
+            | Change::Resync(_) => true,
+            Change::AddressAdded { address, .. } => waits || !self.index.is_virtual(address.ip),
             Change::Behind => false,
         };
-        if self.paths.removals.is_some() && changes.iter().any(may_cost) {
+        if changes.iter().any(may_cost) {
             self.paths.doubt();
         }
     }

@@ -11,6 +11,7 @@ use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
 use super::{LIMIT, VIP, brisk, wait_state};
 
 mod lives;
+mod needs;
 
 /// What C27 asks for, as `ip` shows it.
 const ROUTES: [&str; 4] = [
@@ -102,6 +103,8 @@ fn routes_and_rules() -> Result<()> {
         ("others", what_is_others_stays),
         ("shared", what_two_have_goes_with_the_last),
         ("refused", one_that_the_kernel_refuses),
+        ("another", needs::another_router_s_address),
+        ("source", needs::an_ipv6_source),
         ("keepalived", the_same_as_keepalived_s),
     ])
 }
