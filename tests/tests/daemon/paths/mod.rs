@@ -10,6 +10,7 @@ use vrrp_tests::{Daemon, Kind, Lab, cases, wait_until};
 
 use super::{LIMIT, VIP, brisk, wait_state};
 
+mod alike;
 mod lives;
 mod needs;
 
@@ -105,6 +106,7 @@ fn routes_and_rules() -> Result<()> {
         ("refused", one_that_the_kernel_refuses),
         ("another", needs::another_router_s_address),
         ("source", needs::an_ipv6_source),
+        ("alike", alike::one_goes_and_the_other_stays),
         ("keepalived", the_same_as_keepalived_s),
     ])
 }

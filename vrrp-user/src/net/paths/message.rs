@@ -21,6 +21,9 @@ pub(super) use rule::{RULE_FLAGS, rule};
 #[error("no interface {0}")]
 pub(super) struct NoDevice(pub(super) String);
 
+/// The metric that the kernel gives an IPv6 route which names none (`IP6_RT_PRIO_USER`).
+const IPV6_METRIC: u32 = 1024;
+
 /// The bit of a route's algorithm for congestion control among those that are locked (`RTAX_CC_ALGO`).
 const CONGESTION: u32 = 16;
 
@@ -50,7 +53,7 @@ pub(super) fn route(
     }
     all.push(RouteAttribute::Table(route.table));
     all.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
-    all.extend(route.metric.map(RouteAttribute::Priority));
+    all.extend(metric_of(route, family).map(RouteAttribute::Priority));
     all.extend(route.realms.map(|realms| RouteAttribute::Realm(realm(realms))));
     all.extend(route.expires.map(RouteAttribute::Expires));
     all.extend(route.preference.map(|preference| RouteAttribute::Preference(preference.into())));
@@ -109,6 +112,15 @@ fn header(route: &Route, header: &mut RouteHeader) {
     // As keepalived: everywhere, also where there is no router on the way.
     header.scope = route.scope.map_or(RouteScope::Universe, RouteScope::from);
     header.kind = RouteType::from(route.kind as u8);
+}
+
+/// The metric that a route is to have. Of IPv6 always one: without it the kernel would take off whichever
+/// route to the network has the smallest.
+fn metric_of(route: &Route, family: Family) -> Option<u32> {
+    match family {
+        Family::V4 => route.metric,
+        Family::V6 => Some(route.metric.filter(|metric| *metric != 0).unwrap_or(IPV6_METRIC)),
+    }
 }
 
 /// The router behind which it goes on, of whichever family.
@@ -282,15 +294,34 @@ mod tests {
         let both = [hop("fe80::1", "eth1"), far];
         let each = hops(&several("2001:db8::", &both));
         let share = |one: &RouteMessage| {
-            let RouteAttribute::MultiPath(hops) = &one.attributes[2] else { return Vec::new() };
+            let RouteAttribute::MultiPath(hops) = &one.attributes[3] else { return Vec::new() };
             hops.iter().map(|hop| hop.hops).collect()
         };
         let shares: Vec<Vec<u8>> = each.iter().map(share).collect();
         assert_eq!(shares, [vec![0], vec![6]]);
         let first = RouteAttribute::Destination(ip("2001:db8::").into());
-        assert!(each.iter().all(|one| one.attributes[0] == first && one.attributes.len() == 3));
+        assert!(each.iter().all(|one| one.attributes[0] == first && one.attributes.len() == 4));
         assert_eq!(hops(&several("2001:db8::", &both[..1])), []);
         assert_eq!(hops(&several("198.51.100.0", &both)), []);
+    }
+
+    /// The removal of one that names none would be that of another one.
+    #[test]
+    fn over_ipv6_each_has_a_metric() {
+        let of = |prefix: &str, metric| {
+            let message = route(&Route { metric, ..Route::to(network(prefix, 24)) }, index);
+            let all = message.unwrap().attributes.into_iter();
+            let metrics = all.filter_map(|attribute| {
+                let RouteAttribute::Priority(metric) = attribute else { return None };
+                Some(metric)
+            });
+            metrics.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            [None, Some(0), Some(7)].map(|metric| of("2001:db8::", metric)),
+            [[1024], [1024], [7]]
+        );
+        assert_eq!((of("198.51.100.0", None), of("198.51.100.0", Some(7))), (vec![], vec![7]));
     }
 
     #[test]
