@@ -80,6 +80,7 @@ fn two_on_one_interface_with_one_vrid() -> Result<()> {
     ensure!(r1.status()?.datapath("eth0")?.0 == "native", "{}", r1.log());
     ensure!(!is_beside(&r1, FIRST)? && is_beside(&r1, SECOND)?, "{}", r1.log());
     ensure!(!is_beside(&r2, FIRST)? && !is_beside(&r2, SECOND)?, "{}", r2.log());
+    both_listen(&lab, &r1, &r2)?;
     reloads(&lab, &r1, &r2)?;
     crash(&lab, &r1, &r2)?;
     r1.stop()?;
@@ -109,6 +110,27 @@ fn reloads(lab: &Lab, r1: &Daemon, r2: &Daemon) -> Result<()> {
     // What goes to VRRP's own group is of another cluster now, and no word is lost about it.
     ensure!(r1.count_log("refused advert") == 0, "{}", r1.log());
     Ok(())
+}
+
+/// Where both hear adverts, none is taken for the other one's.
+fn both_listen(lab: &Lab, r1: &Daemon, r2: &Daemon) -> Result<()> {
+    r1.reload(&both(first(50), second(50)))?;
+    held(lab, 241, "r2")?;
+    held(lab, 242, "r2")?;
+    let before = moves(r1);
+    for name in [FIRST, SECOND] {
+        wait_state(r2, name, "MASTER")?;
+        wait_state(r1, name, "BACKUP")?;
+        hears(r1, name)?;
+    }
+    pause(1500);
+    ensure!(moves(r1) == before, "{}", r1.log());
+    for name in [FIRST, SECOND] {
+        ensure!(r1.status()?.instance(name)?.refused_at_all() == 0, "{}", r1.log());
+    }
+    r1.reload(&both(first(200), second(100)))?;
+    held(lab, 241, "r1")?;
+    wait_state(r2, FIRST, "BACKUP").map(drop)
 }
 
 /// Each goes on as what it was.

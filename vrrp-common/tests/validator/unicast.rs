@@ -38,6 +38,16 @@ fn a_peers_ttl(#[case] min: u8, #[case] max: u8, #[case] ttl: u8, #[case] good: 
     assert_eq!(settings.judge_fast(&frame), settings.judge(&frame));
 }
 
+/// `check_unicast_src off`: of whoever is not in the list, nothing is known.
+#[test]
+fn a_strangers_ttl() {
+    let mut settings = unicast(255, 255);
+    settings.peers.clear();
+    for ttl in [0, 1, 64, 255] {
+        assert_eq!(settings.verdict(&frame(ttl, OURS.octets())).map(drop), Ok(()), "{ttl}");
+    }
+}
+
 #[test]
 fn to_another_host_or_to_a_group() {
     let settings = unicast(0, 255);
@@ -48,6 +58,10 @@ fn to_another_host_or_to_a_group() {
     settings.router.destination[..4].copy_from_slice(&[239, 0, 0, 18]);
     assert!(settings.verdict(&frame(255, [239, 0, 0, 18])).is_ok());
     assert_eq!(settings.verdict(&frame(255, wire::GROUP_V4)), Err(Reject::Group));
+    // Where others of ours have the VRID, that may be theirs.
+    settings.router.flags = Router::SHARED;
+    assert_eq!(settings.judge(&frame(255, wire::GROUP_V4)), Some(Judgement::NotOurs));
+    assert!(settings.verdict(&frame(255, [239, 0, 0, 18])).is_ok());
 }
 
 #[test]

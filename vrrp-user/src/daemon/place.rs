@@ -84,6 +84,16 @@ mod tests {
 
     /// The places that are configured and the one that a router of this name had, as its instance's name.
     fn had(blocks: &[(&str, &str)], name: &str, interface: &str, vrid: u8) -> Option<String> {
+        had_over(Family::V4 as u8, blocks, name, interface, vrid)
+    }
+
+    fn had_over(
+        family: u8,
+        blocks: &[(&str, &str)],
+        name: &str,
+        interface: &str,
+        vrid: u8,
+    ) -> Option<String> {
         let block = |(at, (name, lines)): (usize, &(&str, &str))| {
             format!(
                 "vrrp_instance {name} {{\nvirtual_router_id 51\n{lines}\n\
@@ -99,7 +109,7 @@ mod tests {
             name: name.to_owned(),
             interface: interface.to_owned(),
             ifindex: 2,
-            family: Family::V4 as u8,
+            family,
             vrid,
             frames: Default::default(),
             key: [0; 8],
@@ -119,6 +129,9 @@ mod tests {
         assert_eq!(of("before", "eth1", 51).as_deref(), Some("B"));
         assert_eq!(of("A", "eth2", 51), None);
         assert_eq!(of("A", "eth0", 52), None);
+        for other in [Family::V6 as u8, 0] {
+            assert_eq!(had_over(other, &alone, "A", "eth0", 51), None);
+        }
         let group = "interface eth0\nmcast_dst_ip 224.0.0.19";
         let two = [("A", "interface eth0"), ("B", group), ("C", "interface eth00")];
         let of = |name| had(&two, name, "eth0", 51);
@@ -129,5 +142,6 @@ mod tests {
         let sought = "unicast_src_ip 192.0.2.11\nunicast_peer {\n192.0.2.12\n}";
         let of = |name| had(&[("A", sought)], name, "eth0", 51);
         assert_eq!((of("A").as_deref(), of("before")), (Some("A"), None));
+        assert_eq!(had(&[("A", sought)], "A", "eth0", 52), None);
     }
 }

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::super::super::model::{Destination, Sharing, Unicast};
 use super::super::super::summary::describe;
-use super::{Read, read, with};
+use super::{Lowered, Read, read, with};
 
 fn unicast(read: &Read) -> &Unicast {
     match &read.instance("VI_1").destination {
@@ -227,4 +227,56 @@ fn one_virtual_router_on_one_link() {
     assert_eq!(apart.faults(), [] as [String; 0]);
     let apart = read(&(one("A", "", &unicast(11), 1) + &one("B", "", &unicast(11), 2)));
     assert_eq!(apart.faults().len(), 1);
+}
+
+const PEERS: &str = "interface eth0\nunicast_peer { 192.0.2.9 }";
+const PEERS6: &str = "interface eth0\nunicast_peer { fe80::9 }";
+const OTHER_PEERS: &str = "interface eth0\nunicast_peer { 192.0.2.8 }";
+const GROUP: &str = "interface eth0\nmcast_dst_ip 224.0.0.19";
+const OWN_LINK: &str = "interface eth0\nmcast_dst_ip 224.0.0.20\nuse_vmac";
+
+/// What each of some with one VRID is to the others, and nothing of those that are not run.
+#[rstest]
+#[case::families(&[("interface eth0", "192.0.2.1"), ("interface eth0", "fe80::1")], "alone alone")]
+#[case::families_of_peers(&[(PEERS, "192.0.2.1"), (PEERS6, "fe80::1")], "alone alone")]
+#[case::families_with_own_links(&[(OWN_LINK, "192.0.2.1"), ("interface eth0\nuse_vmac", "fe80::1")], "alone alone")]
+#[case::links(&[("interface eth0", "192.0.2.1"), ("interface eth1", "192.0.2.2")], "alone alone")]
+#[case::groups(&[("interface eth0", "192.0.2.1"), (GROUP, "192.0.2.2")], "first beside")]
+#[case::own_link_second(&[(GROUP, "192.0.2.1"), (OWN_LINK, "192.0.2.2")], "alone -")]
+#[case::own_link_first(&[(OWN_LINK, "192.0.2.1"), (GROUP, "192.0.2.2")], "alone -")]
+#[case::twin_of_the_second(
+    &[("interface eth0", "192.0.2.1"), (GROUP, "192.0.2.2"), (GROUP, "192.0.2.3")],
+    "first beside -"
+)]
+#[case::peers_beside_a_group(&[("interface eth0", "192.0.2.1"), (PEERS, "192.0.2.2")], "alone -")]
+#[case::a_group_beside_peers(&[(PEERS, "192.0.2.1"), (GROUP, "192.0.2.2")], "alone -")]
+#[case::other_peers(&[(PEERS, "192.0.2.1"), (OTHER_PEERS, "192.0.2.2")], "alone -")]
+fn which_have_one_vrid_on_one_link(#[case] all: &[(&str, &str)], #[case] right: &str) {
+    let block = |(lines, ip): &(&str, &str)| {
+        format!(
+            "vrrp_instance {} {{\nversion 3\nvirtual_router_id 1\n{lines}\nvirtual_ipaddress {{ {ip} }}\n}}\n",
+            ip.replace([':', '.'], "_")
+        )
+    };
+    let read = read(&all.iter().map(block).collect::<String>());
+    let sharing = |one: &Lowered| match one.instance.as_ref().map(|instance| instance.sharing) {
+        Some(sharing) if one.refusals.is_empty() => format!("{sharing:?}").to_lowercase(),
+        Some(_) | None => "-".to_owned(),
+    };
+    assert_eq!(read.lowered.iter().map(sharing).collect::<Vec<_>>().join(" "), right);
+}
+
+/// The source says which link that is, in its own VRF.
+#[test]
+fn one_source_in_two_vrfs_is_on_two_links() {
+    let one = |name: &str, vrf: &str, last: u8| {
+        format!(
+            "vrrp_instance {name} {{\n{vrf}\nvirtual_router_id 1\nunicast_src_ip 192.0.2.11\n\
+             unicast_peer {{ 192.0.2.9 }}\nvirtual_ipaddress {{ 192.0.2.{last} }}\n}}\n"
+        )
+    };
+    let file = one("A", "vrf red", 1) + &one("B", "vrf blue", 2) + &one("C", "vrf red", 3);
+    let read = read(&file);
+    assert_eq!(read.faults(), ["15:15 error twice"]);
+    assert!(read.refusals("C")[0].contains("is A already"), "{:?}", read.refusals("C"));
 }
