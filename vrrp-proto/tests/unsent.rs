@@ -103,6 +103,38 @@ fn a_change_of_the_link_ends_the_wait() {
     assert_eq!(lan.active(), [0]);
 }
 
+/// What failed before that has no part in how long it waits from then on.
+#[test]
+fn a_change_of_the_link_shortens_the_waits() {
+    let mut lan = lan(1);
+    lan.hosts[0].silenced = true;
+    // By now a wait takes longer than a minute.
+    lan.run_for(600 * SECOND);
+    for up in [false, true] {
+        lan.plug(0, up);
+    }
+    // It listens, is tried in vain, and waits as it did the first time.
+    lan.run_for(4 * SECOND);
+    assert_eq!(view(&lan, 0).why, Why::Mute { alone: true });
+    lan.hosts[0].silenced = false;
+    lan.run_for(10 * SECOND);
+    assert_eq!(lan.active(), [0]);
+}
+
+/// Another address may be what was missing.
+#[test]
+fn a_change_of_the_link_gives_it_the_time_again() {
+    let mut lan = lan(1);
+    lan.hosts[0].silenced = true;
+    lan.run_for(ms(2500));
+    let link = Link::Up([192, 0, 2, 99].into());
+    lan.tell(0, Input::Link { slot: SLOT, link });
+    lan.run_for(2 * SECOND);
+    assert_eq!(lan.active(), [0]);
+    lan.run_for(2 * SECOND);
+    assert_eq!(lan.hosts[0].last().2, Why::Mute { alone: false });
+}
+
 /// The user makes the interface anew, or what the release said was the first that left: nobody counts
 /// what failed before.
 #[test]
@@ -220,6 +252,19 @@ fn a_peer_that_obeys_is_not_told_of() {
         assert_eq!(lan.active(), [0]);
     }
     assert_eq!(told(&lan, 0), []);
+}
+
+/// It can't have heard us.
+#[test]
+fn who_speaks_while_nothing_of_ours_leaves_is_not_told_of() {
+    let mut lan = lan(1);
+    lan.hosts[0].silenced = true;
+    lan.run_for(SECOND);
+    for _ in 0..20 {
+        lan.hear(0, advert(12, 100, ms(100)));
+        lan.run_for(ms(100));
+    }
+    assert_eq!((lan.active(), told(&lan, 0)), (vec![0], vec![]));
 }
 
 /// Two that hear nobody, each for itself.

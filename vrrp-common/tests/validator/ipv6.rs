@@ -5,9 +5,9 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 use rstest::rstest;
 use vrrp_common::abi::Router;
-use vrrp_common::check::{Agreement, Judgement};
+use vrrp_common::check::{Agreement, Envelope, Judgement};
 use vrrp_common::wire::{self, ChecksumForm};
-use vrrp_common::{Reject, checksum};
+use vrrp_common::{Reject, checksum, frame};
 
 use crate::support::{IP, MESSAGE6, OURS6, SLOT, Settings, VIP6, advert_v6};
 
@@ -86,6 +86,21 @@ fn other_groups_and_the_other_family() {
     // The same VRID over IPv4 is another virtual router.
     let v4 = Settings::new(vrrp_common::Version::V3, &[]);
     assert_eq!(v4.judge(&advert_v6(&list(2))), Some(Judgement::Stranger));
+}
+
+/// What is told of a frame beside the verdict.
+#[test]
+fn where_it_comes_from_and_where_it_goes() {
+    let frame = header(7, &[254]);
+    let located = frame::locate::<_, true>(&frame[..]).unwrap();
+    let right = Envelope {
+        source: frame[IP + 8..IP + 24].try_into().unwrap(),
+        destination: wire::GROUP_V6,
+        ttl: 254,
+        vrid: frame[MESSAGE6 + 1],
+        mac: frame[6..12].try_into().unwrap(),
+    };
+    assert_eq!(Envelope::read(&frame[..], &located), Some(right));
 }
 
 /// Extension headers are skipped, summed by nobody, and left to the slow path.

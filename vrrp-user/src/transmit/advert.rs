@@ -268,6 +268,8 @@ mod tests {
         let mut whole = [0; 64];
         let len = v6.emit(&mut whole).unwrap();
         assert_eq!(frame.bytes()[54..], whole[..len]);
+        let far = AdvertFrame::new(Around { ttl: 64, ..MAC }, &v6).unwrap();
+        assert_eq!(far.bytes()[20..22], [wire::PROTOCOL, 64]);
     }
 
     #[test]
