@@ -150,7 +150,7 @@ const NO_PRIORITY: Priority = Priority::RELEASE;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Notify;
+    use crate::config::model::{Notify, Removed};
 
     fn group(name: &str, members: &[&str]) -> Arc<SyncGroup> {
         let members = members.iter().map(|name| (*name).to_owned()).collect();
@@ -182,6 +182,11 @@ mod tests {
         assert_eq!(groups.apply(now, &two, &slots)[1], (GroupId(3), set(&[3])));
         groups.apply(now, &two[..1], &slots);
         assert_eq!((groups.of(Slot(1)), groups.of(Slot(3))), (Some("G"), None));
+        // Who is told of its changes concerns nobody else.
+        let told = Notify { removed: Removed::Deleted(None), ..Notify::default() };
+        let other = Arc::new(SyncGroup { notify: told.clone(), ..(*two[0]).clone() });
+        assert_eq!(groups.apply(now, &[other], &slots), []);
+        assert_eq!(groups.all[&GroupId(1)].group.notify, told);
         let names: Vec<String> = groups.status(now).into_iter().map(|group| group.name).collect();
         assert_eq!(names, ["G"]);
     }

@@ -146,16 +146,37 @@ fn weights_of_one_are_dropped_unless_they_are_wanted() {
     assert!(hints(&loaded)[0].contains("one of the two"));
 }
 
+/// As in keepalived: the group's way of tracking an interface counts, but where its loss is a fault of one.
+#[test]
+fn an_interface_that_one_tracks_and_its_group_too() {
+    let with = |own: &str| {
+        let lines =
+            "group { A B }\ntrack_interface {\neth8 weight 5\n}\nsync_group_tracking_weight";
+        let own = format!("virtual_router_id 1\ntrack_interface {{\n{own}\n}}\n");
+        text(&group(lines).replacen("virtual_router_id 1\n", &own, 1))
+    };
+    let loaded = with("eth8 weight 3");
+    assert_eq!(tracked(run(&loaded, "A")), [("eth8", 5)]);
+    assert_eq!(faults(&loaded), ["12:1 warning twice"]);
+    let loaded = with("eth8");
+    assert_eq!(tracked(run(&loaded, "A")), [("eth8", 0)]);
+    assert_eq!(tracked(run(&loaded, "B")), [("eth8", 5)]);
+    assert_eq!(faults(&loaded), Vec::<String>::new());
+}
+
 #[test]
 fn owners_and_others_are_told_apart() {
-    let file = group("group { A B }").replacen(
-        "virtual_router_id 2\n",
-        "virtual_router_id 2\npriority 255\n",
-        1,
-    );
-    let loaded = text(&file);
-    assert_eq!(faults(&loaded), ["1:17 warning conflict"]);
-    assert_eq!(members(config(&loaded)).len(), 1);
+    let with = |owners: &[u8]| {
+        let own = |file: String, vrid: &u8| {
+            let line = format!("virtual_router_id {vrid}\n");
+            file.replacen(&line, &format!("{line}priority 255\n"), 1)
+        };
+        let loaded = text(&owners.iter().fold(group("group { A B }"), own));
+        assert_eq!(members(config(&loaded)).len(), 1);
+        faults(&loaded)
+    };
+    assert_eq!(with(&[2]), ["1:17 warning conflict"]);
+    assert_eq!(with(&[1, 2]), Vec::<String>::new());
 }
 
 #[test]
