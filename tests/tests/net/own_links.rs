@@ -119,6 +119,28 @@ fn one_is_made_and_leaves_nothing_behind() -> Result<()> {
     Ok(())
 }
 
+/// Under whatever name the interface has by then.
+#[test]
+fn the_settings_of_a_base_that_is_renamed_are_put_back() -> Result<()> {
+    let cable = Cable::new()?;
+    let mut links = none();
+    make(&cable, &mut links, &wanted())?;
+    cable.here.ip("link set eth0 down")?;
+    cable.here.ip("link set eth0 name wan0")?;
+    assert_eq!(setting(&cable, "ipv4/conf/wan0/arp_ignore")?, "1");
+    // Another one that has its name by now is nobody's of ours.
+    cable.here.ip("link add eth0 type veth peer name other")?;
+    cable.here.sysctl("net.ipv4.conf.eth0.arp_ignore", 1)?;
+    cable.here.enter(|| {
+        links.keep_only(&[], |_| false, |_| ());
+        Ok(())
+    })?;
+    assert_eq!(setting(&cable, "ipv4/conf/wan0/arp_ignore")?, "0");
+    assert_eq!(setting(&cable, "ipv4/conf/wan0/arp_announce")?, "0");
+    assert_eq!(setting(&cable, "ipv4/conf/eth0/arp_ignore")?, "1");
+    Ok(())
+}
+
 /// What was set by somebody else meanwhile stays so.
 #[test]
 fn a_setting_of_somebody_else_stays() -> Result<()> {

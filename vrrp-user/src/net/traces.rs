@@ -1,6 +1,6 @@
 //! What has to be undone when whoever did it is gone.
 
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::if_indextoname;
 use tracing::warn;
 
 use super::sysctl::Key;
@@ -17,7 +17,7 @@ pub struct Traces {
 /// A setting of an interface that was changed, as it was before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Before {
-    /// The interface's name.
+    /// The interface's name then.
     pub device: String,
     /// Its index.
     pub index: u32,
@@ -35,14 +35,18 @@ impl Traces {
 }
 
 impl Before {
-    /// Puts the setting back, unless somebody else has set it meanwhile, or the interface is another.
+    /// Puts the setting back, unless somebody else has set it meanwhile, or the interface is gone. Where it
+    /// has another name by now, there.
     pub(crate) fn put_back(&self) {
-        let Self { device, index, key, value } = self;
-        let same = if_nametoindex(device.as_str()) == Ok(*index);
-        if !same || key.read(device).is_ok_and(|now| Some(now) != key.ours()) {
+        let Self { index, key, value, .. } = self;
+        let Some(device) = if_indextoname(*index).ok().and_then(|name| name.into_string().ok())
+        else {
+            return;
+        };
+        if key.read(&device).is_ok_and(|now| Some(now) != key.ours()) {
             return;
         }
-        if let Err(error) = key.write(device, *value) {
+        if let Err(error) = key.write(&device, *value) {
             warn!("{device}: {key} can't be put back to {value}: {error}");
         }
     }
