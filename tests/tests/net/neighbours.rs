@@ -159,3 +159,22 @@ fn what_another_host_has_too_is_put_on_again() -> Result<()> {
     ensure!(cable.shown(found)?.is_none(), "put on for nobody");
     Ok(())
 }
+
+/// Without an address a router can't serve, however many it had before: another one may do better.
+#[test]
+fn addresses_that_are_lost_and_refused_are_held_no_more() -> Result<()> {
+    let cable = Cable::new()?;
+    let (executor, outcomes) = spawn(&cable)?;
+    let both = [vip("fe80::5:5")?, vip(ADDRESS)?];
+    executor.send(add(1, &both));
+    assert_eq!(outcomes.recv_timeout(PATIENCE)?, (Slot(1), Outcome::Done));
+    cable.here.sysctl("net.ipv6.conf.eth0.disable_ipv6", 1)?;
+    // Of one that is still held nothing is known to be wrong.
+    executor.send(add(1, &both[..1]));
+    let first = outcomes.recv_timeout(PATIENCE)?.1;
+    ensure!(matches!(&first, Outcome::Partly { address, .. } if *address == both[0]), "{first:?}");
+    executor.send(add(1, &both[1..]));
+    let last = outcomes.recv_timeout(PATIENCE)?.1;
+    ensure!(matches!(&last, Outcome::Failed { address, .. } if *address == both[1]), "{last:?}");
+    Ok(())
+}

@@ -328,6 +328,10 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             } else {
                 self.refused.insert((slot, address.ip));
             }
+            if let Err(AddrError::Refused { .. }) = &result {
+                // It is not there any more. Where no interface has the name, one that had it may hold it.
+                self.claims.release(slot, address);
+            }
             if let Some(index) = resolve(&address.device).filter(|_| there) {
                 self.claims.claim(slot, address, index);
                 if result == Ok(Added::AlreadyThere) && !is_own(&self.own, address) {
