@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use vrrp_tests::conf::Instance;
+use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::daemon::signal;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 use super::super::{LIMIT, VIP, brisk};
-use super::{Monitor, all_there, c27, none_there, routes, rules, sorted, wait_all};
+use super::{Monitor, all_there, c27, none_there, routes, rules, sorted, wait_all, with};
 
 /// B34: killed, and released or started again.
 pub(super) fn nothing_is_left_of_a_killed_one() -> Result<()> {
@@ -154,5 +154,23 @@ pub(super) fn nothing_is_left_where_none_starts() -> Result<()> {
         let theirs = ns.ip("route show table 101")?;
         ensure!(theirs.contains("default via 192.0.2.1"), "{theirs:?}");
     }
+    Ok(())
+}
+
+/// Beside an instance that is run, another one of the file is not: what that one had in an earlier life, of
+/// which there is no ledger, goes.
+pub(super) fn nothing_is_left_of_one_that_is_not_run() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let gone = ["198.51.100.0/24 via 192.0.2.1"];
+    let gone = with(&gone, &["from 192.0.2.251 table 100 preference 1000"]).line("priority 999");
+    let both =
+        Conf::new(3).with(brisk(100)).with(gone.named("GW", 114).holding(&["192.0.2.251/24"]));
+    let ns = lab.ns("r1");
+    ns.ip("route add 198.51.100.0/24 via 192.0.2.1 proto keepalived")?;
+    ns.ip("rule add from 192.0.2.251 lookup 100 preference 1000 protocol keepalived")?;
+    let r1 = lab.run("r1", &both.text())?;
+    wait_until("nothing is left", LIMIT, || none_there(&lab, "r1"))
+        .with_context(|| r1.log_end())?;
+    ensure!(r1.status()?.instance("GW").is_err(), "it runs");
     Ok(())
 }

@@ -99,6 +99,7 @@ fn routes_and_rules() -> Result<()> {
         ("theirs", lives::nothing_is_left_of_a_killed_keepalived),
         ("changed", lives::a_start_with_another_file_touches_what_has_changed),
         ("unstarted", lives::nothing_is_left_where_none_starts),
+        ("not run", lives::nothing_is_left_of_one_that_is_not_run),
         ("flaps", the_loss_of_a_route_s_interface_is_a_fault),
         ("reload", a_reload_touches_what_has_changed),
         ("others", what_is_others_stays),
