@@ -223,9 +223,6 @@ impl Engine {
         let is_active = |slot: &Slot| {
             self.routers.get(slot).is_some_and(|r| r.state_name() == StateName::Active)
         };
-        if group.members.is_empty() {
-            group.active = members.iter().all(is_active);
-        }
         group.fresh = true;
         let active = group.active;
         let other = members.iter().find(|slot| !is_active(slot)).copied();
