@@ -93,7 +93,6 @@ impl Group {
         if let Some(before) = self.members.remove(&slot) {
             self.counts[before as usize] -= 1;
         }
-        self.terms.faulty.take_if(|faulty| *faulty == slot);
         self.fallen.take_if(|fallen| *fallen == slot);
     }
 

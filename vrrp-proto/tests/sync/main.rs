@@ -10,11 +10,11 @@ mod resuming;
 
 use std::time::Duration;
 
-use support::nets::{Nets, mac, slot};
+use support::nets::{GROUP, Nets, mac, slot};
 use support::{ms, tracker};
 use vrrp_common::Priority;
 use vrrp_proto::StateName::{self, Active, Backup, Fault, Initialize};
-use vrrp_proto::{Health, Input, TrackerId, Why};
+use vrrp_proto::{GroupView, Health, Input, TrackerId, Why};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,6 +80,8 @@ fn a_fault_of_one_is_everybodys() {
     assert_eq!([why(0), why(2)], [Some(Why::Member(slot(1))); 2]);
     assert_eq!(nets.hosts[0].sent_at(now), [(0, 0), (2, 0)]);
     assert!(nets.hosts[0].held.is_empty());
+    let view = GroupView { state: Fault, since: now };
+    assert_eq!(nets.hosts[0].engine.group(GROUP), Some(view));
     // No priority 0 comes where the link is down, but an advert is missed there.
     nets.run_for(SECOND);
     assert!(all_active(&nets, 1));
@@ -99,8 +101,12 @@ fn it_stays_in_fault_until_nobody_has_one() {
     let mut nets = three();
     nets.plug(0, 0, false);
     nets.plug(0, 2, false);
+    // It is told of the first one as long as that lasts.
+    let why = |nets: &Nets| nets.hosts[0].engine.view(slot(1)).map(|view| view.why);
+    assert_eq!(why(&nets), Some(Why::Member(slot(0))));
     nets.plug(0, 0, true);
     all(&nets, 0, Fault);
+    assert_eq!(why(&nets), Some(Why::Member(slot(2))));
     nets.plug(0, 2, true);
     all(&nets, 0, Backup);
     let entered = nets.hosts[0].group_states();

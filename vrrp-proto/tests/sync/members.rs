@@ -42,6 +42,19 @@ fn a_fault_of_a_new_member_counts_once_it_lasts() {
     all(&nets, 0, Fault);
 }
 
+/// Once the group is Active no more, there is nobody whom the new member's fault would disturb.
+#[test]
+fn a_fault_of_a_new_member_counts_once_another_has_one() {
+    let mut nets = three();
+    nets.joining = true;
+    let net = nets.add(0, 150);
+    nets.plug(0, net, false);
+    nets.run_for(ms(200));
+    nets.plug(0, 0, false);
+    nets.plug(0, 0, true);
+    all(&nets, 0, Fault);
+}
+
 /// Both hosts get a member, one after the other, in either order.
 #[test]
 fn a_rolling_reload_that_adds_a_member_moves_nothing() {
@@ -130,19 +143,25 @@ fn an_owner_whose_group_is_dissolved_is_active_at_once() {
     assert_eq!(nets.hosts[0].states(), [Active, Backup]);
 }
 
-/// The one that has the fault leaves the group: the others are free.
+/// The one that has the fault leaves the group, or ends as its member: the others are free.
 #[test]
 fn a_faulty_member_that_is_removed_frees_the_others() {
-    let mut nets = three();
-    nets.plug(0, 1, false);
-    nets.run_for(10 * SECOND);
-    nets.hosts[0].grouped = vec![0, 2];
-    nets.regroup(0);
-    all(&nets, 0, Backup);
-    nets.tell(0, Input::Remove { slot: slot(1) });
-    // Host 1 still has it, alone.
-    nets.run_for(10 * SECOND);
-    assert_eq!((nets.active(0), nets.active(1), nets.active(2)), (vec![0], vec![], vec![0]));
+    for leaves in [true, false] {
+        let mut nets = three();
+        nets.plug(0, 1, false);
+        nets.run_for(10 * SECOND);
+        nets.hosts[0].grouped = vec![0, 2];
+        if leaves {
+            nets.regroup(0);
+            all(&nets, 0, Backup);
+        }
+        nets.tell(0, Input::Remove { slot: slot(1) });
+        all(&nets, 0, Backup);
+        // Host 1 still has it, alone.
+        nets.run_for(10 * SECOND);
+        let active = [0, 1, 2].map(|net| nets.active(net));
+        assert_eq!(active, [vec![0], vec![], vec![0]], "it leaves first: {leaves}");
+    }
 }
 
 /// A reload that only calls it otherwise: nobody is without a group in between, not even who waits for it.
