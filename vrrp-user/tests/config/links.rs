@@ -54,6 +54,29 @@ fn interfaces_of_addresses_and_tracked_ones() {
     assert_eq!(tracked.consequence, "it counts as down for A until it is there");
 }
 
+/// The kernel takes a rule without its interface, and a route that is not tracked is no fault.
+#[test]
+fn interfaces_of_routes_and_rules() {
+    let lines = "virtual_routes {\n192.0.2.0/25 dev wan7\n192.0.2.128/25 dev wan8 no_track\n}\n\
+                 virtual_rules {\niif wan9 table 7 preference 5\noif wan0 table 7 preference 6 no_track\n}";
+    let loaded = on_host(&one("A", "eth0", 1, lines));
+    let said: Vec<(String, String)> = faults(&loaded)
+        .into_iter()
+        .zip(loaded.diags.iter().map(|one| one.consequence.clone()))
+        .collect();
+    let said: Vec<(&str, &str)> =
+        said.iter().map(|(at, now)| (at.as_str(), now.as_str())).collect();
+    let fault = "A is in FAULT until it is there";
+    assert_eq!(
+        said,
+        [
+            ("4:18 warning unknown-name", fault),
+            ("5:20 warning unknown-name", "a route of A is not set until it is there"),
+            ("8:5 warning unknown-name", fault),
+        ]
+    );
+}
+
 /// One message for each interface, however many need it.
 #[test]
 fn one_interface_of_many() {

@@ -1,11 +1,12 @@
-//! Routes that need an address of another router, or of their own.
+//! Routes that need an address of another router, or of their own, and rules that need an interface.
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::{Conf, Instance};
-use vrrp_tests::{Daemon, Lab, wait_until};
+use vrrp_tests::wait::pause;
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 use super::super::{LIMIT, VIP, brisk, wait_state};
-use super::{routes, sorted, with};
+use super::{routes, rules, sorted, with};
 
 /// By the address of the other router, and from it.
 const TWO: [&str; 2] = [
@@ -71,5 +72,42 @@ pub(super) fn an_ipv6_source() -> Result<()> {
     wait_until("it is noticed", LIMIT, || r1.count_log("2001:db8::250") > 0)?;
     wait_routes(&lab, &r1, &both)?;
     ensure!(lab.holds("r1", VIP) && r1.count_log("Entering MASTER") == 1, "{}", r1.log());
+    Ok(())
+}
+
+/// Clients behind it would reach nobody. Both daemons are asked the same.
+pub(super) fn an_interface_of_a_rule() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1"])?;
+    let both = ["iif eth1 table 7 preference 70", "oif eth1 table 7 preference 71"];
+    let untracked = both.map(|rule| format!("{rule} no_track"));
+    let untracked = [untracked[0].as_str(), untracked[1].as_str()];
+    for kind in [Kind::Keepalived, Kind::Xvrrp] {
+        for rule in both {
+            let mut r1 = Daemon::start(&lab, kind, "r1", &with(&[], &[rule]).alone(3), &[])?;
+            let holds = |holds: bool| {
+                let is = || {
+                    let rules =
+                        rules(&lab, "r1").is_ok_and(|there| there.len() == usize::from(holds));
+                    rules && lab.holds("r1", VIP) == holds
+                };
+                wait_until(&format!("{kind:?} {rule} {holds}"), LIMIT, is)
+                    .with_context(|| r1.log_end())
+            };
+            holds(true)?;
+            lab.second_carrier("r1", false)?;
+            holds(false)?;
+            lab.second_carrier("r1", true)?;
+            holds(true)?;
+            r1.stop()?;
+        }
+        let mut r1 = Daemon::start(&lab, kind, "r1", &with(&[], &untracked).alone(3), &[])?;
+        wait_until("it is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+        lab.second_carrier("r1", false)?;
+        // Neither tells of an interface that is nobody's business.
+        pause(1500);
+        ensure!(lab.holds("r1", VIP), "{kind:?}: {}", r1.log_end());
+        lab.second_carrier("r1", true)?;
+        r1.stop()?;
+    }
     Ok(())
 }

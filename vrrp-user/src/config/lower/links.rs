@@ -17,8 +17,18 @@ pub(in super::super) struct Named {
     span: Span,
     /// The instance's name.
     by: String,
-    /// For `track_interface` alone; the instance can do without it.
-    tracked: bool,
+    need: Need,
+}
+
+/// What an interface is to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// It can't be without it.
+    Fault,
+    /// One of its routes can't, which is not tracked.
+    Route,
+    /// It is in `track_interface` alone.
+    Tracked,
 }
 
 /// Has instances track the interfaces that their addresses and routes are on: without one, it is not held.
@@ -76,17 +86,22 @@ pub(super) fn named(lowered: &[Lowered]) -> Vec<Named> {
     let made: BTreeSet<&String> = own.chain(others).collect();
     let mut all = Vec::new();
     for (one, instance) in run() {
-        let link = one.links.iter().map(|(name, span)| (name, span, false));
+        let link = one.links.iter().map(|(name, span)| (name, span, Need::Fault));
         let placed = one.written.iter().filter_map(|written| written.placed.as_ref());
-        let routes = one.devices.iter().map(|device| (&device.name, &device.span));
-        let placed = placed.map(|(name, span)| (name, span)).chain(routes);
-        let placed = placed.map(|(name, span)| (name, span, false));
-        let tracked = instance.track_interfaces.iter().map(|one| (&one.name, &one.span, true));
+        let placed = placed.map(|(name, span)| (name, span, Need::Fault));
+        let routed = |tracked: bool, need: Need| {
+            let those = one.devices.iter().filter(move |device| device.tracked == tracked);
+            those.map(move |device| (&device.name, &device.span, need))
+        };
+        let tracked = &instance.track_interfaces;
+        let tracked = tracked.iter().map(|one| (&one.name, &one.span, Need::Tracked));
+        // The first of each name is what it is to the instance.
+        let needed = link.chain(placed).chain(routed(true, Need::Fault));
         let mut seen = BTreeSet::new();
-        for (name, span, tracked) in link.chain(placed).chain(tracked) {
+        for (name, span, need) in needed.chain(tracked).chain(routed(false, Need::Route)) {
             if !made.contains(name) && seen.insert(name) {
                 let (interface, span, by) = (name.clone(), span.clone(), one.name.clone());
-                all.push(Named { interface, span, by, tracked });
+                all.push(Named { interface, span, by, need });
             }
         }
     }
@@ -100,11 +115,12 @@ pub(in super::super) fn missing(named: &[Named], host: &[&str]) -> Vec<Diag> {
         gone.entry(&one.interface).or_default().push(one);
     }
     let diag = |(name, uses): (&String, Vec<&Named>)| {
-        let who = |tracked| {
-            let those = uses.iter().filter(|one| one.tracked == tracked);
+        let who = |need| {
+            let those = uses.iter().filter(|one| one.need == need);
             those.map(|one| shown(&one.by)).collect::<Vec<_>>()
         };
-        let (needed, tracked) = (who(false), who(true));
+        let (needed, routed) = (who(Need::Fault), who(Need::Route));
+        let tracked = who(Need::Tracked);
         let faults = match needed.len() {
             0 => None,
             1 => Some(format!("{} is in FAULT until it is there", needed[0])),
@@ -112,7 +128,9 @@ pub(in super::super) fn missing(named: &[Named], host: &[&str]) -> Vec<Diag> {
         };
         let down = (!tracked.is_empty())
             .then(|| format!("it counts as down for {} until it is there", some_of(&tracked)));
-        let now: Vec<String> = [faults, down].into_iter().flatten().collect();
+        let unset = (!routed.is_empty())
+            .then(|| format!("a route of {} is not set until it is there", some_of(&routed)));
+        let now: Vec<String> = [faults, down, unset].into_iter().flatten().collect();
         let span = uses.iter().map(|one| &one.span).min_by_key(|span| span.start);
         let message = format!("this host has no interface `{}`", shown(name));
         let hint = nearest(name, host.iter().copied()).map_or_else(

@@ -24,15 +24,21 @@ use line::{Line, Read};
 /// addresses.
 const MOST: usize = 1000;
 
-/// An interface that a route names, and where.
+/// An interface that a route or a rule names, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     /// Its name.
     pub(super) name: String,
     /// Where it is written.
     pub(super) span: Span,
-    /// The route is put back, and the instance can't be without the interface.
+    /// It is put back, and the instance can't be without the interface.
     pub(super) tracked: bool,
+}
+
+impl Device {
+    fn new(word: &Word, tracked: bool) -> Self {
+        Self { name: word.text.clone(), span: word.span.clone(), tracked }
+    }
 }
 
 /// The preferences of rules without one, over a whole file.
@@ -66,7 +72,7 @@ impl Default for Preferences {
 type All<T> = Vec<(T, Span)>;
 
 impl Maker<'_> {
-    /// What the instance routes by, and the interfaces that routes name.
+    /// What the instance routes by, and the interfaces that it names.
     pub(super) fn paths(&mut self, draft: &mut Draft<'_>) -> (Paths, Vec<Device>) {
         let mut devices = Vec::new();
         let blocks = std::mem::take(&mut draft.routes);
@@ -76,7 +82,11 @@ impl Maker<'_> {
             Ok(route)
         });
         let blocks = std::mem::take(&mut draft.rules);
-        let rules = self.lines(draft, &blocks, rule::read);
+        let rules = self.lines(draft, &blocks, |line, preferences| {
+            let (rule, own) = rule::read(line, preferences)?;
+            devices.extend(own);
+            Ok(rule)
+        });
         let routes = self.each_once(draft, "route", routes);
         let rules = self.each_once(draft, "rule", rules);
         (Paths { routes, rules }, devices)

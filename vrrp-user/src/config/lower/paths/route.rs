@@ -336,9 +336,7 @@ impl<'w> Draft<'w> {
         let scope = self.for_ipv4(line, family, self.scope);
         // What ends by itself is not put back.
         let tracked = !self.no_track && self.expires.is_none();
-        let device =
-            |word: &&Word| Device { name: word.text.clone(), span: word.span.clone(), tracked };
-        let devices = self.devices.iter().map(device).collect();
+        let devices = self.devices.iter().map(|word| Device::new(word, tracked)).collect();
         let route = Route {
             kind,
             from: self.from,

@@ -5,9 +5,9 @@ use vrrp_proto::paths::{Action, Mark, Network, Realms, Rule};
 
 use super::super::super::ast::Word;
 use super::super::super::diag::{Code, Diag, Severity};
-use super::Preferences;
 use super::line::{Line, Read, number, unknown, wrong};
 use super::names::Names;
+use super::{Device, Preferences};
 
 /// The words that stand in a rule.
 const WORDS: [&str; 39] = [
@@ -52,8 +52,11 @@ const WORDS: [&str; 39] = [
     "all",
 ];
 
-/// Reads a line.
-pub(super) fn read(line: &mut Line<'_>, preferences: &mut Preferences) -> Read<Rule> {
+/// Reads a line; returns the rule, and the interfaces that it can't be without.
+pub(super) fn read(
+    line: &mut Line<'_>,
+    preferences: &mut Preferences,
+) -> Read<(Rule, Vec<Device>)> {
     let mut draft = Draft::default();
     while let Some(word) = line.next() {
         let taken = draft.networks(line, word)?
@@ -80,8 +83,8 @@ struct Draft<'w> {
     realms: Option<(Realms, &'w Word)>,
     suppress_length: Option<(u32, &'w Word)>,
     suppress_group: Option<(u32, &'w Word)>,
-    input: Option<String>,
-    output: Option<String>,
+    input: Option<&'w Word>,
+    output: Option<&'w Word>,
     tunnel: Option<u64>,
     users: Option<(u32, u32)>,
     ip_protocol: Option<u8>,
@@ -163,11 +166,11 @@ impl<'w> Draft<'w> {
             }
             "dev" | "iif" => {
                 let device = line.device(word)?;
-                line.once(&mut self.input, device.text.clone(), word)?;
+                line.once(&mut self.input, device, word)?;
             }
             "oif" => {
                 let device = line.device(word)?;
-                line.once(&mut self.output, device.text.clone(), word)?;
+                line.once(&mut self.output, device, word)?;
             }
             "tunnel-id" => {
                 let value = line.value(word)?;
@@ -231,7 +234,11 @@ impl<'w> Draft<'w> {
         Ok(true)
     }
 
-    fn finish(self, line: &mut Line<'w>, preferences: &mut Preferences) -> Read<Rule> {
+    fn finish(
+        self,
+        line: &mut Line<'w>,
+        preferences: &mut Preferences,
+    ) -> Read<(Rule, Vec<Device>)> {
         let Some((action, _)) = self.action else {
             let fault = line.fault(Code::Missing, "a rule that does nothing");
             return Err(fault.hint("write `table` and the table's number").into());
@@ -248,7 +255,11 @@ impl<'w> Draft<'w> {
         let family = line.family();
         let preference = self.preference(line, family, action, preferences)?;
         let tracked = !self.no_track;
-        Ok(Rule {
+        // The kernel takes a rule whose interface is not there.
+        let needed = [self.input, self.output].into_iter().flatten().filter(|_| tracked);
+        let devices = needed.map(|word| Device::new(word, tracked)).collect();
+        let name = |word: &Word| word.text.clone();
+        let rule = Rule {
             family,
             not: self.not,
             from: self.from.flatten().filter(|network| network.length > 0),
@@ -258,8 +269,8 @@ impl<'w> Draft<'w> {
             realms: self.realms.map(|(realms, _)| realms),
             suppress_length: self.suppress_length.map(|(length, _)| length),
             suppress_group: self.suppress_group.map(|(group, _)| group),
-            input: self.input,
-            output: self.output,
+            input: self.input.map(name),
+            output: self.output.map(name),
             tunnel: self.tunnel,
             users: self.users,
             ip_protocol: self.ip_protocol,
@@ -268,7 +279,8 @@ impl<'w> Draft<'w> {
             protocol: line.protocol(self.protocol, tracked),
             tracked,
             ..Rule::new(Network::all(family), preference, action)
-        })
+        };
+        Ok((rule, devices))
     }
 
     /// Its preference: as written, else the next one that keepalived would give.

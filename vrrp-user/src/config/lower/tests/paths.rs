@@ -220,6 +220,21 @@ fn the_interfaces_of_routes_are_tracked() {
     assert_eq!(tracked.map(|one| one.name.as_str()).collect::<Vec<_>>(), ["eth0", "eth1", "eth3"]);
 }
 
+/// Packets that come by one that is down come nowhere: keepalived tracks these, too.
+#[test]
+fn the_interfaces_of_rules_are_tracked() {
+    let read = rules(
+        "iif eth1 table 7 preference 5\nfrom 192.0.2.1 iif lo oif eth2 table 7 preference 6\n\
+         iif eth3 table 7 preference 7 no_track",
+    );
+    assert_eq!(read.faults(), [] as [String; 0]);
+    let tracked = read.instance("VI_1").track_devices.iter();
+    assert_eq!(
+        tracked.map(|one| one.name.as_str()).collect::<Vec<_>>(),
+        ["eth0", "eth1", "lo", "eth2"]
+    );
+}
+
 #[test]
 fn no_more_than_a_thousand() {
     let lines = |count: u32| {
