@@ -49,6 +49,7 @@ fn members_are_those_of_the_group(#[case] lines: &str) {
 #[case::old("A\nB\nnotify /bin/true", &["2:1 warning wrong-place", "3:1 warning wrong-place"], &["A", "B"])]
 #[case::slashes("group {\nA\nB // C\n}", &["4:3 warning slash-comment"], &["A", "B"])]
 #[case::old_word("group { A B }\nglobal_tracking", &["3:1 warning changed"], &["A", "B"])]
+#[case::blocks("group { A }\ngroup { B }", &["3:1 warning twice"], &["A", "B"])]
 #[case::mail("group { A B }\nsmtp_alert", &["3:1 notice not-served"], &["A", "B"])]
 fn odd_ones_are_read(#[case] lines: &str, #[case] said: &[&str], #[case] right: &[&str]) {
     let loaded = text(&group(lines));
@@ -84,6 +85,18 @@ fn members_are_not_run_where_the_group_is_not_whole(#[case] lines: &str) {
     refused(&loaded, "A");
     refused(&loaded, "B");
     assert!(config(&loaded).groups.is_empty());
+}
+
+/// keepalived skips it, and its members would move alone.
+#[test]
+fn members_are_not_run_where_the_group_has_no_name() {
+    let loaded = text(&group("group { A B }").replace("vrrp_sync_group G", "vrrp_sync_group"));
+    assert_eq!(faults(&loaded), ["1:1 error no-value"]);
+    assert!(config(&loaded).groups.is_empty());
+    for name in ["A", "B"] {
+        refused(&loaded, name);
+    }
+    run(&loaded, "C");
 }
 
 #[test]

@@ -110,6 +110,8 @@ struct Reader<'c, 'a> {
 impl Reader<'_, '_> {
     fn read(ctx: &mut Ctx, block: &Item<'_>, around: Around<'_>) -> Group {
         let named = block_name(ctx, block);
+        let unnamed = Refusal { word: "", reason: "its sync group has no name".to_owned() };
+        let refusals = if named.is_some() { Vec::new() } else { vec![unnamed] };
         let (name, span) =
             named.unwrap_or_else(|| ("(unnamed)".to_owned(), block.key.span.clone()));
         let lost = format!("the members of {} are not run", shown(&name));
@@ -122,7 +124,7 @@ impl Reader<'_, '_> {
             weights: false,
             scripts: Vec::new(),
             interfaces: Vec::new(),
-            refusals: Vec::new(),
+            refusals,
         };
         let mut reader = Reader { ctx, around, lost, group, places: Places::new() };
         for statement in block.statements() {
@@ -161,12 +163,22 @@ impl Reader<'_, '_> {
     }
 
     fn take(&mut self, item: &Item<'_>) {
-        self.places.entry(item.known.name).or_insert_with(|| item.head());
+        let first = self.places.entry(item.known.name).or_insert_with(|| item.head()).clone();
         if notify::take(self.ctx, &mut self.group.notify, &self.places, item) {
             return;
         }
         match item.known.name {
-            "group" => self.members(item),
+            "group" => {
+                if first != item.head() {
+                    let message = "`group` is written twice";
+                    let diag = Diag::warning(Code::Twice, item.head(), message)
+                        .also(first, "the first one");
+                    let now =
+                        "its members are taken in, too; keepalived knows those of the first alone";
+                    self.ctx.push(diag.now(now).hint("write all members into one"));
+                }
+                self.members(item);
+            }
             "track_script" => {
                 let (tracked, lost) =
                     track::scripts(self.ctx, item, self.around.scripts, &self.lost);
