@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::{error, info, warn};
 use vrrp_common::{Instant, Reject, abi, wire};
-use vrrp_proto::{Event, Slot, StateName, TrackerId, Why};
+use vrrp_proto::{Event, Slot, StateName, TrackerId, VirtualAddress, Why};
 
 use super::budget::Budget;
 use super::protocol::{Notice, Order};
@@ -82,10 +82,11 @@ impl Service {
             Event::Following { from, interval, .. } => {
                 self.chat(now, event, format!("{from} {}", interval.get().as_millis()), count);
             }
-            Event::AddressesRestored { addresses, .. } => {
-                let ips: Vec<_> = addresses.iter().map(|address| address.ip).collect();
-                let cause = format!("{} {ips:?}", self.lease_ended());
-                self.chat(now, event, cause, count);
+            Event::AddressesRestored { slot, addresses } => {
+                if !self.try_again(*slot, addresses) {
+                    let ips: Vec<_> = addresses.iter().map(|address| address.ip).collect();
+                    self.chat(now, event, format!("{} {ips:?}", self.lease_ended()), count);
+                }
             }
             Event::Group { group, to, .. } => self.group_changed(now, *group, *to),
             Event::PathsRestored { slot, paths } => {
@@ -115,6 +116,23 @@ impl Service {
             Event::TookOver { .. } => {}
             Event::Ended { slot } => self.ended(*slot),
         }
+    }
+
+    /// Says of addresses that they are asked for once more, where they were refused before. `false`: not so
+    /// of each, somebody removed one.
+    fn try_again(&mut self, slot: Slot, addresses: &[VirtualAddress]) -> bool {
+        let name = self.name(slot);
+        let Some(running) = self.running.get_mut(&slot) else { return false };
+        let before = running.unheld.len();
+        // Until they are refused again.
+        running.unheld.retain(|(one, _)| !addresses.contains(one));
+        if before - running.unheld.len() < addresses.len() {
+            return false;
+        }
+        for VirtualAddress { ip, prefix, device, .. } in addresses {
+            info!("({name}) address {ip}/{prefix} on {device} was refused; trying again");
+        }
+        true
     }
 
     /// Notes that routes or rules are set which were not.

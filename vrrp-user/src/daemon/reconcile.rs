@@ -1,6 +1,7 @@
 //! Bringing what the kernel, the sockets and the engine know in line with the host as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -360,8 +361,23 @@ impl Service {
                 let gone = |held: &VirtualAddress| !host::holds(now, held);
                 self.running.keys().flat_map(|slot| of(*slot, &gone)).collect()
             }
-            Change::Link(_) | Change::AddressAdded { .. } | Change::Behind => Vec::new(),
+            Change::AddressAdded { name, address, .. } => self.refused_before(name, address.ip),
+            Change::Link(_) | Change::Behind => Vec::new(),
         }
+    }
+
+    /// The IPv6 addresses that the kernel refused, as it does while IPv6 is off, where one of the host's has
+    /// come to their interface, or to the one below: the link-local one, when IPv6 is on again.
+    fn refused_before(&self, name: &str, new: IpAddr) -> Vec<(Slot, VirtualAddress)> {
+        if new.is_ipv4() || self.index.is_virtual(new) {
+            return Vec::new();
+        }
+        let of = |slot: Slot| {
+            let refused = self.running.get(&slot).into_iter().flat_map(|running| &running.unheld);
+            let v6 = refused.map(|(address, _)| address).filter(|address| address.ip.is_ipv6());
+            v6.map(move |address| (slot, address.clone()))
+        };
+        self.index.on(name).flat_map(of).collect()
     }
 
     /// Whether a change may say that the interface of an instance which is written without one is another.
