@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use vrrp_proto::input::Outcome;
 use vrrp_proto::settings::VirtualAddress;
 use xvrrp::config::model::Scheduling;
-use xvrrp::net::executor::{Config, Executor};
+use xvrrp::net::executor::{Config, Executor, Timing};
 
 use crate::Cable;
 use crate::announcements::{PATIENCE, add, announce, remove};
@@ -33,24 +33,25 @@ fn is_served(ip: Ipv6Addr) -> std::io::Result<bool> {
     Ok(false)
 }
 
+fn ip(last: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(last))
+}
+
+fn on_one_cpu() -> Config {
+    let scheduling = Scheduling { real_time: Some(51), cpus: vec![0], ..Scheduling::default() };
+    Config { scheduling, ..Config::default() }
+}
+
 /// The kernel finishes an IPv6 address on a thread of its own and on the CPU that was asked: behind a
 /// real-time thread that goes on to announce, it would come to that later.
 #[test]
 fn an_ipv6_address_is_served_before_it_is_announced() -> Result<()> {
     const ROUNDS: usize = 20;
     let cable = Cable::new()?;
-    let all: Vec<VirtualAddress> = (1..=20)
-        .map(|last| {
-            VirtualAddress::new(
-                Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]).into(),
-                64,
-                "eth0",
-            )
-        })
-        .collect();
-    let first: Ipv6Addr = "2001:db8::1".parse()?;
-    let scheduling = Scheduling { real_time: Some(51), cpus: vec![0], ..Scheduling::default() };
-    let config = Config { scheduling, ..Config::default() };
+    let all: Vec<VirtualAddress> =
+        (1..=20).map(|last| VirtualAddress::new(ip(last).into(), 64, "eth0")).collect();
+    let first = ip(1);
+    let config = on_one_cpu();
     let (served, seen) = channel();
     let note = move |_| served.send(is_served(first)).unwrap_or_default();
     let (outcomes, done) = channel();
@@ -67,5 +68,26 @@ fn an_ipv6_address_is_served_before_it_is_announced() -> Result<()> {
         ensure!(executor.flush(PATIENCE));
     }
     ensure!(early == 0, "announced {early} times of {ROUNDS} before the host took packets for it");
+    Ok(())
+}
+
+/// Those of many routers at once are waited for together, and none is announced before.
+#[test]
+fn of_many_routers_each_is_served_before_it_is_announced() -> Result<()> {
+    const ROUTERS: u32 = 150;
+    let cable = Cable::new()?;
+    let (served, seen) = channel();
+    let note = move |timing: Timing| served.send(is_served(ip(timing.slot.0))).unwrap_or_default();
+    let executor = cable.here.enter(|| Ok(Executor::spawn(on_one_cpu(), |_, _| {}, note)?))?;
+    for slot in 1..=ROUTERS {
+        let address = [VirtualAddress::new(ip(slot).into(), 64, "eth0")];
+        executor.send(add(slot, &address));
+        executor.send(announce(slot, &address, 1));
+    }
+    let mut early = 0;
+    for _ in 0..ROUTERS {
+        early += usize::from(!seen.recv_timeout(PATIENCE)??);
+    }
+    ensure!(early == 0, "announced {early} times of {ROUTERS} before the host took packets for it");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,7 +20,7 @@ use super::netlink::{Answer, Netlink, Refusal};
 use super::own_link;
 use super::preferred::{Lifetimes, Place, Preferred};
 use super::promotion;
-use super::serving;
+use super::serving::Coming;
 use super::table::{HostAddress, read_address};
 
 /// The mark on addresses of ours (`IFA_PROTO`): `RTPROT_KEEPALIVED`, which `ip` shows by name.
@@ -78,6 +78,7 @@ pub struct Addresses {
     netlink: Netlink,
     lease: Option<Duration>,
     preferred: Preferred,
+    pub(super) coming: Coming,
 }
 
 impl Addresses {
@@ -90,6 +91,7 @@ impl Addresses {
             netlink,
             lease: None,
             preferred: Preferred::default(),
+            coming: Coming::default(),
         })
     }
 
@@ -185,8 +187,8 @@ impl Addresses {
         Ok(())
     }
 
-    /// Adds addresses in this order, in as few system calls as possible, and says of each how it went. By
-    /// then the host answers for those that are not looked for at other hosts first.
+    /// Adds addresses in this order, in as few system calls as possible, and says of each how it went. That
+    /// the host answers for those of IPv6 comes later: [`Addresses::serve`].
     ///
     /// `resolve` names an interface's index. One failing does not keep the others from being added.
     pub fn add<'a>(
@@ -207,10 +209,9 @@ impl Addresses {
                 self.preferred.begin((*index, address.ip, address.prefix), whole, now);
             }
         }
-        let new = addresses.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        let new: Vec<_> =
-            new.filter_map(|((address, index), _)| to_come(address, *index)).collect();
-        serving::wait(&mut self.netlink, &new);
+        for ((address, index), _) in addresses.iter().zip(&answers).filter(|(_, a)| a.is_ok()) {
+            self.coming.note(address, *index);
+        }
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -219,6 +220,12 @@ impl Addresses {
                 Err(error) => Err(error),
             })
             .collect()
+    }
+
+    /// Waits until the host answers for all IPv6 addresses that were put on since the last time; not for long,
+    /// and not for those that are looked for at other hosts first.
+    pub fn serve(&mut self) {
+        self.coming.wait(&mut self.netlink);
     }
 
     /// Removes addresses in this order, as [`add`](Self::add) adds them. Only address, prefix length
@@ -240,11 +247,12 @@ impl Addresses {
         let request = |address: &VirtualAddress, index| {
             RouteNetlinkMessage::DelAddress(identity(address, index))
         };
-        let preferred = &mut self.preferred;
+        let (preferred, coming) = (&mut self.preferred, &mut self.coming);
         let addresses: Vec<_> = addresses
             .into_iter()
             .inspect(|(address, index)| {
                 preferred.forget(&(index.unwrap_or(0), address.ip, address.prefix));
+                coming.forget(address.ip, *index);
             })
             .collect();
         self.routes_first(&addresses);
@@ -379,15 +387,6 @@ impl Addresses {
             }
         }
         results
-    }
-}
-
-/// An address that the kernel has still to make the host's: an IPv6 one. Not where it asks other hosts for
-/// the address before that: it takes a second over it, and tells of the end.
-fn to_come(address: &VirtualAddress, index: Option<u32>) -> Option<(Ipv6Addr, u32)> {
-    match address.ip {
-        IpAddr::V6(ip) if !address.detect_duplicates => Some((ip, index?)),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 

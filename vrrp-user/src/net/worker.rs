@@ -268,7 +268,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             repeat = repeat.or_else(|| self.announcement_of(slot, addresses));
             if let Some(repeat) = repeat {
                 self.enqueue(slot, &addresses[announced..up], repeat);
-                self.announce(up - announced);
+                self.announce_soon(up - announced);
                 announced = up;
             }
         }
@@ -397,7 +397,8 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     }
 
     /// Sends announcements that are due, that many at most.
-    fn announce(&mut self, most: usize) {
+    pub(super) fn announce(&mut self, most: usize) {
+        self.addresses.serve();
         // Good for one burst only: a bond may change its MAC address, an interface be made anew.
         let mut links = BTreeMap::new();
         for _ in 0..most {
