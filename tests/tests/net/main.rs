@@ -11,6 +11,7 @@ mod leftovers;
 mod monitor;
 mod neighbours;
 mod own_links;
+mod paths;
 mod routed;
 mod serving;
 

@@ -175,10 +175,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                     }
                     self.paths.holdings.hold(slot, path, known);
                 }
-                Err(error) => {
-                    self.paths.holdings.release(slot, &path);
-                    failed.push((path, error));
-                }
+                // Where it was put on before it may be there, other than asked for: an IPv6 route whose source
+                // went. So it stays the router's, to be taken off.
+                Err(error) => failed.push((path, error)),
             }
         }
         if let Some(error) = unknown {
