@@ -99,8 +99,8 @@ impl Engine {
             Input::AddressesLost { slot, addresses } => {
                 self.with(now, slot, |router, lanes| router.on_addresses_lost(&addresses, lanes));
             }
-            Input::PathsDoubted { slot } => {
-                self.with(now, slot, |router, lanes| router.put_paths_back(lanes));
+            Input::PathsDoubted { slot, gone } => {
+                self.with(now, slot, |router, lanes| router.on_paths_doubted(&gone, lanes));
             }
             Input::Outcome { slot, outcome } => {
                 self.with(now, slot, |router, lanes| router.on_outcome(now, outcome, lanes));

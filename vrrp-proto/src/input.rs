@@ -1,6 +1,8 @@
 //! What the engine is told.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrrp_common::check::Agreement;
@@ -49,8 +51,9 @@ pub enum Link {
     Deaf,
     /// It is up, but another process serves the virtual router on it.
     Taken,
-    /// It is down, without carrier, or gone.
-    Down,
+    /// It is down, without carrier, or gone; it has this source address all the same, where that is known. One
+    /// whose link is not tracked takes part from there.
+    Down(Option<IpAddr>),
 }
 
 /// What a watched thing says.
@@ -190,6 +193,8 @@ pub enum Input {
     PathsDoubted {
         /// The router's number.
         slot: Slot,
+        /// Addresses that an interface of the host has lost since this was said last.
+        gone: Arc<BTreeSet<IpAddr>>,
     },
     /// An effect ended.
     Outcome {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ fn behind_the_addresses_and_before_anybody_is_told() {
     let (words, on) = effects(&mut engine);
     assert_eq!(words, ["addresses on", "paths on", "announced"]);
     assert_eq!(on, [Arc::clone(&both)]);
-    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down(None) });
     let (words, off) = effects(&mut engine);
     assert_eq!(words, ["paths off", "addresses off"]);
     assert_eq!(off, [both]);
@@ -78,7 +79,7 @@ fn behind_the_addresses_and_before_anybody_is_told() {
 fn a_router_without_any_has_no_work_with_them() {
     let (mut engine, now) = active(&Arc::default());
     assert_eq!(effects(&mut engine).0, ["addresses on", "announced"]);
-    engine.handle(now, Input::PathsDoubted { slot: SLOT });
+    engine.handle(now, Input::PathsDoubted { slot: SLOT, gone: Arc::default() });
     assert_eq!(engine.poll_effect(), None);
     engine.handle(now, Input::Shutdown);
     assert_eq!(effects(&mut engine).0, ["addresses off"]);
@@ -89,7 +90,7 @@ fn what_was_doubted_is_put_back_where_it_is_tracked() {
     let untracked = Route { tracked: false, ..route(1) };
     let (mut engine, now) = active(&paths(&[untracked.clone(), route(2)], &[rule(7)]));
     effects(&mut engine);
-    engine.handle(now, Input::PathsDoubted { slot: SLOT });
+    engine.handle(now, Input::PathsDoubted { slot: SLOT, gone: Arc::default() });
     let (words, on) = effects(&mut engine);
     assert_eq!(words, ["paths on"]);
     assert_eq!(on, [paths(&[route(2)], &[rule(7)])]);
@@ -98,9 +99,9 @@ fn what_was_doubted_is_put_back_where_it_is_tracked() {
     let (words, on) = effects(&mut engine);
     assert_eq!(words, ["addresses on", "paths on", "announced"]);
     assert_eq!(on, [paths(&[route(2)], &[rule(7)])]);
-    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down(None) });
     effects(&mut engine);
-    engine.handle(now, Input::PathsDoubted { slot: SLOT });
+    engine.handle(now, Input::PathsDoubted { slot: SLOT, gone: Arc::default() });
     assert_eq!(engine.poll_effect(), None, "it is not Active");
 }
 
@@ -108,7 +109,7 @@ fn what_was_doubted_is_put_back_where_it_is_tracked() {
 fn nothing_is_put_back_where_nothing_is_tracked() {
     let (mut engine, now) = active(&paths(&[Route { tracked: false, ..route(1) }], &[]));
     effects(&mut engine);
-    engine.handle(now, Input::PathsDoubted { slot: SLOT });
+    engine.handle(now, Input::PathsDoubted { slot: SLOT, gone: Arc::default() });
     assert_eq!(engine.poll_effect(), None);
 }
 
@@ -158,7 +159,7 @@ fn what_an_earlier_life_held_goes_in_the_same_order() {
     engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
     let priority = vrrp_common::Priority::new(100);
     engine.handle(now, Input::Resume { slot: SLOT, until: now + ms(900), priority });
-    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert_eq!(effects(&mut engine).0, ["paths off", "addresses off"]);
 }
 
@@ -187,6 +188,13 @@ fn an_ipv6_route_is_put_on_anew_with_its_source() {
     assert_eq!(words, ["paths off", "addresses on", "paths on", "announced"]);
     assert_eq!(moved[0], paths(&[from(1, 250)], &[]));
     assert!(moved[1].routes.contains(&from(1, 250)));
+    // Of the host's own addresses, or another router's, nothing else is told; of its own it was.
+    let gone = Arc::new(BTreeSet::from([ip(7), ip(8), ip(250), vip(250).ip]));
+    engine.handle(now, Input::PathsDoubted { slot: SLOT, gone });
+    let (words, moved) = effects(&mut engine);
+    assert_eq!(words, ["paths off", "paths on"]);
+    assert_eq!(moved[0], paths(&[from(2, 7)], &[]));
+    assert!(moved[1].routes.contains(&from(2, 7)));
     // As a reload does with one that gets another prefix.
     let other = VirtualAddress { prefix: 48, ..lost };
     engine.handle(now, Input::Change { slot: SLOT, settings: Box::new(with(&other)) });

@@ -9,8 +9,6 @@ use std::net::IpAddr;
 
 use vrrp_common::Family;
 
-use crate::settings::VirtualAddress;
-
 pub mod route;
 pub mod rule;
 
@@ -53,8 +51,8 @@ impl Paths {
 
     /// The routes that forget their source with one of these addresses, of those that are put back: the kernel
     /// takes an IPv4 route off with it, and keeps one of IPv6, from whatever address then.
-    pub(crate) fn forgetting<'a>(&self, gone: impl Iterator<Item = &'a VirtualAddress>) -> Self {
-        let gone: BTreeSet<IpAddr> = gone.map(|a| a.ip).filter(IpAddr::is_ipv6).collect();
+    pub(crate) fn forgetting(&self, gone: impl Iterator<Item = IpAddr>) -> Self {
+        let gone: BTreeSet<IpAddr> = gone.filter(IpAddr::is_ipv6).collect();
         let is_from = |route: &&Route| route.source.is_some_and(|source| gone.contains(&source));
         let routes = self.routes.iter().filter(|route| route.tracked).filter(is_from);
         Self { routes: routes.cloned().collect(), rules: Vec::new() }

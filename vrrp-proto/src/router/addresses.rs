@@ -25,7 +25,8 @@ impl Router {
                 if !addresses.is_empty() {
                     let repeat = self.settings.announce.repeat.max(1);
                     let [put, told, announced] = std::array::from_fn(|_| Arc::clone(&addresses));
-                    let wrong = self.settings.paths.forgetting(addresses.iter());
+                    let wrong =
+                        self.settings.paths.forgetting(addresses.iter().map(|lost| lost.ip));
                     remove_paths(slot, &Arc::new(wrong), lanes);
                     lanes.effects.push_back(Effect::AddAddresses { slot, addresses: put });
                     // Those that have one of these as their source went with it.

@@ -1,6 +1,8 @@
 //! What a router holds while it is Active: addresses, and routes and rules, which go on behind them and off
 //! before them.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Router, State};
@@ -43,8 +45,24 @@ impl Router {
         self.remove_addresses(lanes);
     }
 
+    /// Has those be there that are to be put back, as they were asked for, if the router is Active.
+    pub(crate) fn on_paths_doubted(&self, gone: &BTreeSet<IpAddr>, lanes: &mut Lanes) {
+        match &self.state {
+            State::Initialize | State::Fault { .. } | State::Backup(_) => {}
+            State::Active(_) => {
+                // When one of these goes that is put back itself, its routes go on behind it.
+                let is_put_back =
+                    |ip: &&IpAddr| self.settings.held().any(|own| own.tracked && own.ip == **ip);
+                let others = gone.iter().filter(|ip| !is_put_back(ip)).copied();
+                let wrong = self.settings.paths.forgetting(others);
+                remove_paths(self.slot, &Arc::new(wrong), lanes);
+                self.put_paths_back(lanes);
+            }
+        }
+    }
+
     /// Has those be there that are to be put back, if the router is Active.
-    pub(crate) fn put_paths_back(&self, lanes: &mut Lanes) {
+    pub(super) fn put_paths_back(&self, lanes: &mut Lanes) {
         match &self.state {
             State::Initialize | State::Fault { .. } | State::Backup(_) => {}
             State::Active(_) if self.settings.paths.is_empty() => {}

@@ -91,7 +91,7 @@ fn exchange(slot: Slot, before: &Settings, after: &Settings, repeat: u32, lanes:
     };
     let (gone, addresses) = (missing_in(before, after), missing_in(after, before));
     let mut off = before.paths.without(&after.paths);
-    off.routes.extend(before.paths.without(&off).forgetting(gone.iter()).routes);
+    off.routes.extend(before.paths.without(&off).forgetting(gone.iter().map(|a| a.ip)).routes);
     remove_paths(slot, &Arc::new(off), lanes);
     if !gone.is_empty() {
         lanes.effects.push_back(Effect::RemoveAddresses { slot, addresses: Arc::clone(&gone) });

@@ -1,6 +1,9 @@
 //! Looking after the routes and rules of routers: what somebody else has taken away is put back.
 
+use std::collections::BTreeSet;
 use std::future::pending;
+use std::mem;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,8 @@ pub(super) struct PathWatch {
     due: Option<Instant>,
     /// The last one.
     last: Option<Instant>,
+    /// Addresses that an interface lost since then.
+    gone: BTreeSet<IpAddr>,
 }
 
 impl PathWatch {
@@ -135,14 +140,23 @@ impl Service {
         };
         if changes.iter().any(may_cost) {
             self.paths.doubt();
+            self.paths.gone.extend(changes.iter().filter_map(|change| match change {
+                Change::AddressRemoved { address, .. } => Some(address.ip),
+                Change::Link(_)
+                | Change::Gone { .. }
+                | Change::AddressAdded { .. }
+                | Change::Behind
+                | Change::Resync(_) => None,
+            }));
         }
     }
 
     /// Has every Active router put back what is gone.
     pub(super) fn look_after_paths(&mut self) {
         let some = self.running.iter().filter(|(_, running)| !running.settings.paths.is_empty());
+        let gone = Arc::new(mem::take(&mut self.paths.gone));
         for slot in some.map(|(slot, _)| *slot).collect::<Vec<Slot>>() {
-            self.tell(Input::PathsDoubted { slot });
+            self.tell(Input::PathsDoubted { slot, gone: Arc::clone(&gone) });
         }
     }
 }

@@ -107,6 +107,7 @@ fn routes_and_rules() -> Result<()> {
         ("refused", one_that_the_kernel_refuses),
         ("another", needs::another_router_s_address),
         ("source", needs::an_ipv6_source),
+        ("own source", needs::an_ipv6_source_of_the_host),
         ("alike", alike::one_goes_and_the_other_stays),
         ("rule", needs::an_interface_of_a_rule),
         ("keepalived", the_same_as_keepalived_s),

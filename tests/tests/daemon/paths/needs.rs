@@ -75,6 +75,28 @@ pub(super) fn an_ipv6_source() -> Result<()> {
     Ok(())
 }
 
+/// The same where it is one of the host's own, which comes back late, or at once.
+pub(super) fn an_ipv6_source_of_the_host() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    let own = |verb: &str| lab.ns("r1").ip(&format!("addr {verb} 2001:db8::11/64 dev eth0 nodad"));
+    own("add")?;
+    let [from, plain] = ["7::/48 dev eth0 src 2001:db8::11", "8::/48 dev eth0"]
+        .map(|rest| format!("2001:db8:{rest}"));
+    let r1 = lab.run("r1", &with(&[&from, &plain], &[]).alone(3))?;
+    let [from, plain] = [from, plain].map(|line| format!("{line} metric 1024 pref medium"));
+    wait_routes(&lab, &r1, &[&from, &plain])?;
+    own("del")?;
+    wait_routes(&lab, &r1, &[&plain])?;
+    own("add")?;
+    wait_routes(&lab, &r1, &[&from, &plain])?;
+    lab.ns("r1").sh(
+        "printf 'addr del 2001:db8::11/64 dev eth0\naddr add 2001:db8::11/64 dev eth0 nodad\n' | ip -batch -",
+    )?;
+    let known = lab.ns("r1").ip("-6 route show 2001:db8:7::/48")?;
+    wait_routes(&lab, &r1, &[&from, &plain]).with_context(|| format!("it was {known}"))?;
+    Ok(())
+}
+
 /// Clients behind it would reach nobody. Both daemons are asked the same.
 pub(super) fn an_interface_of_a_rule() -> Result<()> {
     let lab = Lab::with_two_lans(&["r1"])?;

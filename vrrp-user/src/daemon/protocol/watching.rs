@@ -81,7 +81,7 @@ impl Watching {
             | Input::Advert { slot, .. }
             | Input::Link { slot, .. }
             | Input::AddressesLost { slot, .. }
-            | Input::PathsDoubted { slot }
+            | Input::PathsDoubted { slot, .. }
             | Input::Sent { slot, .. }
             | Input::Outcome { slot, .. } => self.refresh(*slot, engine),
             Input::Track { id, .. } => {
