@@ -6,7 +6,7 @@ use std::time::Duration;
 use vrrp_common::check::Agreement;
 use vrrp_common::{Instant, Interval, Priority, time};
 
-use super::{Active, Backup, Following, Router, State, Takeover};
+use super::{Active, Answered, Backup, Following, Router, State, Takeover};
 use crate::election::{self, Contest};
 use crate::engine::Lanes;
 use crate::input::Advert;
@@ -112,7 +112,9 @@ impl Router {
         let source = self.source.unwrap_or(advert.source);
         let (from, theirs, ours) = (advert.source, advert.priority, self.priority);
         match election::contest(ours, source, advert) {
-            Contest::Released => active.answer(now, self.settings.interval),
+            Contest::Released => {
+                active.answer(|answered| &mut answered.release, now, self.settings.interval);
+            }
             Contest::LostByPriority => {
                 let why = Why::HigherPriority { from, theirs, ours };
                 self.yield_to(now, advert, why, lanes);
@@ -132,7 +134,7 @@ impl Router {
                 // What is the same as ours in both is an echo, or comes from a router that would answer the
                 // answer.
                 if self.settings.answer_lower && (theirs, from) != (ours, source) {
-                    active.answer(now, self.settings.interval);
+                    active.answer(|answered| &mut answered.losing, now, self.settings.interval);
                 }
                 let repeat = active.announcements.lower_advert(now, &self.settings.announce);
                 if !ours.is_owner() || !theirs.is_owner() {
@@ -167,10 +169,17 @@ impl Router {
 impl Active {
     /// Makes the next advert due at once: of many stale adverts read after a freeze one answer comes,
     /// sent by the timer. And answers are no closer than anybody could need them, so that a flood is not
-    /// reflected.
-    fn answer(&mut self, now: Instant, interval: Interval) {
-        if self.answered.is_none_or(|last| now.since(last) >= interval.get() / 8) {
-            self.answered = Some(now);
+    /// reflected. Whoever else heard a release waits for no longer than its skew: an answer to something else
+    /// that came before does not count for that.
+    fn answer(
+        &mut self,
+        which: impl FnOnce(&mut Answered) -> &mut Option<Instant>,
+        now: Instant,
+        interval: Interval,
+    ) {
+        let answered = which(&mut self.answered);
+        if answered.is_none_or(|last| now.since(last) >= interval.get() / 8) {
+            *answered = Some(now);
             self.advert_at = self.advert_at.min(now);
         }
     }

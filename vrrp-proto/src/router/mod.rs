@@ -124,13 +124,20 @@ struct Backup {
     forsaken: Option<Instant>,
 }
 
+/// When which kind of advert was last answered: each has its own pace.
+#[derive(Debug, Default)]
+struct Answered {
+    losing: Option<Instant>,
+    release: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Active {
     /// Adver_Timer.
     advert_at: Instant,
     announcements: Announcements,
-    /// When a losing advert was last answered.
-    answered: Option<Instant>,
+    /// When a losing advert was last answered, and a release.
+    answered: Answered,
     /// When the last advert left, and when `late_peer` takes over unless another one follows.
     sent: Option<(Instant, Instant)>,
     /// Others that go on although they lose against us.
@@ -366,8 +373,13 @@ impl Router {
         let Takeover { why, waited, due } = takeover;
         let announcements = Announcements::started(now, &self.settings.announce);
         let advert_at = now + self.settings.interval.get();
-        let active =
-            Active { advert_at, announcements, answered: None, sent: None, rivals: Vec::new() };
+        let active = Active {
+            advert_at,
+            announcements,
+            answered: Answered::default(),
+            sent: None,
+            rivals: Vec::new(),
+        };
         self.enter(now, State::Active(active), why, lanes);
         self.stats.became_active += 1;
         self.speak(now, lanes);

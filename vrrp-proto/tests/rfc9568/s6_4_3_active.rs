@@ -120,6 +120,19 @@ fn priority_zero_is_answered_at_once_and_the_timer_set_anew() {
     assert_eq!(lan.hosts[0].sent[1..], [(at(ms(5000)), 100)]);
 }
 
+/// The others wait for no longer than their skew: they need it whatever was answered before.
+#[test]
+fn priority_zero_is_answered_behind_another_answer() {
+    let mut lan = active(|_| {});
+    lan.hear(0, advert(12, 50, ms(1000)));
+    lan.run_for(ms(50));
+    lan.hear(0, advert(12, 0, ms(1000)));
+    lan.run_for(ms(50));
+    lan.hear(0, advert(12, 0, ms(1000)));
+    lan.run_for(ms(50));
+    assert_eq!(lan.hosts[0].sent, [(at(ms(4000)), 100), (at(ms(4050)), 100)]);
+}
+
 /// An advert says nothing of addresses that are not in it, nor where the winner is on other links.
 #[test]
 fn only_what_is_on_the_link_goes_to_the_winner() {
