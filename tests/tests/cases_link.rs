@@ -23,6 +23,7 @@ fn b44_link_down_and_up() -> Result<()> {
             })
         }),
         ("dont_track_primary", untracked_link),
+        ("no carrier", untracked_without_carrier),
         ("over IPv6", waits_for_a_link_local),
     ])
 }
@@ -80,6 +81,29 @@ fn untracked_link() -> Result<()> {
     Ok(())
 }
 
+fn state(r1: &Daemon) -> Result<String> {
+    Ok(r1.status()?.instance("VI_1")?.state().to_owned())
+}
+
+/// A crossed cable whose other end is off.
+fn untracked_without_carrier() -> Result<()> {
+    let lab = Lab::new(&["r1"])?;
+    lab.carrier("r1", false)?;
+    let r1 = lab.run("r1", &Instance::new(150).line("dont_track_primary").alone(2))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP)).with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("FAULT") == 0, "FAULT in spite of dont_track_primary: {}", r1.log());
+    if Kind::ours_under_test() {
+        let old = r1.worker()?;
+        vrrp_tests::daemon::signal(old, nix::sys::signal::Signal::SIGKILL);
+        wait_until("it is replaced", LIMIT, || r1.worker().is_ok_and(|new| new != old))?;
+        wait_until("it serves", LIMIT, || state(&r1).is_ok_and(|state| state == "MASTER"))
+            .with_context(|| r1.log_end())?;
+        pause(500);
+        ensure!(lab.holds("r1", VIP) && r1.count_log("FAULT") == 0, "{}", r1.log());
+    }
+    Ok(())
+}
+
 /// Over IPv6 it waits for a link-local address that no other host has: at its start, and when the link is
 /// back.
 fn waits_for_a_link_local() -> Result<()> {
@@ -101,8 +125,6 @@ fn waits_for_a_link_local() -> Result<()> {
         host.ip("link set eth0 up")?;
         wait_until("its address is tried", LIMIT, || is_tried().unwrap_or(false))
     };
-    let state =
-        |r1: &Daemon| -> Result<String> { Ok(r1.status()?.instance("VI_1")?.state().to_owned()) };
     let waits = |r1: &Daemon, spoken: usize| {
         let mut looks = 0;
         loop {

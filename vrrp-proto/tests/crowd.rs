@@ -42,7 +42,7 @@ impl Crowd {
     fn link(&mut self, up: bool) {
         let source = "192.0.2.11".parse().expect("an address");
         self.each(|slot| {
-            let link = if up { Link::Up(source) } else { Link::Down };
+            let link = if up { Link::Up(source) } else { Link::Down(None) };
             Input::Link { slot, link }
         });
     }

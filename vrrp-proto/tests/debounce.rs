@@ -35,7 +35,7 @@ fn a_flap_is_nothing() {
     let mut lan = active(|_| {});
     let before = lan.hosts[0].transitions().len();
     for _ in 0..20 {
-        tell(&mut lan, Link::Down);
+        tell(&mut lan, Link::Down(None));
         lan.run_for(ms(499));
         let link = up(&lan);
         tell(&mut lan, link);
@@ -48,10 +48,10 @@ fn a_flap_is_nothing() {
 #[test]
 fn what_lasts_counts() {
     let mut lan = active(|_| {});
-    tell(&mut lan, Link::Down);
+    tell(&mut lan, Link::Down(None));
     lan.run_for(ms(300));
     // Said again, it does not begin anew.
-    tell(&mut lan, Link::Down);
+    tell(&mut lan, Link::Down(None));
     lan.run_for(ms(5000));
     assert_eq!(lan.hosts[0].last(), (at(ms(4500)), StateName::Fault, Why::LinkDown));
     assert!(lan.hosts[0].held.is_empty());
@@ -59,7 +59,7 @@ fn what_lasts_counts() {
     let link = up(&lan);
     tell(&mut lan, link);
     lan.run_for(ms(1999));
-    tell(&mut lan, Link::Down);
+    tell(&mut lan, Link::Down(None));
     lan.run_for(ms(10));
     let link = up(&lan);
     tell(&mut lan, link);
@@ -89,7 +89,7 @@ fn other_changes_count_at_once() {
 #[test]
 fn what_comes_late_comes_as_it_is_by_then() {
     let mut lan = active(|_| {});
-    tell(&mut lan, Link::Down);
+    tell(&mut lan, Link::Down(None));
     lan.run_for(ms(1000));
     let other: IpAddr = "192.0.2.99".parse().unwrap();
     let link = up(&lan);
@@ -113,7 +113,7 @@ fn a_backup_never_waits_so_long_that_it_takes_over() {
             lan.hear(0, advert(12, 255, ms(interval)));
             // Just before the next one would have come.
             lan.run_for(ms(interval) - ms(1));
-            tell(&mut lan, Link::Down);
+            tell(&mut lan, Link::Down(None));
             let cut = ms(interval) * u32::from(adverts - 1);
             lan.run_for(Duration::from_secs(300));
             let right = (at(ms(interval) - ms(1)) + cut, StateName::Fault, Why::LinkDown);

@@ -268,7 +268,7 @@ fn a_change_or_a_link_ends_the_wait_after_a_refused_address() {
             lan.tell(0, Input::Change { slot: SLOT, settings: Box::new(new) });
         } else {
             let link = Link::Up(lan.hosts[0].address);
-            lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+            lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
             lan.tell(0, Input::Link { slot: SLOT, link });
         }
         assert_eq!(lan.hosts[0].state(), StateName::Backup, "mend {mend}");
@@ -283,7 +283,7 @@ fn the_reason_of_a_fault_follows_what_is_in_the_way() {
     let mut lan = Lan::of([own]);
     lan.track(0, 1, Health::Bad);
     let why = |lan: &Lan| lan.hosts[0].engine.view(SLOT).unwrap().why;
-    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert_eq!(why(&lan), Why::LinkDown);
     lan.tell(0, Input::Link { slot: SLOT, link: Link::NoDevice });
     assert_eq!(why(&lan), Why::NoDevice);

@@ -185,7 +185,7 @@ fn play(watches: bool, timers: bool, steps: &[Step]) -> (Vec<(Instant, String)>,
                 continue;
             }
             Step::Cable(up) => {
-                let link = if *up { Link::Up(OURS) } else { Link::Down };
+                let link = if *up { Link::Up(OURS) } else { Link::Down(None) };
                 side.handle(now, Input::Link { slot: SLOT, link });
                 continue;
             }
@@ -351,7 +351,7 @@ fn a_fault_ends_the_earlier_life() {
     let now = at(ms(5));
     engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
     engine.handle(now, resume(now));
-    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down });
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert!(matches!(engine.poll_effect(), Some(Effect::RemoveAddresses { .. })));
     let link = Link::Up(OURS);
     engine.handle(now, Input::Link { slot: SLOT, link });

@@ -17,9 +17,10 @@ impl Router {
 
     pub(super) fn link_changed(&mut self, now: Instant, lanes: &mut Lanes) {
         match self.link.get() {
-            Some(Link::Up(source)) => self.source = Some(source),
+            Some(Link::Up(source) | Link::Down(Some(source))) => self.source = Some(source),
             Some(Link::NoSource) => self.source = None,
-            Some(Link::NoDevice | Link::NoPeer | Link::Deaf | Link::Taken | Link::Down) | None => {}
+            Some(Link::NoDevice | Link::NoPeer | Link::Deaf | Link::Taken | Link::Down(None))
+            | None => {}
         }
         self.forgive();
         self.unsent = None;
@@ -34,7 +35,7 @@ impl Router {
     /// What of its own keeps the router from taking part, if anything does.
     pub(super) fn own_fault(&self) -> Option<Why> {
         match self.link.get() {
-            Some(Link::Down) if self.settings.track_link || self.source.is_none() => {
+            Some(Link::Down(_)) if self.settings.track_link || self.source.is_none() => {
                 return Some(Why::LinkDown);
             }
             Some(Link::NoSource) => return Some(Why::NoSource),
@@ -42,7 +43,7 @@ impl Router {
             Some(Link::NoPeer) => return Some(Why::NoPeer),
             Some(Link::Deaf) => return Some(Why::Deaf),
             Some(Link::Taken) => return Some(Why::Taken),
-            Some(Link::Up(_) | Link::Down) | None => {}
+            Some(Link::Up(_) | Link::Down(_)) | None => {}
         }
         let failed = self.settings.trackers.iter().zip(self.bearings());
         failed

@@ -398,7 +398,7 @@ impl Router {
             State::Initialize if self.resumes.take().is_none() => {}
             State::Fault { .. } | State::Backup(_) => {}
             State::Initialize | State::Active(_) => {
-                if !matches!(self.link.get(), Some(Link::Down) | None) {
+                if !matches!(self.link.get(), Some(Link::Down(_)) | None) {
                     self.transmit(Priority::RELEASE, lanes);
                 }
                 self.give_up(lanes);

@@ -51,7 +51,7 @@ impl Router {
             }
             State::Active(_) => {
                 // Where it goes on without its link, none can leave.
-                if matches!(self.link.latest(), Some(Link::Down) | None) {
+                if matches!(self.link.latest(), Some(Link::Down(_)) | None) {
                     self.unsent = None;
                     return;
                 }

@@ -59,7 +59,7 @@ impl<T: Copy + PartialEq> Settled<T> {
 impl Router {
     /// Takes the state of the router's interface; says whether it counts now.
     pub(super) fn see_link(&mut self, now: Instant, link: Link) -> bool {
-        let is_down = |link| link == Link::Down;
+        let is_down = |link| matches!(link, Link::Down(_));
         let delay = match self.link.get().map(is_down) {
             Some(was_down) if was_down != is_down(link) => {
                 Some(self.delay(self.settings.link_delays, was_down))

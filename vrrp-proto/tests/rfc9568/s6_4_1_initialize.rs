@@ -40,7 +40,7 @@ fn any_other_listens_for_a_whole_down_interval() {
 #[test]
 fn the_wait_begins_with_the_link() {
     let mut lan = lone(100);
-    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert_eq!(lan.hosts[0].last().1, StateName::Fault);
     lan.run_for(ms(10_000));
     let link = Link::Up(lan.hosts[0].address);
@@ -69,7 +69,7 @@ fn a_held_router_does_nothing_until_the_hold_is_over() {
     lan.tell(0, Input::Add { slot, settings: Box::new(settings(255)), hold });
     let link = Link::Up(lan.hosts[0].address);
     lan.tell(0, Input::Link { slot, link });
-    lan.tell(0, Input::Link { slot, link: Link::Down });
+    lan.tell(0, Input::Link { slot, link: Link::Down(None) });
     lan.tell(0, Input::Link { slot, link });
     lan.run_for(ms(19_999));
     let state = |lan: &Lan| lan.hosts[0].engine.view(slot).map(|view| view.state);
@@ -98,7 +98,7 @@ fn link_and_script_may_come_in_any_order() {
     own.trackers = vec![tracker(1, 0)];
     let mut lan = Lan::of([own]);
     let up = Link::Up(lan.hosts[0].address);
-    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert_eq!(lan.hosts[0].state(), StateName::Fault);
     lan.tell(0, Input::Link { slot: SLOT, link: up });
     assert_eq!(lan.hosts[0].state(), StateName::Fault, "the script has said nothing");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rstest::rstest;
-use vrrp_proto::{Effect, Event, Input, Link, StateName, VirtualAddress, Why};
+use vrrp_proto::{Effect, Engine, Event, Input, Link, StateName, VirtualAddress, Why};
 
 use crate::support::{Lan, SLOT, advert, at, every, ms, settings, us, vip};
 
@@ -221,7 +221,7 @@ fn shutdown_releases() {
 #[test]
 fn link_loss_removes_the_addresses_in_silence() {
     let mut lan = active(|_| {});
-    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
     let host = &lan.hosts[0];
     assert_eq!(host.last().1, StateName::Fault);
     assert_eq!(host.last().2, Why::LinkDown);
@@ -231,9 +231,29 @@ fn link_loss_removes_the_addresses_in_silence() {
 #[test]
 fn an_untracked_link_is_no_fault() {
     let mut lan = active(|own| own.track_link = false);
-    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down });
+    lan.tell(0, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert!(lan.hosts[0].is_active());
     assert!(lan.hosts[0].held.contains(&vip(250).ip));
+}
+
+/// A pair on a crossed cable, of which the other host is off.
+#[test]
+fn an_untracked_link_that_was_never_up_is_no_fault() {
+    let source = advert(11, 100, ms(1000)).source;
+    let start = |link| {
+        let mut own = settings(100);
+        own.track_link = false;
+        let mut engine = Engine::new();
+        engine.handle(
+            at(ms(0)),
+            Input::Add { slot: SLOT, settings: Box::new(own), hold: Duration::ZERO },
+        );
+        engine.handle(at(ms(0)), Input::Link { slot: SLOT, link });
+        engine.handle_timeout(at(ms(10_000)));
+        engine.view(SLOT).map(|view| view.state)
+    };
+    assert_eq!(start(Link::Down(Some(source))), Some(StateName::Active));
+    assert_eq!(start(Link::Down(None)), Some(StateName::Fault));
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Lan {
         // What a start cleans up.
         host.held.clear();
         let settings = Box::new(host.settings.clone());
-        let link = if host.link { Link::Up(host.address) } else { Link::Down };
+        let link = if host.link { Link::Up(host.address) } else { Link::Down(None) };
         for (id, health) in host.health.clone() {
             self.tell(n, Input::Track { id, health });
         }
@@ -249,7 +249,7 @@ impl Lan {
     pub(crate) fn plug(&mut self, n: usize, up: bool) {
         self.hosts[n].link = up;
         if self.hosts[n].alive {
-            let link = if up { Link::Up(self.hosts[n].address) } else { Link::Down };
+            let link = if up { Link::Up(self.hosts[n].address) } else { Link::Down(None) };
             self.tell(n, Input::Link { slot: SLOT, link });
         }
     }

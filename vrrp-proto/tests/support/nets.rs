@@ -208,7 +208,7 @@ impl Nets {
     }
 
     pub(crate) fn tell_link(&mut self, n: usize, net: usize) {
-        let link = if self.hosts[n].up[net] { Link::Up(source(n, net)) } else { Link::Down };
+        let link = if self.hosts[n].up[net] { Link::Up(source(n, net)) } else { Link::Down(None) };
         self.tell(n, Input::Link { slot: slot(net), link });
     }
 

@@ -163,9 +163,11 @@ impl Service {
         let missing =
             !complete || running.settings.held().any(|a| self.host.by_name(&a.device).is_none());
         let link = match (interface, &way) {
-            (Some(interface), _) if !host::is_up(interface) => Link::Down,
+            (Some(interface), way) if !host::is_up(interface) => {
+                Link::Down(way.as_ref().map(|way| way.source))
+            }
             (None, _) if running.instance.sought.is_some() => Link::NoSource,
-            (None, _) => Link::Down,
+            (None, _) => Link::Down(None),
             (Some(_), _) if taken => Link::Taken,
             (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,
             (Some(_), _) if missing => Link::NoDevice,
