@@ -3,6 +3,7 @@
 mod accept;
 mod answers;
 mod apart;
+mod away;
 mod beside;
 mod changing;
 mod deaf;

@@ -192,6 +192,14 @@ impl Service {
         }
         if running.link != Some(link) {
             running.link = Some(link);
+            // A peer that asked for it in vain while it was away asks once a second only: its adverts may
+            // come too late for who waits for less.
+            if let (Link::Up(source), Some(way)) = (link, &running.way)
+                && way.is_own
+                && !way.peers.is_empty()
+            {
+                self.executor.present(running.instance.interface.clone(), source);
+            }
             self.tell(Input::Link { slot, link });
         }
         moved

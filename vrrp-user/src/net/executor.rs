@@ -91,6 +91,7 @@ pub(super) enum Message {
     Protect(BTreeSet<OwnAddress>),
     Detected(Detected),
     Refresh(Slot, Arc<[VirtualAddress]>),
+    Present(String, IpAddr),
     Made(Macvlan),
     Unmade(u32),
     Found(Found),
@@ -157,6 +158,11 @@ impl Executor {
     /// Announces those of the addresses once more that the router holds.
     pub fn refresh(&self, slot: Slot, addresses: Arc<[VirtualAddress]>) {
         self.post(Message::Refresh(slot, addresses));
+    }
+
+    /// Tells the link of that name which MAC address an address of the host's own has there, once.
+    pub(crate) fn present(&self, device: String, ip: IpAddr) {
+        self.post(Message::Present(device, ip));
     }
 
     /// Duplicate address detection has come to its end for an address: if a router holds it, it is

@@ -47,6 +47,14 @@ impl Link {
     }
 }
 
+/// Announces an address of the host's own once, where that can be done.
+pub(super) fn present(interfaces: &Interfaces, sender: &Sender, device: &str, ip: IpAddr) {
+    let sent = Link::read(interfaces, device, None).map(|link| link.send(sender, ip, None));
+    if let Some(Err(error)) = sent {
+        tracing::debug!("({device}) {ip} is not announced: {error}");
+    }
+}
+
 /// Whether an interface forwards IPv6; not, where IPv6 is off.
 fn forwards(device: &str) -> bool {
     let forwarding = std::fs::read(format!("/proc/sys/net/ipv6/conf/{device}/forwarding"));

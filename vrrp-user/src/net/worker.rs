@@ -18,7 +18,7 @@ use super::claims::Claims;
 use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
 use super::lease::Lease;
 use super::leftover::{self, OwnAddress};
-use super::link::Link;
+use super::link::{self, Link};
 use super::own_link::Hearing;
 use super::paths;
 use super::strays::Strays;
@@ -133,6 +133,9 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             Message::Protect(own) => self.own = own,
             Message::Detected(detected) => self.detected(&detected),
             Message::Refresh(slot, addresses) => self.refresh(slot, &addresses),
+            Message::Present(device, ip) => {
+                link::present(&self.interfaces, &self.sender, &device, ip);
+            }
             Message::Made(macvlan) => {
                 let held = self.claims.on(macvlan.index);
                 self.addresses.interfaces(self.hearing.add(macvlan, held));
