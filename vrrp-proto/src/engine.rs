@@ -72,8 +72,10 @@ impl Engine {
             }
             Input::Groups { groups } => self.regroup_all(now, &groups),
             Input::Remove { slot } => self.end(now, slot, Why::Removed),
-            Input::Resume { slot, until, priority } => {
-                self.with(now, slot, |router, lanes| router.resume(now, until, priority, lanes));
+            Input::Resume { slot, until, priority, form } => {
+                self.with(now, slot, |router, lanes| {
+                    router.resume(now, until, priority, form, lanes);
+                });
             }
             Input::Advert { slot, advert } => {
                 self.with(now, slot, |router, lanes| router.on_advert(now, &advert, lanes));

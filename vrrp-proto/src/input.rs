@@ -117,6 +117,9 @@ pub enum Input {
         until: Instant,
         /// The priority it had, which it keeps until everything with a weight has spoken.
         priority: Priority,
+        /// The checksum form of its adverts, which it keeps until it hears another: its peers may take no
+        /// other, and say nothing while it is Active.
+        form: ChecksumForm,
     },
     /// New settings for a router, by reload. VRID and family stay: with others it is another router. Where
     /// the version is another, [`Transmit`](crate::Transmit) means adverts of that from now on.

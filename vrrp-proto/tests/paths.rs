@@ -155,10 +155,10 @@ fn a_refused_route_costs_no_mastership() {
 #[test]
 fn what_an_earlier_life_held_goes_in_the_same_order() {
     let (mut engine, now) = (Engine::new(), at(ms(5)));
-    let settings = Box::new(Settings { paths: paths(&[route(1)], &[]), ..settings(100) });
-    engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
-    let priority = vrrp_common::Priority::new(100);
-    engine.handle(now, Input::Resume { slot: SLOT, until: now + ms(900), priority });
+    let own = Box::new(Settings { paths: paths(&[route(1)], &[]), ..settings(100) });
+    engine.handle(now, Input::Add { slot: SLOT, settings: own, hold: ms(0) });
+    let (priority, form) = (vrrp_common::Priority::new(100), settings(100).form);
+    engine.handle(now, Input::Resume { slot: SLOT, until: now + ms(900), priority, form });
     engine.handle(now, Input::Link { slot: SLOT, link: Link::Down(None) });
     assert_eq!(effects(&mut engine).0, ["paths off", "addresses off"]);
 }

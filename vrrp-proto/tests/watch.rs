@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use support::{SLOT, advert, at, every, ms, settings, tracker};
+use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{
     Advert, Effect, Engine, Event, Health, Input, Link, Settings, StateName, Waited, Watch, Why,
@@ -287,7 +288,8 @@ fn another_version_ends_the_watch() {
 }
 
 fn resume(now: Instant) -> Input {
-    Input::Resume { slot: SLOT, until: now + ms(1000), priority: Priority::new(120) }
+    let (priority, form) = (Priority::new(120), ChecksumForm::Message);
+    Input::Resume { slot: SLOT, until: now + ms(1000), priority, form }
 }
 
 #[test]
@@ -309,6 +311,22 @@ fn one_that_was_active_goes_on_without_listening() {
         panic!("{events:?}");
     };
     assert_eq!(*took_over, Event::TookOver { slot: SLOT, waited: Waited::Resumed, due: now });
+}
+
+/// Its peers may take no other form, and say nothing while it is Active.
+#[test]
+fn one_that_goes_on_keeps_the_form_that_its_peers_take() {
+    let mut engine = Engine::new();
+    let now = at(ms(5));
+    // By its settings it speaks the other one.
+    let settings = Box::new(settings(100));
+    engine.handle(now, Input::Add { slot: SLOT, settings, hold: ms(0) });
+    engine.handle(now, resume(now));
+    engine.handle(now, Input::Link { slot: SLOT, link: Link::Up(OURS) });
+    engine.handle(now, Input::Shutdown);
+    let sent: Vec<_> = std::iter::from_fn(|| engine.poll_transmit()).collect();
+    let sent: Vec<_> = sent.iter().map(|one| (one.priority.get(), one.form)).collect();
+    assert_eq!(sent, [(100, ChecksumForm::Message), (0, ChecksumForm::Message)]);
 }
 
 /// What it does once it is too late: it listens, and lets go of what it held.

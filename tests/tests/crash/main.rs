@@ -2,6 +2,7 @@
 
 mod between;
 mod configuration;
+mod learned;
 mod stuck;
 
 use std::net::Ipv4Addr;

@@ -280,12 +280,14 @@ impl Router {
         now: Instant,
         until: Instant,
         priority: Priority,
+        form: ChecksumForm,
         lanes: &mut Lanes,
     ) {
         match &self.state {
             State::Initialize => {
                 self.resumes = Some(until);
                 self.earlier = Some(priority);
+                self.form = form;
                 self.priority = self.weighted_priority();
                 self.review(now, lanes);
             }

@@ -163,10 +163,10 @@ impl Nets {
         // What others had was taken off.
         host.routed.retain(|net| resumes.contains_key(net));
         for (net, settings) in self.hosts[n].settings.clone().into_iter().enumerate() {
-            let priority = settings.priority;
+            let (priority, form) = (settings.priority, settings.form);
             self.tell(n, Input::Add { slot: slot(net), settings: Box::new(settings), hold: ms(0) });
             if let Some(until) = resumes.get(&net).copied() {
-                self.tell(n, Input::Resume { slot: slot(net), until, priority });
+                self.tell(n, Input::Resume { slot: slot(net), until, priority, form });
             }
         }
         self.regroup(n);

@@ -150,7 +150,7 @@ impl Service {
         self.tell(Input::Add { slot, settings: Box::new(settings), hold });
         if let Some((entry, _)) = resumes {
             let (until, priority) = (judge::peers_wait(&entry), Priority::new(entry.priority));
-            self.tell(Input::Resume { slot, until, priority });
+            self.tell(Input::Resume { slot, until, priority, form: entry.form });
         }
     }
 
