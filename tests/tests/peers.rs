@@ -24,6 +24,8 @@ enum By {
     OtherGroup,
     Unicast,
     Unicast6,
+    /// Which strict mode has not, and keepalived runs all the same.
+    StrictUnicast,
     /// To the group, behind an authentication header.
     Sealed,
     /// To the peer, behind one.
@@ -35,9 +37,11 @@ impl By {
     fn addresses(self) -> &'static [&'static str] {
         match self {
             Self::Group6 | Self::Unicast6 => &["fe80::5e00:250/64", "2001:db8::250/64"],
-            Self::OtherGroup | Self::Unicast | Self::Sealed | Self::SealedUnicast => {
-                &["192.0.2.250/24"]
-            }
+            Self::OtherGroup
+            | Self::Unicast
+            | Self::StrictUnicast
+            | Self::Sealed
+            | Self::SealedUnicast => &["192.0.2.250/24"],
         }
     }
 
@@ -48,7 +52,7 @@ impl By {
     /// How the peers begin, where adverts go to them.
     fn hosts(self) -> Option<&'static str> {
         match self {
-            Self::Unicast | Self::SealedUnicast => Some("192.0.2."),
+            Self::Unicast | Self::StrictUnicast | Self::SealedUnicast => Some("192.0.2."),
             Self::Unicast6 => Some("2001:db8::"),
             Self::Group6 | Self::OtherGroup | Self::Sealed => None,
         }
@@ -60,6 +64,9 @@ impl By {
         let mut conf = Conf::new(version);
         if self == Self::OtherGroup {
             conf = conf.global("vrrp_mcast_group4 239.192.0.18");
+        }
+        if self == Self::StrictUnicast {
+            conf = conf.global("vrrp_strict");
         }
         if self.is_sealed() {
             instance = instance.track("authentication", &["auth_type AH", "auth_pass lab12345"]);
@@ -165,6 +172,7 @@ fn ours_before_keepalived() -> Result<()> {
         ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
+        ("strict unicast", || take_turns(By::StrictUnicast, Kind::Xvrrp, Kind::Keepalived)),
         ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Keepalived)),
         ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Xvrrp, Kind::Keepalived)),
         ("a sync group", || go_together(Kind::Xvrrp, Kind::Keepalived)),
@@ -178,6 +186,7 @@ fn keepalived_before_ours() -> Result<()> {
         ("another group", || take_turns(By::OtherGroup, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast", || take_turns(By::Unicast, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
+        ("strict unicast", || take_turns(By::StrictUnicast, Kind::Keepalived, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Keepalived, Kind::Xvrrp)),
         ("AH to a peer", || take_turns(By::SealedUnicast, Kind::Keepalived, Kind::Xvrrp)),
         ("a sync group", || go_together(Kind::Keepalived, Kind::Xvrrp)),

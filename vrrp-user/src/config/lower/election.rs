@@ -19,8 +19,15 @@ impl Maker<'_> {
         match (family, said) {
             (Family::V6, Some((Version::V2, span))) => {
                 let message = "VRRP version 2 has no IPv6";
-                let diag = Diag::error(Code::Conflict, span, message).hint("write `version 3`");
-                self.lose(draft, diag);
+                let hint = "write `version 3`";
+                if self.strict() {
+                    let diag = Diag::warning(Code::Conflict, span, message).hint(hint);
+                    self.ctx.push(diag.now("it speaks version 3, as keepalived in strict mode"));
+                } else {
+                    // keepalived speaks a version 2 over IPv6 that no RFC knows: to speak another one
+                    // beside it would make two MASTERs.
+                    self.lose(draft, Diag::error(Code::Conflict, span, message).hint(hint));
+                }
                 Version::V3
             }
             (Family::V6, _) => Version::V3,

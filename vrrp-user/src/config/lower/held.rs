@@ -86,7 +86,7 @@ impl Maker<'_> {
             let diag = Diag::error(Code::Conflict, span, message);
             self.lose(draft, diag.also(first.span.clone(), "the first address"));
         }
-        if let (IpAddr::V6(ip), false) = (first.address.ip, self.strict())
+        if let IpAddr::V6(ip) = first.address.ip
             && draft.peers.is_empty()
             && !ip.is_unicast_link_local()
         {

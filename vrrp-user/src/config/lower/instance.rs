@@ -10,7 +10,7 @@ use vrrp_common::{Family, Priority};
 use vrrp_proto::Paths;
 
 use super::super::ast::Statement;
-use super::super::diag::{Code, Diag, Severity};
+use super::super::diag::{Code, Diag};
 use super::super::model::{Config, Destination, Global, Instance, Refused, Sharing, Span, Tracked};
 use super::super::suggest::{nearest, shown};
 use super::super::words::{self, OWN_WORDS, Place};
@@ -136,7 +136,7 @@ impl Maker<'_> {
         let mut instance = self.instance(&mut draft, &addresses, &excluded);
         if let Some(instance) = &mut instance {
             instance.paths.clone_from(&paths);
-            self.be_strict(&mut draft, instance);
+            self.be_strict(&draft, instance);
         }
         let written = addresses.into_iter().chain(excluded).collect();
         let (name, span) = (self.name, self.span);
@@ -213,17 +213,13 @@ impl Maker<'_> {
     }
 
     /// What strict mode changes.
-    fn be_strict(&mut self, draft: &mut Draft<'_>, instance: &mut Instance) {
+    fn be_strict(&mut self, draft: &Draft<'_>, instance: &mut Instance) {
         if !self.strict() {
             return;
         }
-        let written = draft.options;
         let places = &self.common.defaults.places;
-        for diag in strict::apply(instance, &written, &draft.places, places) {
-            match diag.severity {
-                Severity::Error => self.lose(draft, diag),
-                Severity::Warning | Severity::Notice => self.ctx.push(diag),
-            }
+        for diag in strict::apply(instance, &draft.options, &draft.places, places) {
+            self.ctx.push(diag);
         }
     }
 

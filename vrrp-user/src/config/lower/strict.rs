@@ -1,11 +1,10 @@
 //! `vrrp_strict` and `strict_mode`: what the RFCs don't know is dropped, one message each.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp_common::Version;
 use vrrp_common::time::DOWN_ADVERTS;
-use vrrp_common::{Family, Version};
 
 use super::super::diag::{Code, Diag};
 use super::super::model::{Destination, Instance, OwnLink, OwnLinkKind, Span};
@@ -18,8 +17,8 @@ pub(super) type Places = BTreeMap<&'static str, Span>;
 
 /// Makes an instance strict. Its `state` and `authentication` have been dealt with where they are read.
 ///
-/// `own` and `global` know the places of the instance's keywords and of those in `global_defs`. The
-/// errors returned cost the instance.
+/// `own` and `global` know the places of the instance's keywords and of those in `global_defs`. Nothing that
+/// is returned costs the instance: keepalived runs it, too.
 pub(super) fn apply(
     instance: &mut Instance,
     written: &Options,
@@ -27,14 +26,15 @@ pub(super) fn apply(
     global: &Places,
 ) -> Vec<Diag> {
     let mut strict = Strict { own, global, diags: Vec::new() };
-    strict.destination(instance);
+    strict.destination();
     strict.addresses(instance, written);
     strict.timers(instance);
     strict.adverts(instance, written);
     strict.accept(instance);
+    let own = instance.vrid.mac(instance.family).octets();
+    let unicast = matches!(instance.destination, Destination::Peers(_));
     if let Some(link) = &mut instance.own_link {
-        let own = instance.vrid.mac(instance.family).octets();
-        strict.own_link(link, own);
+        strict.own_link(link, own, unicast);
     }
     strict.diags
 }
@@ -58,36 +58,23 @@ impl Strict<'_> {
         self.diags.push(diag.now(now).hint("leave it out, or take strict mode out on all routers"));
     }
 
-    fn refuse(&mut self, span: Option<&Span>, instance: &Instance, message: &str, hint: &str) {
-        let span = span.unwrap_or(&instance.span).clone();
-        self.diags.push(Diag::error(Code::Conflict, span, message).hint(hint));
-    }
-
-    /// RFC 9568 §7.2: adverts go to the group. keepalived does not run such an instance either.
-    fn destination(&mut self, instance: &Instance) {
-        if matches!(instance.destination, Destination::Peers(_)) {
-            let words = ["unicast_peer", "unicast_fault_no_peer"];
-            let span = words.into_iter().find_map(|word| self.own.get(word));
-            let hint = "take `unicast_peer` or strict mode out";
-            self.refuse(span, instance, "strict mode has no unicast", hint);
+    /// RFC 9568 §7.2: adverts go to the group. keepalived's manual says that it does not run such an
+    /// instance, but 2.2.7 looks before it knows that there are peers, and runs it.
+    fn destination(&mut self) {
+        if let Some(span) = self.own.get("unicast_peer") {
+            let message = "strict mode has no unicast";
+            let diag = Diag::warning(Code::Conflict, span.clone(), message);
+            let now = "adverts go to the peers all the same, as in keepalived 2.2";
+            self.diags.push(diag.now(now).hint("take `unicast_peer` or strict mode out"));
         }
     }
 
-    /// RFC 3768 §7.1, RFC 9568 §5.2.9 with erratum 8300.
+    /// RFC 3768 §7.1.
     fn addresses(&mut self, instance: &mut Instance, written: &Options) {
         instance.same_addresses = true;
         if written.same_addresses == Some(false) {
             let now = "adverts with other addresses are refused".to_owned();
             self.drop("vip_mismatch", "strict mode wants the same addresses on all routers", now);
-        }
-        let first = instance.addresses.first().map(|address| address.ip);
-        if let Some(IpAddr::V6(first)) = first.filter(|_| instance.family == Family::V6)
-            && !first.is_unicast_link_local()
-        {
-            let message =
-                format!("strict mode wants a link-local address first, and {first} is none");
-            let hint = "write the virtual router's link-local address first, `fe80::1/64` say";
-            self.refuse(self.own.get("virtual_ipaddress"), instance, &message, hint);
         }
     }
 
@@ -141,7 +128,8 @@ impl Strict<'_> {
         }
     }
 
-    fn own_link(&mut self, link: &mut OwnLink, own: [u8; 6]) {
+    /// Unicast leaves by the interface below, whatever is written.
+    fn own_link(&mut self, link: &mut OwnLink, own: [u8; 6], unicast: bool) {
         if let OwnLinkKind::Macvlan(mac) = &mut link.kind
             && *mac != own
         {
@@ -151,7 +139,7 @@ impl Strict<'_> {
             *mac = own;
             self.drop("use_vmac", &message, "the virtual router's is used".to_owned());
         }
-        if link.send_on_base {
+        if link.send_on_base && !unicast {
             link.send_on_base = false;
             let message = "strict mode sends from the virtual MAC address";
             let now = format!("adverts leave by {}", shown(&link.name));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rstest::rstest;
+use vrrp_common::Version;
 
-use super::super::super::model::{Instance, OwnLinkKind};
+use super::super::super::model::{Destination, Instance, OwnLinkKind};
 use super::{Read, read, with};
 
 /// Lines of a strict instance, by `vrrp_strict`.
@@ -103,29 +104,45 @@ fn what_global_defs_say_for_all_is_said_once_or_not_at_all() {
     assert_eq!(read.instance("VI_1").down_timer_adverts, 3);
 }
 
+/// keepalived 2.2.7 runs it in spite of its manual: a host that comes from there keeps its address.
 #[test]
-fn unicast_is_refused() {
+fn unicast_goes_on() {
     let read = strict("unicast_peer {\n192.0.2.12\n}");
-    assert_eq!(read.faults(), ["5:1 error conflict"]);
-    assert!(read.refusals("VI_1")[0].contains("strict mode has no unicast"));
+    assert_eq!(read.faults(), ["5:1 warning conflict"]);
+    assert!(read.said().next().is_some_and(|diag| diag.message.contains("has no unicast")));
+    let one = read.instance("VI_1");
+    assert!(matches!(&one.destination, Destination::Peers(unicast) if unicast.peers.len() == 1));
+    assert!(one.same_addresses && !one.accept);
+    // Without a peer that is not what is wrong with it.
+    assert_eq!(strict("unicast_fault_no_peer").faults(), ["5:1 warning missing"]);
+    // By the interface below, as all unicast.
+    let own = strict("use_vmac\nvmac_xmit_base\nunicast_peer {\n192.0.2.12\n}");
+    assert_eq!(own.faults(), ["7:1 warning conflict"]);
+    assert!(own.instance("VI_1").own_link.as_ref().is_some_and(|link| link.send_on_base));
 }
 
+/// As in keepalived, which runs both: in the version that IPv6 has, and with a first address that others may
+/// refuse.
 #[test]
-fn ipv6_wants_version_3_and_a_link_local_address_first() {
-    let v6 = |version: &str, addresses: &str| {
+fn ipv6_has_version_3_and_wants_a_link_local_address_first() {
+    let v6 = |lines: &str, addresses: &str| {
         read(&format!(
-            "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 1\nstrict_mode\n{version}\n\
+            "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 1\n{lines}\n\
              virtual_ipaddress {{\n{addresses}\n}}\n}}\n"
         ))
     };
-    assert_eq!(v6("", "fe80::1/64\n2001:db8::1/64").faults(), [] as [String; 0]);
-    let global = v6("", "2001:db8::1/64\nfe80::1/64");
-    assert_eq!(global.faults(), ["6:1 error conflict"]);
-    assert!(global.refusals("A")[0].contains("link-local"));
-    assert_eq!(v6("version 2", "fe80::1/64").faults(), ["5:1 error conflict"]);
-    // Without it a global one is first with a warning.
-    let loose = read(
-        "vrrp_instance A {\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {\n2001:db8::1/64\n}\n}\n",
-    );
-    assert_eq!(loose.faults(), ["5:1 warning address"]);
+    assert_eq!(v6("strict_mode", "fe80::1/64\n2001:db8::1/64").faults(), [] as [String; 0]);
+    // No less than without strict mode.
+    for lines in ["strict_mode", "strict_mode off"] {
+        let global = v6(lines, "2001:db8::1/64\nfe80::1/64");
+        assert_eq!(global.faults(), ["6:1 warning address"], "{lines}");
+        assert_eq!(global.instance("A").addresses.len(), 2);
+    }
+    let second = v6("strict_mode\nversion 2", "fe80::1/64");
+    assert_eq!(second.faults(), ["5:1 warning conflict"]);
+    assert_eq!(second.instance("A").version, Version::V3);
+    // Without strict mode keepalived speaks version 2, which nobody else does over IPv6.
+    let loose = v6("strict_mode off\nversion 2", "fe80::1/64");
+    assert_eq!(loose.faults(), ["5:1 error conflict"]);
+    assert_eq!(loose.refusals("A").len(), 1);
 }
