@@ -257,6 +257,20 @@ fn a_vlan_whose_tags_are_hidden_keeps_the_program_off() -> Result<()> {
     ensure!(recheck(&mut fast)?.is_some());
     pair.netns.ip("link del near.200")?;
     ensure!(look(&mut fast)? == Some((Lately::TagsSeen, Attached::Native)));
+    // Each kind of VLAN has its own switch.
+    pair.netns.sh("ethtool -K near rxvlan off")?;
+    pair.netns.ip("link add link near name near.300 type vlan proto 802.1ad id 300")?;
+    let found = recheck(&mut fast)?.context("802.1ad's tags are taken for seen")?;
+    let remedy = "ethtool -K near rx-vlan-stag-hw-parse off";
+    ensure!(
+        matches!(&found, Attached::Socket { why } if why.contains("near.300") && why.contains(remedy)),
+        "{found:?}"
+    );
+    pair.netns.sh(remedy)?;
+    ensure!(look(&mut fast)? == Some((Lately::TagsSeen, Attached::Native)));
+    // It says nothing of the other kind.
+    pair.netns.sh("ethtool -K near rxvlan on")?;
+    ensure!(recheck(&mut fast)?.is_none());
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn tags(lab: &Lab, port: &str, beside: bool) -> Result<()> {
     netns::run("ip", &[&words[..], &["tx-vlan-stag-hw-insert", state]].concat()).map(drop)
 }
 
-/// Has a host's device say that it takes tags off, or that it leaves them.
+/// Has a host's device say that it takes 802.1Q's tags off, or that it leaves them.
 fn strips(lab: &Lab, host: &str, device: &str, does: bool) -> Result<()> {
     let state = if does { "on" } else { "off" };
     lab.ns(host).sh(&format!("ethtool -K {device} rxvlan {state}")).map(drop)

@@ -10,9 +10,42 @@ use crate::{LIMIT, VIP, becomes, bond, cable, path, strips, tagged, tags, until}
 /// The address of the instance on the VLAN, which has the same VRID.
 const ON_VLAN: &str = "198.51.100.250";
 
-fn vlan(lab: &Lab, host: &str, device: &str, number: u8) -> Result<()> {
-    let netns = lab.ns(host);
-    netns.ip(&format!("link add link {device} name {device}.100 type vlan id 100"))?;
+/// Which of the two kinds of VLANs: each has hardware of its own that takes its tags off.
+#[derive(Clone, Copy)]
+enum Proto {
+    Dot1Q,
+    Dot1Ad,
+}
+
+impl Proto {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Dot1Q => "802.1Q",
+            Self::Dot1Ad => "802.1ad",
+        }
+    }
+
+    /// The tag of VLAN 100.
+    fn tag(self) -> [u8; 4] {
+        match self {
+            Self::Dot1Q => [0x81, 0, 0, 100],
+            Self::Dot1Ad => [0x88, 0xa8, 0, 100],
+        }
+    }
+
+    /// What a card that takes its tags off is told to do instead.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Dot1Q => "eth0.100 is on it: `ethtool -K eth0 rxvlan off`",
+            Self::Dot1Ad => "eth0.100 is on it: `ethtool -K eth0 rx-vlan-stag-hw-parse off`",
+        }
+    }
+}
+
+fn vlan(lab: &Lab, host: &str, device: &str, (proto, number): (Proto, u8)) -> Result<()> {
+    let (netns, proto) = (lab.ns(host), proto.word());
+    netns
+        .ip(&format!("link add link {device} name {device}.100 type vlan proto {proto} id 100"))?;
     netns.ip(&format!("addr add 198.51.100.{number}/24 dev {device}.100"))?;
     netns.ip(&format!("link set {device}.100 up"))?;
     Ok(())
@@ -25,37 +58,54 @@ fn conf(first: u8, second: u8) -> String {
     Conf::new(2).with(Instance::new(first)).with(on_vlan).text()
 }
 
+/// That the card takes off the tags of the other kind makes no difference.
 #[test]
 #[ignore = "for the second kernel"]
 fn b09_a_vlan_whose_tags_stay_in_the_frame() -> Result<()> {
     let lab = Lab::new(&["r1", "r2", "gen"])?;
     for host in ["r1", "r2"] {
         strips(&lab, host, "eth0", false)?;
-        vlan(&lab, host, "eth0", number(host))?;
+        vlan(&lab, host, "eth0", (Proto::Dot1Q, number(host)))?;
     }
     let r1 = lab.run("r1", &conf(150, 100))?;
     let r2 = lab.run("r2", &conf(100, 150))?;
-    apart(&lab, &r1, r2, ("native", ""))
+    apart(&lab, &r1, r2, (Proto::Dot1Q, "native", ""))
+}
+
+#[test]
+#[ignore = "for the second kernel"]
+fn b09_a_vlan_whose_tags_the_card_takes_off() -> Result<()> {
+    taken_off(Proto::Dot1Q)
+}
+
+/// By the card that does so with 802.1ad's tags alone.
+#[test]
+#[ignore = "for the second kernel"]
+fn b09_a_service_vlan_whose_tags_the_card_takes_off() -> Result<()> {
+    taken_off(Proto::Dot1Ad)
 }
 
 /// A VLAN that comes while the daemon runs takes XDP off the interface whose tags it can't see from
 /// then on, until it goes.
-#[test]
-#[ignore = "for the second kernel"]
-fn b09_a_vlan_whose_tags_the_card_takes_off() -> Result<()> {
+fn taken_off(proto: Proto) -> Result<()> {
     let lab = Lab::new(&["r1", "r2", "gen"])?;
+    if let Proto::Dot1Ad = proto {
+        for host in ["r1", "r2"] {
+            strips(&lab, host, "eth0", false)?;
+        }
+    }
     let r1 = lab.run("r1", &Instance::new(150).alone(2))?;
     let r2 = lab.run("r2", &Instance::new(100).alone(2))?;
     becomes(&r1, "VI_1", "MASTER")?;
     for (host, daemon) in [("r1", &r1), ("r2", &r2)] {
         path(daemon, "eth0", "native", "")?;
         tags(&lab, &format!("p-{host}"), true)?;
-        vlan(&lab, host, "eth0", number(host))?;
-        until("XDP is off", || path(daemon, "eth0", "socket", "eth0.100").is_ok())?;
+        vlan(&lab, host, "eth0", (proto, number(host)))?;
+        until("XDP is off", || path(daemon, "eth0", "socket", proto.remedy()).is_ok())?;
     }
     r1.reload(&conf(150, 100))?;
     r2.reload(&conf(100, 150))?;
-    apart(&lab, &r1, r2, ("socket", "eth0.100"))?;
+    apart(&lab, &r1, r2, (proto, "socket", proto.remedy()))?;
     lab.ns("r1").ip("link del eth0.100")?;
     // Not by asking: the status has a look, too.
     r1.wait_log("VLAN tags are no longer hidden", LIMIT)?;
@@ -63,7 +113,12 @@ fn b09_a_vlan_whose_tags_the_card_takes_off() -> Result<()> {
 }
 
 /// Each host is MASTER of one of the two, whose adverts never meet.
-fn apart(lab: &Lab, r1: &Daemon, mut r2: Daemon, (way, reason): (&str, &str)) -> Result<()> {
+fn apart(
+    lab: &Lab,
+    r1: &Daemon,
+    mut r2: Daemon,
+    (proto, way, reason): (Proto, &str, &str),
+) -> Result<()> {
     becomes(r1, "VI_1", "MASTER")?;
     becomes(&r2, "VI_2", "MASTER")?;
     becomes(r1, "VI_2", "BACKUP")?;
@@ -72,7 +127,7 @@ fn apart(lab: &Lab, r1: &Daemon, mut r2: Daemon, (way, reason): (&str, &str)) ->
         path(daemon, "eth0", way, reason)?;
         path(daemon, "eth0.100", "generic", "native XDP")?;
     }
-    foreign(lab)?;
+    foreign(lab, proto)?;
     for daemon in [r1, &r2] {
         heard_on(daemon, "VI_2", "VI_1")?;
     }
@@ -99,7 +154,7 @@ fn b09_vlans_on_a_bond_and_a_bridge() -> Result<()> {
     }
     let mut conf = Conf::new(2);
     for (device, number) in [("bond0", 21), ("br9", 31)] {
-        vlan(&lab, "r1", device, number)?;
+        vlan(&lab, "r1", device, (Proto::Dot1Q, number))?;
         let tagged = format!("{device}.100");
         let on_it = Instance::new(100).named(&tagged, 51).on(&tagged);
         conf = conf.with(Instance::new(100).named(device, 51).on(device));
@@ -112,16 +167,16 @@ fn b09_vlans_on_a_bond_and_a_bridge() -> Result<()> {
         path(&r1, device, "socket", reason)?;
         path(&r1, &on_it, "generic", "native XDP")?;
     }
-    foreign(&lab)?;
+    foreign(&lab, Proto::Dot1Q)?;
     heard_on(&r1, "bond0.100", "bond0")?;
     heard_on(&r1, "br9.100", "br9")
 }
 
 /// Sends an advert on VLAN 100 that would be good for the instances without one; for those on the VLAN
 /// it is another cluster's.
-fn foreign(lab: &Lab) -> Result<()> {
+fn foreign(lab: &Lab, proto: Proto) -> Result<()> {
     let good = cases::frame("P01-v2-header", "good");
-    lab.inject("gen", &tagged(&good, [0x81, 0, 0, 100]))
+    lab.inject("gen", &tagged(&good, proto.tag()))
 }
 
 /// The foreign advert reaches the first instance and not the second one.

@@ -8,7 +8,9 @@ use rtnetlink::packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, VlanProtocol,
+};
 use rtnetlink::sys::{Socket, SocketAddr, constants::NETLINK_ROUTE};
 
 use super::sys;
@@ -35,36 +37,59 @@ pub(super) fn occupant(ifindex: u32) -> String {
 /// # Errors
 /// The kernel could not be asked.
 pub(super) fn hides_tags(name: &str, ifindex: u32) -> io::Result<Option<String>> {
-    let tags = kind(ifindex).map(|kind| tags(kind.as_ref()));
-    // A kernel that can't say has no such hardware.
-    let strips = || sys::strips_vlan_tags(name).unwrap_or(false);
-    hidden(name, tags, strips, || vlan_on(ifindex)).or_else(|error| match error.raw_os_error() {
+    let tags = match kind(ifindex) {
+        Ok(kind) => tags(kind.as_ref()),
         // One that is gone has none, and no adverts either.
-        Some(libc::ENODEV) => Ok(None),
-        _ => Err(error),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    hidden(name, tags, || sys::features(name), || vlans_on(ifindex))
+}
+
+/// Why tags are hidden on an interface. `features`: which it has switched on; `vlans`: those on it.
+fn hidden(
+    name: &str,
+    tags: Tags,
+    features: impl FnOnce() -> io::Result<Vec<String>>,
+    vlans: impl FnOnce() -> io::Result<Vec<Vlan>>,
+) -> io::Result<Option<String>> {
+    Ok(match tags {
+        Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
+        Tags::Removed => vlans()?.first().map(|Vlan { name: vlan, .. }| {
+            format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
+        }),
+        Tags::Kept => {
+            let features = features()?;
+            let stripping = |(feature, _): &(&str, _)| features.iter().any(|on| on == feature);
+            if ![CUSTOMER, SERVICE].iter().any(stripping) {
+                return Ok(None);
+            }
+            vlans()?.into_iter().find_map(|Vlan { name: vlan, stripped_by }| {
+                let (_, switch) = stripped_by.iter().copied().find(stripping)?;
+                Some(format!(
+                    "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
+                     `ethtool -K {name} {switch} off` would let XDP be used"
+                ))
+            })
+        }
     })
 }
 
-/// Why tags are hidden on an interface. `strips`: the hardware takes them off; `vlan`: one on it, by name.
-fn hidden(
-    name: &str,
-    tags: io::Result<Tags>,
-    strips: impl FnOnce() -> bool,
-    vlan: impl FnOnce() -> io::Result<Option<String>>,
-) -> io::Result<Option<String>> {
-    Ok(match tags? {
-        Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
-        Tags::Removed => vlan()?.map(|vlan| {
-            format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
-        }),
-        Tags::Kept if !strips() => None,
-        Tags::Kept => vlan()?.map(|vlan| {
-            format!(
-                "the interface takes VLAN tags off before XDP sees them, and {vlan} is on it: \
-                 `ethtool -K {name} rxvlan off` would let XDP be used"
-            )
-        }),
-    })
+/// Takes the tags of one kind off in hardware: the kernel's name of the feature, and the word by which
+/// `ethtool -K` switches it.
+type Stripping = (&'static str, &'static str);
+
+/// Of 802.1Q.
+const CUSTOMER: Stripping = ("rx-vlan-hw-parse", "rxvlan");
+/// Of 802.1ad.
+const SERVICE: Stripping = ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse");
+
+/// A VLAN on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Vlan {
+    name: String,
+    /// What would take its tags off.
+    stripped_by: &'static [Stripping],
 }
 
 /// What the kernel does to VLAN tags before XDP sees a frame.
@@ -151,21 +176,39 @@ fn kind(ifindex: u32) -> io::Result<Option<InfoKind>> {
         .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None }))
 }
 
-/// A VLAN on an interface, by name.
-fn vlan_on(ifindex: u32) -> io::Result<Option<String>> {
+/// The VLANs on an interface.
+fn vlans_on(ifindex: u32) -> io::Result<Vec<Vlan>> {
     let links = ask(LinkMessage::default(), NLM_F_DUMP)?;
-    Ok(links.into_iter().find_map(|link| {
-        let attributes = &link.attributes;
-        let on_it = attributes.contains(&LinkAttribute::Link(ifindex));
-        let is_vlan = attributes.iter().any(|attribute| {
-            matches!(attribute, LinkAttribute::LinkInfo(infos)
-                if infos.contains(&LinkInfo::Kind(InfoKind::Vlan)))
-        });
-        let name = attributes.iter().find_map(|attribute| {
-            if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
-        });
-        if on_it && is_vlan { name } else { None }
-    }))
+    Ok(links.iter().filter_map(|link| vlan(link, ifindex)).collect())
+}
+
+/// A link as a VLAN on this interface, where it is one.
+fn vlan(link: &LinkMessage, ifindex: u32) -> Option<Vlan> {
+    let attributes = &link.attributes;
+    let infos = attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
+    })?;
+    if !attributes.contains(&LinkAttribute::Link(ifindex))
+        || !infos.contains(&LinkInfo::Kind(InfoKind::Vlan))
+    {
+        return None;
+    }
+    let name = attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
+    })?;
+    let protocol = infos.iter().find_map(|info| {
+        let LinkInfo::Data(InfoData::Vlan(data)) = info else { return None };
+        data.iter().find_map(|datum| {
+            if let InfoVlan::Protocol(protocol) = datum { Some(*protocol) } else { None }
+        })
+    });
+    let stripped_by: &[Stripping] = match protocol {
+        Some(VlanProtocol::Ieee8021Q) => &[CUSTOMER],
+        Some(VlanProtocol::Ieee8021Ad) => &[SERVICE],
+        // What is not known may be either.
+        Some(_) | None => &[CUSTOMER, SERVICE],
+    };
+    Some(Vlan { name, stripped_by })
 }
 
 /// Asks for one link, or with `NLM_F_DUMP` for all.
@@ -216,38 +259,98 @@ mod tests {
     #[test]
     fn loopback_has_no_program_and_no_vlan() {
         assert_eq!((program_id(1), is_there(1)), (None, true));
-        assert_eq!(vlan_on(1).unwrap(), None);
+        assert_eq!(vlans_on(1).unwrap(), []);
         assert_eq!(hides_tags("lo", 1).unwrap(), None);
         assert_eq!(not_native(1), None);
+        // One that nobody can switch off there, and one that would be of no use.
+        let features = sys::features("lo").unwrap();
+        assert!(features.iter().any(|on| on == "loopback"), "{features:?}");
+        assert!(features.iter().all(|on| on != CUSTOMER.0 && on != SERVICE.0), "{features:?}");
+    }
+
+    fn failed<T>() -> io::Result<T> {
+        Err(io::Error::from_raw_os_error(libc::EMFILE))
+    }
+
+    /// What becomes of these answers: the reason, or the kernel's error.
+    fn judged(
+        tags: Tags,
+        features: io::Result<&[Stripping]>,
+        vlans: io::Result<&[&'static [Stripping]]>,
+    ) -> Result<Option<String>, Option<i32>> {
+        let features = features.map(|on| on.iter().map(|(name, _)| (*name).to_owned()).collect());
+        let name = |at| format!("eth0v{at}");
+        let vlan =
+            |(at, by): (usize, &&'static [Stripping])| Vlan { name: name(at), stripped_by: by };
+        let vlans = vlans.map(|all| all.iter().enumerate().map(vlan).collect());
+        hidden("eth0", tags, || features, || vlans).map_err(|error| error.raw_os_error())
     }
 
     #[test]
     fn what_is_not_known_of_tags_is_taken_for_hidden() {
-        let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
-        let none = || Ok(None);
-        let eth0v5 = || Ok(Some("eth0v5".to_owned()));
-        let hidden = |tags, strips, vlan: fn() -> io::Result<Option<String>>| {
-            hidden("eth0", tags, || strips, vlan).map_err(|error| error.raw_os_error())
-        };
-        assert_eq!(
-            hidden(Err(io::Error::from_raw_os_error(libc::EMFILE)), false, none),
-            Err(Some(libc::EMFILE))
-        );
-        for (tags, strips) in [(Tags::Removed, false), (Tags::Kept, true)] {
-            assert_eq!(hidden(Ok(tags), strips, failed), Err(Some(libc::EMFILE)));
-            assert_eq!(hidden(Ok(tags), strips, none), Ok(None));
-            let why = hidden(Ok(tags), strips, eth0v5).unwrap().expect("a reason");
-            assert!(why.contains("eth0v5 is on it"), "{why}");
-        }
+        let failure = Err(Some(libc::EMFILE));
+        assert_eq!(judged(Tags::Removed, failed(), failed()), failure);
+        assert_eq!(judged(Tags::Removed, failed(), Ok(&[])), Ok(None));
+        assert_eq!(judged(Tags::Kept, Ok(&[CUSTOMER]), failed()), failure);
+        assert_eq!(judged(Tags::Kept, failed(), Ok(&[])), failure);
+        let why = judged(Tags::Removed, failed(), Ok(&[&[CUSTOMER]])).unwrap().expect("a reason");
+        assert!(why.contains("eth0v0 is on it"), "{why}");
         // There it is not asked.
-        assert_eq!(hidden(Ok(Tags::Kept), false, failed), Ok(None));
-        assert!(hidden(Ok(Tags::All), false, failed).unwrap().is_some());
+        assert_eq!(judged(Tags::Kept, Ok(&[]), failed()), Ok(None));
+        assert!(judged(Tags::All, failed(), failed()).unwrap().is_some());
+    }
+
+    #[test]
+    fn each_kind_of_tags_is_taken_off_by_a_feature_of_its_own() {
+        let (q, ad): (&[Stripping], &[Stripping]) = (&[CUSTOMER], &[SERVICE]);
+        let unknown: &[Stripping] = &[CUSTOMER, SERVICE];
+        let told = [
+            (q, vec![q], Some("eth0v0 is on it: `ethtool -K eth0 rxvlan off`")),
+            (q, vec![ad], None),
+            (ad, vec![q], None),
+            (ad, vec![q, ad], Some("eth0v1 is on it: `ethtool -K eth0 rx-vlan-stag-hw-parse off`")),
+            (ad, vec![unknown], Some("`ethtool -K eth0 rx-vlan-stag-hw-parse off`")),
+            (unknown, vec![], None),
+        ];
+        for (on, vlans, remedy) in told {
+            let why = judged(Tags::Kept, Ok(on), Ok(&vlans)).unwrap();
+            let is_right = match (&why, remedy) {
+                (Some(why), Some(remedy)) => why.contains(remedy),
+                (why, remedy) => why.is_none() && remedy.is_none(),
+            };
+            assert!(is_right, "{on:?}, {vlans:?}: {why:?}");
+        }
+    }
+
+    #[test]
+    fn a_vlan_is_known_by_what_it_is_on_and_by_its_protocol() {
+        let link = |protocol: &[VlanProtocol]| {
+            let data = protocol.iter().map(|protocol| InfoVlan::Protocol(*protocol)).collect();
+            let infos = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(data))];
+            let mut link = LinkMessage::default();
+            link.attributes = vec![
+                LinkAttribute::IfName("eth0.7".to_owned()),
+                LinkAttribute::Link(3),
+                LinkAttribute::LinkInfo(infos),
+            ];
+            link
+        };
+        let by = |protocol: &[VlanProtocol]| vlan(&link(protocol), 3).unwrap().stripped_by;
+        assert_eq!(by(&[VlanProtocol::Ieee8021Q]), [CUSTOMER]);
+        assert_eq!(by(&[VlanProtocol::Ieee8021Ad]), [SERVICE]);
+        assert_eq!(by(&[]), [CUSTOMER, SERVICE]);
+        assert_eq!(vlan(&link(&[]), 4), None);
+        let mut other = link(&[]);
+        other.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
+        assert_eq!(vlan(&other, 3), None);
     }
 
     #[test]
     fn an_interface_that_is_not_there_has_nothing() {
         assert_eq!((program_id(u32::MAX >> 1), is_there(u32::MAX >> 1)), (None, false));
         assert_eq!(hides_tags("no such interface", u32::MAX >> 1).unwrap(), None);
-        assert!(sys::strips_vlan_tags("no such interface").is_err());
+        // One of this name is not there, so that nothing is known of the first one.
+        assert_eq!(hides_tags("gone", 1).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert!(sys::features("no such interface").is_err());
     }
 }

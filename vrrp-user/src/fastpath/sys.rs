@@ -192,21 +192,101 @@ pub(super) fn is_on(attachment: BorrowedFd<'_>) -> bool {
 }
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
-const ETHTOOL_GFLAGS: u32 = 0x25;
-const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GSSET_INFO: u32 = 0x37;
+const ETHTOOL_GFEATURES: u32 = 0x3a;
+/// The set of strings that names the features.
+const ETH_SS_FEATURES: u32 = 4;
+const ETH_GSTRING_LEN: usize = 32;
 
+/// `struct ethtool_sset_info`, for one set.
 #[repr(C)]
-struct EthtoolValue {
+struct SetInfo {
     command: u32,
-    data: u32,
+    reserved: u32,
+    sets: u64,
+    count: u32,
+    padding: u32,
 }
 
-/// Says whether an interface takes VLAN tags off frames before anything else sees them.
+/// More than any kernel has so far: it keeps them in a word of 64 bits.
+const MOST_FEATURES: usize = 128;
+
+/// `struct ethtool_gstrings`, with room for the names of all features.
+#[repr(C)]
+struct Names {
+    command: u32,
+    set: u32,
+    count: u32,
+    names: [[u8; ETH_GSTRING_LEN]; MOST_FEATURES],
+}
+
+/// `struct ethtool_gfeatures`, with room for all of them, 32 in a block.
+#[repr(C)]
+struct Features {
+    command: u32,
+    blocks: u32,
+    features: [FeatureBlock; MOST_FEATURES / 32],
+}
+
+/// `struct ethtool_get_features_block`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct FeatureBlock {
+    available: u32,
+    requested: u32,
+    active: u32,
+    never_changed: u32,
+}
+
+/// The features of an interface that are on, by the names that `ethtool -k` has for them.
 ///
 /// # Errors
 /// The kernel's, where there is no such interface or it can't say.
-pub(super) fn strips_vlan_tags(name: &str) -> io::Result<bool> {
-    let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
+pub(super) fn features(name: &str) -> io::Result<Vec<String>> {
+    let mut info = SetInfo {
+        command: ETHTOOL_GSSET_INFO,
+        reserved: 0,
+        sets: 1 << ETH_SS_FEATURES,
+        count: 0,
+        padding: 0,
+    };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
+    // SAFETY: the kernel writes a count for each set that was asked for: one.
+    unsafe { ethtool(&socket, name, &mut info)? };
+    let count = info.count as usize;
+    if count > MOST_FEATURES {
+        return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+    }
+    let mut named = Names {
+        command: ETHTOOL_GSTRINGS,
+        set: ETH_SS_FEATURES,
+        count: info.count,
+        names: [[0; ETH_GSTRING_LEN]; MOST_FEATURES],
+    };
+    // SAFETY: the kernel writes all names, as many as it has just said; it is built with their number.
+    unsafe { ethtool(&socket, name, &mut named)? };
+    let mut state = Features {
+        command: ETHTOOL_GFEATURES,
+        blocks: (MOST_FEATURES / 32) as u32,
+        features: [FeatureBlock::default(); MOST_FEATURES / 32],
+    };
+    // SAFETY: the kernel writes as many blocks as it is told that there is room for, at most.
+    unsafe { ethtool(&socket, name, &mut state)? };
+    let is_on = |at: usize| state.features[at / 32].active & 1 << (at % 32) != 0;
+    let text = |name: &[u8; ETH_GSTRING_LEN]| {
+        let bytes = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    Ok((0..count).filter(|at| is_on(*at)).map(|at| text(&named.names[at])).collect())
+}
+
+/// Has the kernel answer a command of `SIOCETHTOOL` about an interface.
+///
+/// # Safety
+/// `command` is one that the kernel knows, with room for all that it answers, and any bits that it writes
+/// there are a value.
+unsafe fn ethtool<T>(socket: &Socket, name: &str, command: &mut T) -> io::Result<()> {
     // SAFETY: all of `ifreq` is integers, pointers and byte arrays, for which zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // The last byte stays zero: it ends the name.
@@ -217,13 +297,12 @@ pub(super) fn strips_vlan_tags(name: &str) -> io::Result<bool> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
-    // SAFETY: SIOCETHTOOL reads an `ifreq` and, for this command, writes an `ethtool_value` where it
-    // points; both outlive the call.
+    request.ifr_ifru.ifru_data = (&raw mut *command).cast();
+    // SAFETY: SIOCETHTOOL reads an `ifreq`, and writes where it points what the caller has made room for;
+    // both outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(value.data & ETH_FLAG_RXVLAN != 0)
+    Ok(())
 }
