@@ -3,6 +3,7 @@
 mod between;
 mod configuration;
 mod learned;
+mod loops;
 mod stuck;
 
 use std::net::Ipv4Addr;

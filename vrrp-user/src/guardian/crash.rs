@@ -107,6 +107,7 @@ mod tests {
             adverts: 3,
             sent: at(sent),
             left: Instant::default(),
+            rose: Instant::default(),
         }
     }
 

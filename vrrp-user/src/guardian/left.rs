@@ -37,6 +37,17 @@ impl Left {
         entries.filter(|entry| entry.state == State::Active).collect()
     }
 
+    /// When one of the routers that the worker held, and that may have been released since, last became
+    /// Active; zero: never.
+    pub(super) fn rose(&self) -> Instant {
+        let entries = self.table.iter().flat_map(Table::entries);
+        let held = entries.filter(|entry| match entry.state {
+            State::Active | State::Released | State::Stays => true,
+            State::Empty | State::Initialize | State::Backup | State::Fault => false,
+        });
+        held.map(|entry| entry.rose).max().unwrap_or_default()
+    }
+
     /// Releases some routers of a worker that is gone.
     pub(super) fn release(&mut self, entries: &[Entry], now: Instant) -> Vec<Released> {
         let Some(table) = &self.table else { return Vec::new() };

@@ -307,7 +307,7 @@ impl Guardian {
             self.worker = Some(worker);
             return;
         }
-        let mut done = match self.crashes.crashed(now, worker.started) {
+        let mut done = match self.crashes.crashed(now, worker.started, self.left.rose()) {
             Again::AtOnce => {
                 let released = self.settle(now);
                 let on = self.left.table.is_some().then_some(self.waiting.len());

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
-use super::table::{MAGIC, VERSION, boot_id, namespace};
+use super::table::{MAGIC, VERSION};
 
 /// Why a ledger means nothing here. What says so stands at the same place in every version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +61,18 @@ impl fmt::Display for Foreign {
             ),
         }
     }
+}
+
+/// Which start of the host this is: its clock began anew with it.
+pub(super) fn boot_id() -> io::Result<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok([(number >> 64) as u64, number as u64])
+}
+
+/// The network namespace: interfaces of another one may have the same indexes.
+pub(super) fn namespace() -> io::Result<u64> {
+    Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
 }

@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use vrrp_common::Instant;
 
+use super::foreign::boot_id;
 use super::table::{
-    MAGIC, Phase, VERSION, WORD_NAMESPACE, WORD_NEXT, WORD_PHASE, WORD_PID, boot_id, phase_of,
+    MAGIC, Phase, VERSION, WORD_NAMESPACE, WORD_NEXT, WORD_PHASE, WORD_PID, phase_of,
 };
 
 /// What a look at the head of a ledger says.

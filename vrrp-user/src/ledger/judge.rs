@@ -69,6 +69,7 @@ mod tests {
             adverts: 3,
             sent: at(100),
             left: Instant::default(),
+            rose: Instant::default(),
         }
     }
 

@@ -23,10 +23,11 @@
 //! | 2 | state, priority, checksum form: one byte each |
 //! | 3 | when the last advert left |
 //! | 4 | when it last ceased to be Active; 0: never was |
+//! | 5 | when it last became Active; 0: never |
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use vrrp_common::{Instant, Priority, time};
 
 use super::Foreign;
 use super::body::{self, Body, UNIT};
+use super::foreign::{boot_id, namespace};
 use crate::sys::mapped::Mapped;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"xvrrpldg");
@@ -70,6 +72,7 @@ const SLOT_INTERVAL: usize = 1;
 const SLOT_STATUS: usize = 2;
 const SLOT_SENT: usize = 3;
 const SLOT_LEFT: usize = 4;
+const SLOT_ROSE: usize = 5;
 
 /// How far the worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,8 @@ pub(crate) struct Entry {
     pub(crate) sent: Instant,
     /// When it last ceased to be Active; zero: never.
     pub(crate) left: Instant,
+    /// When it last became Active; zero: never. Who goes on for another worker has not become so.
+    pub(crate) rose: Instant,
 }
 
 /// The mapped part of a ledger.
@@ -268,6 +273,7 @@ impl Table {
             adverts,
             sent: Instant::from_nanos(read(&words[SLOT_SENT])),
             left: Instant::from_nanos(read(&words[SLOT_LEFT])),
+            rose: Instant::from_nanos(read(&words[SLOT_ROSE])),
         })
     }
 
@@ -334,7 +340,7 @@ impl Table {
     /// Makes a slot one that no router has had.
     pub(super) fn reset(&self, slot: u32) {
         if let Some(words) = self.slot(slot) {
-            for word in [SLOT_STATUS, SLOT_SENT, SLOT_LEFT] {
+            for word in [SLOT_STATUS, SLOT_SENT, SLOT_LEFT, SLOT_ROSE] {
                 words[word].store(0, Ordering::Release);
             }
         }
@@ -364,6 +370,7 @@ impl Table {
             words[SLOT_LEFT].store(now.as_nanos(), Ordering::Release);
             State::Initialize
         } else {
+            rise(words, now);
             words[SLOT_SENT].store(now.as_nanos(), Ordering::Release);
             State::Active
         };
@@ -380,7 +387,9 @@ impl Table {
     pub(super) fn set_state(&self, slot: u32, state: State, priority: Priority, now: Instant) {
         let Some(words) = self.slot(slot) else { return };
         let [was, _, form, ..] = read(&words[SLOT_STATUS]).to_le_bytes();
-        if state_of(was) == State::Active && state != State::Active {
+        if state == State::Active {
+            rise(words, now);
+        } else if state_of(was) == State::Active {
             words[SLOT_LEFT].store(now.as_nanos(), Ordering::Release);
         }
         let form = ChecksumForm::from_index(form);
@@ -412,6 +421,14 @@ impl Table {
 
 fn read(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
+}
+
+/// Notes when a router becomes Active, before its state says so.
+fn rise(words: &[AtomicU64; SLOT_WORDS], now: Instant) {
+    let [was, ..] = read(&words[SLOT_STATUS]).to_le_bytes();
+    if state_of(was) != State::Active {
+        words[SLOT_ROSE].store(now.as_nanos(), Ordering::Release);
+    }
 }
 
 pub(super) fn phase_of(word: u64) -> Phase {
@@ -473,18 +490,4 @@ fn read_up_to(file: &File, bytes: &mut [u8], from: u64) -> io::Result<usize> {
         }
     }
     Ok(length)
-}
-
-/// Which start of the host this is: its clock began anew with it.
-pub(super) fn boot_id() -> io::Result<[u64; 2]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok([(number >> 64) as u64, number as u64])
-}
-
-/// The network namespace: interfaces of another one may have the same indexes.
-pub(super) fn namespace() -> io::Result<u64> {
-    Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
 }

@@ -97,6 +97,29 @@ fn a_router_that_released_is_not_active_any_more() {
     assert_eq!((entry().state, entry().left), (State::Fault, at(23)));
 }
 
+#[test]
+fn when_a_router_became_active_is_known_and_not_by_each_advert() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    ledger.note(Slot(0), body("VI_1", &[]), INTERVAL, 3, at(1)).unwrap();
+    let pulse = ledger.pulse();
+    let rose = || ledger.table().entry(0).unwrap().rose;
+    let send = |now| pulse.sending(Slot(0), Priority::new(150), ChecksumForm::Message, at(now));
+    assert_eq!(rose(), at(0));
+    send(10);
+    pulse.state(Slot(0), StateName::Active, Priority::new(150), at(11));
+    send(20);
+    assert_eq!(rose(), at(10));
+    // Another worker goes on with it.
+    ledger.begin(Slot(0), true);
+    send(30);
+    assert_eq!(rose(), at(10));
+    ledger.table().set_released(&ledger.table().entry(0).unwrap(), true);
+    assert_eq!(rose(), at(10));
+    pulse.state(Slot(0), StateName::Active, Priority::new(150), at(40));
+    assert_eq!(rose(), at(40));
+}
+
 /// What could not be sent has nobody wait, so nobody goes on because of it.
 #[test]
 fn an_advert_that_did_not_leave_is_taken_back() {
