@@ -239,7 +239,7 @@ impl Service {
             readdressed.extend(self.readdressed(change).map(str::to_owned));
             self.note_touched(change, &mut touched);
             lost.extend(self.lost(change));
-            if let Some(detected) = host::detected(&self.host, change) {
+            for detected in host::detected(&self.host, change) {
                 self.executor.detected(detected);
             }
             self.host.follow(change);
