@@ -14,7 +14,7 @@ use super::room;
 use crate::config::model::{
     Auth, Destination, Instance, OwnLink, OwnLinkKind, Peer, Sharing, Tracked, Unicast,
 };
-use crate::net::{Interface, Snapshot};
+use crate::net::{Interface, Possession, Snapshot};
 use crate::transmit::{AdvertFrame, Around, Mac};
 
 /// The settings for the engine. `tracker` numbers what is watched.
@@ -110,9 +110,14 @@ pub(crate) struct Way {
 }
 
 /// The sources of adverts, each looked for once while many instances are gone through: an interface has
-/// as many addresses as instances, or more. By interface, family, and the peers as they are written.
+/// as many addresses as instances, or more.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(BTreeMap<(u32, Family, Vec<IpAddr>), Option<IpAddr>>);
+pub(crate) struct Sources {
+    /// By interface, family, and the peers as they are written.
+    chosen: BTreeMap<(u32, Family, Vec<IpAddr>), Option<IpAddr>>,
+    /// What the host has of those that are written, and of peers.
+    named: BTreeMap<IpAddr, Possession>,
+}
 
 impl Sources {
     /// The source of an instance's adverts on an interface. `others`: its peers but for this host itself;
@@ -126,7 +131,11 @@ impl Sources {
     ) -> Option<IpAddr> {
         let listed = peers(instance).iter().map(|peer| peer.address).collect();
         let key = (interface.ifindex, instance.family, listed);
-        *self.0.entry(key).or_insert_with(|| source_to(instance, interface, others, not))
+        *self.chosen.entry(key).or_insert_with(|| source_to(instance, interface, others, not))
+    }
+
+    fn possession(&mut self, ip: IpAddr, host: &Snapshot) -> Possession {
+        *self.named.entry(ip).or_insert_with(|| host.possession(ip))
     }
 }
 
@@ -141,12 +150,15 @@ pub(crate) fn way(
     not: &BTreeSet<IpAddr>,
 ) -> Option<Way> {
     // One file for all routers lists each to itself, too.
-    let others = peers(instance).iter().filter(|peer| !host.has(peer.address));
+    let others = peers(instance).iter();
+    let others = others.filter(|peer| !sources.possession(peer.address, host).is_own());
     let peers: Vec<Peer> = others.copied().collect();
-    let chosen = || sources.of(instance, interface, &peers, not);
     let (source, is_own) = match instance.source {
-        Some(source) => (source, host.has(source)),
-        None => (source_of_own(instance).or_else(chosen)?, true),
+        Some(source) => (source, is_own(sources.possession(source, host), not.contains(&source))?),
+        None => {
+            let chosen = || sources.of(instance, interface, &peers, not);
+            (source_of_own(instance).or_else(chosen)?, true)
+        }
     };
     if !is_own && instance.needed_source().is_some() {
         return None;
@@ -156,6 +168,17 @@ pub(crate) fn way(
     let near = near.collect();
     let room = room::room(instance, interface.mtu);
     Some(Way { ifindex: interface.ifindex, mac, source, is_own, peers, near, room })
+}
+
+/// Whether a written source is this host's own; `None` while the kernel does not know: until then it
+/// answers nobody who asks where the address is, so that no advert of peers comes to it.
+fn is_own(source: Possession, is_virtual: bool) -> Option<bool> {
+    match source {
+        Possession::Held => Some(true),
+        // Who has put it on is Active, and would put it on and off for ever.
+        Possession::Tried => is_virtual.then_some(true),
+        Possession::Duplicate | Possession::Nothing => Some(false),
+    }
 }
 
 /// The unicast peers as they are written.
@@ -205,10 +228,21 @@ pub(crate) fn named(instance: &Instance) -> impl Iterator<Item = IpAddr> {
     instance.source.into_iter().chain(peers(instance).iter().map(|peer| peer.address))
 }
 
-/// Which source address an instance can't be without and this host has not.
+/// Why an instance does not send from the source that is written: it can't be without it, or has to wait.
 pub(crate) fn lacks_source(instance: &Instance, host: &Snapshot) -> Option<String> {
-    let source = instance.needed_source().filter(|source| !host.has(*source))?;
-    Some(format!("this host has no {source}, which its adverts are to come from"))
+    let tried = |source: &IpAddr| host.possession(*source) == Possession::Tried;
+    let source = instance.needed_source().or_else(|| instance.source.filter(tried))?;
+    Some(format!("{}, which its adverts are to come from", lack(source, host)?))
+}
+
+/// What this host lacks of an address.
+pub(crate) fn lack(ip: IpAddr, host: &Snapshot) -> Option<String> {
+    match host.possession(ip) {
+        Possession::Held => None,
+        Possession::Tried => Some(format!("the kernel still asks whether another host has {ip}")),
+        Possession::Duplicate => Some(format!("another host also has {ip}")),
+        Possession::Nothing => Some(format!("this host has no {ip}")),
+    }
 }
 
 /// Whether the address that an instance's unicast peers have to know it by is a guess.
@@ -393,6 +427,20 @@ mod tests {
         assert_eq!(heard_as_own(""), both("192.0.2.11", "192.0.2.11"));
         assert_eq!(heard_as_own("mcast_src_ip 192.0.2.11"), both("192.0.2.11", "192.0.2.11"));
         assert_eq!(heard_as_own("mcast_src_ip 192.0.2.12"), both("192.0.2.12", "0.0.0.0"));
+    }
+
+    /// Its own virtual address is tried only because it is Active.
+    #[test]
+    fn a_source_that_is_tried_is_waited_for() {
+        for (source, is_virtual, own) in [
+            (Possession::Held, false, Some(true)),
+            (Possession::Tried, false, None),
+            (Possession::Tried, true, Some(true)),
+            (Possession::Duplicate, false, Some(false)),
+            (Possession::Nothing, false, Some(false)),
+        ] {
+            assert_eq!(is_own(source, is_virtual), own, "{source:?}");
+        }
     }
 
     #[test]

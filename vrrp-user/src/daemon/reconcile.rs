@@ -18,8 +18,8 @@ use super::service::Service;
 use super::{host, index, room};
 use crate::config::model::{Instance, Sharing};
 use crate::fastpath::{FastPath, UpdateError};
-use crate::net::Interface;
 use crate::net::monitor::Change;
+use crate::net::{Interface, Snapshot};
 use crate::sys::clock;
 
 /// What changes on the host concern.
@@ -188,7 +188,7 @@ impl Service {
             }
             moved = plan::listens_elsewhere(&running.instance, old.as_ref(), running.way.as_ref());
             self.life.note(slot, running, &self.host, &self.own);
-            set_route(slot, running, old.as_ref(), &mut self.fast, &self.orders);
+            set_route(slot, running, old.as_ref(), &self.host, &mut self.fast, &self.orders);
         }
         if running.link != Some(link) {
             running.link = Some(link);
@@ -208,7 +208,8 @@ impl Service {
     /// Has adverts leave and be judged by an instance's settings as they are now, on the way there is.
     pub(super) fn reroute(&mut self, slot: Slot) {
         if let Some(running) = self.running.get(&slot).filter(|running| running.way.is_some()) {
-            set_route(slot, running, running.way.as_ref(), &mut self.fast, &self.orders);
+            let (old, fast) = (running.way.as_ref(), &mut self.fast);
+            set_route(slot, running, old, &self.host, fast, &self.orders);
         }
     }
 
@@ -446,6 +447,7 @@ fn set_route(
     slot: Slot,
     running: &Running,
     old: Option<&Way>,
+    host: &Snapshot,
     fast: &mut Option<FastPath>,
     orders: &UnboundedSender<Order>,
 ) {
@@ -461,9 +463,11 @@ fn set_route(
         return;
     };
     let known = |old: &Way| (old.source, old.is_own) == (way.source, false);
-    if !way.is_own && !old.is_some_and(known) {
-        let (name, source) = (&instance.name, way.source);
-        warn!("({name}) this host has no {source}, which its adverts come from");
+    if !way.is_own
+        && !old.is_some_and(known)
+        && let Some(lack) = plan::lack(way.source, host)
+    {
+        warn!("({}) {lack}, which its adverts come from", instance.name);
     }
     let route = match plan::route(instance, slot, way) {
         Ok(route) => route,

@@ -242,13 +242,11 @@ fn guess(one: &Instance, host: &Snapshot, not: &BTreeSet<IpAddr>) -> Option<Doub
 /// A source that is not this host's, where the interface is written: another file than this host's, perhaps.
 fn absent(one: &Instance, host: &Snapshot) -> Option<Doubt> {
     let source = one.source.filter(|source| one.sought.is_none() && !host.has(*source))?;
+    let lack = plan::lack(source, host)?;
     Some(Doubt {
         code: Code::Missing,
         span: one.span.clone(),
-        message: format!(
-            "this host has no {source}, which adverts of {} are to come from",
-            one.name
-        ),
+        message: format!("{lack}, which adverts of {} are to come from", one.name),
         now: match one.needed_source() {
             Some(_) => "it is in FAULT until an interface has it",
             None => "they carry it all the same, as keepalived's",

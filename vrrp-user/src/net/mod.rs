@@ -40,4 +40,4 @@ pub mod traces;
 mod worker;
 
 pub(crate) use table::in_one_network;
-pub use table::{HostAddress, Interface, Snapshot};
+pub use table::{HostAddress, Interface, Possession, Snapshot};

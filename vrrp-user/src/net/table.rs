@@ -42,6 +42,26 @@ pub struct HostAddress {
     pub flags: u32,
 }
 
+/// What a host has of an address; the best comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Possession {
+    /// It has it and uses it.
+    Held,
+    /// The kernel still asks whether another host has it (RFC 4862 §5.4).
+    Tried,
+    /// Another host has it as well, so that the kernel does not use it.
+    Duplicate,
+    /// No interface has it.
+    Nothing,
+}
+
+impl Possession {
+    /// Whether the address is the host's own, perhaps not yet in use.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Held | Self::Tried)
+    }
+}
+
 /// Whether two addresses agree in the first `prefix` bits.
 pub(crate) fn in_one_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
     let same = |one: u128, other: u128, bits: u32| {
@@ -60,8 +80,18 @@ impl HostAddress {
     /// Whether the kernel uses it: not before duplicate address detection has ended well (RFC 4862
     /// §5.4).
     pub fn is_usable(&self) -> bool {
+        self.possession() == Possession::Held
+    }
+
+    const fn possession(&self) -> Possession {
         let flags = AddressFlags::from_bits_retain(self.flags);
-        !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed)
+        if flags.contains(AddressFlags::Dadfailed) {
+            Possession::Duplicate
+        } else if flags.contains(AddressFlags::Tentative) {
+            Possession::Tried
+        } else {
+            Possession::Held
+        }
     }
 
     /// Whether a host is in its network.
@@ -77,7 +107,7 @@ impl HostAddress {
 
     /// Whether duplicate address detection has found it at another host (RFC 4862 §5.4.5).
     pub fn is_duplicate(&self) -> bool {
-        AddressFlags::from_bits_retain(self.flags).contains(AddressFlags::Dadfailed)
+        self.possession() == Possession::Duplicate
     }
 }
 
@@ -238,9 +268,16 @@ impl Snapshot {
         self.interfaces.named(name)
     }
 
-    /// Whether the host has the address, on whichever interface.
+    /// Whether the host has the address as its own, on whichever interface.
     pub fn has(&self, ip: IpAddr) -> bool {
-        self.having(ip).next().is_some()
+        self.possession(ip).is_own()
+    }
+
+    /// What the host has of the address, on whichever interface.
+    pub fn possession(&self, ip: IpAddr) -> Possession {
+        let each = self.having(ip).flat_map(|interface| &interface.addresses);
+        let best = each.filter(|address| address.ip == ip).map(HostAddress::possession).min();
+        best.unwrap_or(Possession::Nothing)
     }
 
     /// The interfaces that have the address.

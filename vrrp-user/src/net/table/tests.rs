@@ -136,6 +136,12 @@ fn the_source_is_no_virtual_address() {
     assert_eq!(of(&[250, 1, 2]), None);
 }
 
+fn v6_on(index: u32, ip: &str, flags: AddressFlags) -> RouteNetlinkMessage {
+    let NewAddress(mut message) = v6(ip, flags, 0) else { unreachable!() };
+    message.header.index = index;
+    NewAddress(message)
+}
+
 fn v6(ip: &str, flags: AddressFlags, proto: u8) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet6;
@@ -175,6 +181,32 @@ fn the_source_over_ipv6_is_a_link_local_address_in_use() {
     assert_eq!(of(&["fe80::9", "fe80::7", "fe80::8"]), None);
     let duplicates = interface.addresses.iter().filter(|a| a.is_duplicate());
     assert_eq!(duplicates.count(), 1);
+}
+
+/// On several interfaces, or with several prefix lengths: one that is in use is enough.
+#[test]
+fn what_the_host_has_of_an_address() {
+    let (done, tentative) = (AddressFlags::Permanent, AddressFlags::Tentative);
+    let (table, _) = with([
+        NewLink(link(2, "eth0", up())),
+        v6("fe80::1", done, 0),
+        v6("fe80::2", tentative, 0),
+        v6("fe80::3", tentative | AddressFlags::Dadfailed, 0),
+        NewAddress(address(2, 1, false)),
+        NewLink(link(3, "eth1", up())),
+        v6_on(3, "fe80::2", done),
+        v6_on(3, "fe80::4", tentative),
+    ]);
+    let of = |ip: &str| {
+        let ip = ip.parse().unwrap();
+        (table.possession(ip), table.has(ip))
+    };
+    assert_eq!(of("fe80::1"), (Possession::Held, true));
+    assert_eq!(of("fe80::2"), (Possession::Held, true));
+    assert_eq!(of("fe80::3"), (Possession::Duplicate, false));
+    assert_eq!(of("fe80::4"), (Possession::Tried, true));
+    assert_eq!(of("fe80::5"), (Possession::Nothing, false));
+    assert_eq!(of("192.0.2.1"), (Possession::Held, true));
 }
 
 #[test]
