@@ -38,6 +38,8 @@ pub(super) struct Draft<'a> {
     pub(super) group: Said<IpAddr>,
     pub(super) peers: Vec<Item<'a>>,
     pub(super) unicast_ttl: Said<u8>,
+    /// A peer has a `min_ttl` or `max_ttl`.
+    pub(super) ttl_bounds: bool,
     pub(super) fault_no_peer: bool,
     pub(super) vrf: Said<String>,
     pub(super) vmac: Said<Item<'a>>,
@@ -76,6 +78,7 @@ impl<'a> Draft<'a> {
             group: None,
             peers: Vec::new(),
             unicast_ttl: None,
+            ttl_bounds: false,
             fault_no_peer: false,
             vrf: None,
             vmac: None,

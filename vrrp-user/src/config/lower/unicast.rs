@@ -63,11 +63,10 @@ impl Maker<'_> {
             let diag = Diag::warning(Code::Conflict, span.clone(), message);
             self.ctx.push(diag.now("adverts go to the peers alone").hint("leave one of them out"));
         }
-        let bounds = peers.iter().any(|peer| (peer.min_ttl, peer.max_ttl) != (0, u8::MAX));
         Destination::Peers(Unicast {
             peers,
             ttl: draft.unicast_ttl.as_ref().map_or(wire::TTL, |(ttl, _)| *ttl),
-            check_source: bounds || self.options.check_source.unwrap_or(false),
+            check_source: draft.ttl_bounds || self.options.check_source.unwrap_or(false),
             fault_no_peer: draft.fault_no_peer,
         })
     }
@@ -181,6 +180,8 @@ impl Maker<'_> {
                 self.lose(draft, Diag::error(Code::NoValue, option.span.clone(), message));
                 return (None, &[]);
             };
+            // Whatever the value: 255 and 0 leave all TTLs, and still say that the peer is known.
+            draft.ttl_bounds = true;
             match ttl(value) {
                 Ok(ttl) => *slot = ttl,
                 Err(bad) => {

@@ -36,6 +36,10 @@ fn peers_with_and_without_bounds() {
     let plain = with("", "unicast_peer {\n192.0.2.12\n}");
     assert_eq!((unicast(&plain).ttl, unicast(&plain).check_source), (255, false));
     assert!(unicast(&with("", "unicast_peer {\n192.0.2.12\n}\ncheck_unicast_src")).check_source);
+    for bound in ["min_ttl 0", "max_ttl 255"] {
+        let read = with("", &format!("unicast_peer {{\n192.0.2.12 {bound}\n192.0.2.13\n}}"));
+        assert!(unicast(&read).check_source, "{bound}");
+    }
     // The instance's own word counts, but bounds without a check of the source are none.
     let globally = |lines| with("vrrp_check_unicast_src", lines);
     assert!(unicast(&globally("unicast_peer {\n192.0.2.12\n}")).check_source);
