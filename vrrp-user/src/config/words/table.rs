@@ -332,8 +332,8 @@ const INSTANCE: &[Known] = &[
 ];
 
 const MAIL: &str = "no mail is sent";
-const OLD_SUM: &str =
-    "adverts have the checksum of RFC 9568, which keepalived up to 1.3.6 refuses from a peer";
+const OLD_SUM: &str = "without `v3_checksum_as_v2` an advert's checksum is also over its source and the peer's \
+     address, which keepalived up to 1.3.6 refuses from a peer";
 
 const INSTANCE_LATER: &[Known] = &[
     ignored("native_ipv6", Flag),
