@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::daemon::xvrrp_binary;
 use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
@@ -134,6 +135,60 @@ fn moves_as_master(lab: &Lab, r1: &Daemon) -> Result<()> {
     pause(500);
     ensure!(r1.count_log("(VI_1) Entering MASTER") == masters, "{}", r1.log_end());
     ensure!(on(lab, "eth0", MOVED) && state(r1, "VI_1")? == "MASTER", "{}", r1.log_end());
+    Ok(())
+}
+
+/// Routers have their source where no link's loss takes it, and find each other by routes.
+#[test]
+fn a_source_that_no_link_has_is_reached_by_a_route() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    let ip = |host: &str, command: &str| lab.ns(host).ip(command).map(drop);
+    for (host, own) in [("r1", OURS), ("r2", THEIRS)] {
+        ip(host, "link set lo up")?;
+        ip(host, &format!("addr add {own}/32 dev lo"))?;
+    }
+    ip("r2", &format!("route add {OURS} via 192.0.2.11"))?;
+    let held = ["198.51.100.250/24"];
+    let theirs = Conf::new(3).with(sought(brisk(200).holding(&held), THEIRS, OURS));
+    let ours = text(Conf::new(3).with(sought(brisk(100).holding(&held), OURS, THEIRS)));
+    let mut r2 = lab.run("r2", &text(theirs))?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+
+    let r1 = lab.run("r1", &ours)?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    let why = interface_of(&r1, "VI_1")?.1;
+    let right = format!(
+        "{OURS} is on lo, where no adverts come, and has no route to a peer by another interface: \
+         write `interface`"
+    );
+    ensure!(why == right, "{why}");
+    // Nobody tells of it.
+    ip("r1", &format!("route add {THEIRS} via 192.0.2.12"))?;
+    wait_state(&r1, "VI_1", "BACKUP")?;
+    r1.wait_log(
+        &format!("(VI_1) its interface is eth0, by which its source address reaches {THEIRS}"),
+        LIMIT,
+    )?;
+    wait_until("r1 hears r2 by eth0", LIMIT, || heard(&r1) > 5).with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("(VI_1) Entering MASTER") == 0, "{}", r1.log_end());
+    let check = format!("{} check -f {}", xvrrp_binary().display(), r1.conf().display());
+    let said = lab.ns("r1").sh(&check)?;
+    let right = format!(
+        "on this host that is eth0, by which its source reaches {THEIRS}: adverts must come and go by it alone"
+    );
+    ensure!(said.contains(&right), "{said}");
+
+    r2.stop()?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    ip("r1", &format!("route replace {THEIRS} via 198.18.0.12"))?;
+    wait_until("the address is on eth1", LIMIT, || {
+        on(&lab, "eth1", MOVED) && !on(&lab, "eth0", MOVED)
+    })
+    .with_context(|| r1.log_end())?;
+    ensure!(r1.count_log("(VI_1) Entering MASTER") == 1, "{}", r1.log_end());
     Ok(())
 }
 

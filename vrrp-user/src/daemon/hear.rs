@@ -236,7 +236,8 @@ impl Service {
     /// Why an instance has no address to send from, where more is known of it.
     pub(super) fn no_source(&self, running: &Running) -> Option<String> {
         let instance = &running.instance;
-        self.seeking.why_not(instance).or_else(|| plan::lacks_source(instance, &self.host))
+        let host = &self.host;
+        self.seeking.why_not(instance, host).or_else(|| plan::lacks_source(instance, host))
     }
 
     pub(super) fn name(&self, slot: Slot) -> String {

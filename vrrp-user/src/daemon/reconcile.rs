@@ -395,7 +395,9 @@ impl Service {
     fn may_move(&self, change: &Change) -> bool {
         match change {
             Change::AddressAdded { address, .. } | Change::AddressRemoved { address, .. } => {
-                self.index.naming(address.ip).next().is_some()
+                // Its network's route comes and goes with it.
+                let is_way = self.seeking.asks_routes() && !self.index.is_virtual(address.ip);
+                is_way || self.index.naming(address.ip).next().is_some()
             }
             Change::Link(_) | Change::Gone { .. } | Change::Resync(_) => true,
             Change::Behind => false,

@@ -343,6 +343,9 @@ impl Service {
                     if self.firewall.is_open() {
                         self.refuse_traffic(&self.config.clone());
                     }
+                    if self.seeking.asks_routes() {
+                        self.seek();
+                    }
                     if self.deaf || !self.unmade.is_empty() {
                         self.ports.retry();
                         self.reconcile();
@@ -377,7 +380,8 @@ impl Service {
     /// Whether something could not be had that is tried again by time.
     fn lacks_something(&self) -> bool {
         let is_denied = self.fast.as_ref().is_some_and(FastPath::is_denied);
-        self.deaf || is_denied || self.firewall.is_open() || !self.unmade.is_empty()
+        let is_unsure = !self.unmade.is_empty() || self.seeking.asks_routes();
+        self.deaf || is_denied || self.firewall.is_open() || is_unsure
     }
 
     fn script_reported(&mut self, report: &ScriptReport) {

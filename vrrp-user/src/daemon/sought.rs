@@ -1,13 +1,15 @@
-//! The interfaces of instances that are written without one: whichever has their source address.
+//! The interfaces of instances that are written without one: whichever has their source address, or, where
+//! that is on one that leads nowhere, as the loopback interface, the one by which it reaches the first peer.
 //!
 //! The configuration in use is the written one with these names filled in. They are looked for anew with
-//! every change on the host, and another answer is applied like a reload.
+//! every change on the host, and another answer is applied like a reload. Of routes nobody tells: they are
+//! asked every two seconds, where one matters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 use vrrp_common::Family;
 use vrrp_proto::VirtualAddress;
 
@@ -16,24 +18,41 @@ use super::{plan, room};
 use crate::config::Doubt;
 use crate::config::diag::Code;
 use crate::config::model::{Config, Instance};
-use crate::net::{Interface, Snapshot, in_one_network};
+use crate::net::routes::Leaving;
+use crate::net::{Interface, Possession, Snapshot, in_one_network};
 
 /// Where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Sought {
-    /// On the interface that has the address, or had it last.
-    On(String),
+    /// There.
+    On(Place),
     /// No interface has the address.
     Nowhere,
-    /// Only that interface has it, and adverts don't travel by it: the loopback interface, a tunnel.
+    /// Only that interface has it, and adverts don't travel by it: the loopback interface, a tunnel. No
+    /// route leads from it to a peer by another one.
     Unfit(String),
-    /// On that interface another instance is the virtual router with this number.
+    /// There another instance is the virtual router with this number.
     Taken {
-        /// The interface.
-        interface: String,
+        /// Where.
+        place: Place,
         /// The other instance.
         by: String,
     },
+}
+
+/// An interface that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// The interface.
+    interface: String,
+    /// The peer that the address reaches by it; `None`: it has the address, or had it last.
+    towards: Option<IpAddr>,
+}
+
+impl Place {
+    fn with_the_address(interface: &Interface) -> Self {
+        Self { interface: interface.name.clone(), towards: None }
+    }
 }
 
 /// What was found, by the instances' names.
@@ -49,8 +68,17 @@ pub(super) struct Seeking {
 
 impl Seeking {
     /// Why an instance has no address to send from, where its source says which its interface is.
-    pub(super) fn why_not(&self, instance: &Instance) -> Option<String> {
-        why_not(instance, &self.found)
+    pub(super) fn why_not(&self, instance: &Instance, host: &Snapshot) -> Option<String> {
+        why_not(instance, host, &self.found)
+    }
+
+    /// Whether the host's routes say where an instance is, or might.
+    pub(super) fn asks_routes(&self) -> bool {
+        self.found.values().any(|sought| match sought {
+            Sought::On(place) | Sought::Taken { place, .. } => place.towards.is_some(),
+            Sought::Unfit(_) => true,
+            Sought::Nowhere => false,
+        })
     }
 }
 
@@ -61,8 +89,21 @@ fn key(instance: &Instance, interface: &str) -> Key {
     (interface.to_owned(), instance.family, instance.vrid.get())
 }
 
+/// By which interface, by its index, packets from an address leave for another one, in the VRF of an index.
+type Routes<'a> = &'a mut dyn FnMut(IpAddr, IpAddr, Option<u32>) -> Option<u32>;
+
+/// The same by this host's routes as they are.
+fn routes() -> impl FnMut(IpAddr, IpAddr, Option<u32>) -> Option<u32> {
+    let mut leaving = Leaving::default();
+    move |from, to, vrf| {
+        let by = leaving.by(from, to, vrf);
+        by.inspect_err(|error| warn!("the route from {from} to {to} can't be asked for: {error}"))
+            .unwrap_or_default()
+    }
+}
+
 /// Looks for the interfaces of all instances that are written without one. `before`: where they were.
-fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
+fn find(written: &Config, host: &Snapshot, before: &Found, routes: Routes<'_>) -> Found {
     let seeking: Vec<(&Instance, IpAddr)> =
         written.instances.iter().filter_map(|one| Some((&**one, one.sought?))).collect();
     if seeking.is_empty() {
@@ -73,34 +114,59 @@ fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
         settled.map(|one| (key(one, &one.interface), one.name.clone())).collect();
     let mut found = Found::new();
     let was_on = |instance: &Instance| match before.get(&instance.name) {
-        Some(Sought::On(name)) => Some(name.clone()),
+        Some(Sought::On(place)) => Some(place.clone()),
         Some(Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. }) | None => None,
     };
     for (instance, source) in &seeking {
         let last = was_on(instance);
         let with: Vec<&Interface> =
             host.having(*source).filter(|one| is_in_vrf(instance, one, host)).collect();
-        let fit = with.iter().filter(|interface| interface.mac.is_some());
+        let fit = with.iter().filter(|interface| is_fit(interface));
         // One that is down carries nothing; else where it was, so that it does not move for nothing.
         let rank = |one: &&&Interface| {
-            (!super::host::is_up(one), last.as_ref() != Some(&one.name), one.ifindex)
+            let moves = last.as_ref().is_none_or(|last| last.interface != one.name);
+            (!super::host::is_up(one), moves, one.ifindex)
         };
-        let place = match (fit.min_by_key(rank), with.first()) {
-            (Some(interface), _) => claim(&mut taken, instance, &interface.name),
-            (None, Some(unfit)) => Sought::Unfit(unfit.name.clone()),
+        let sought = match (fit.min_by_key(rank), with.first()) {
+            (Some(interface), _) => claim(&mut taken, instance, Place::with_the_address(interface)),
+            // While no route leads there it stays where it was.
+            (None, Some(inner)) => match by_route(instance, inner, host, routes).or(last) {
+                Some(place) => claim(&mut taken, instance, place),
+                None => Sought::Unfit(inner.name.clone()),
+            },
             (None, None) => continue,
         };
-        found.insert(instance.name.clone(), place);
+        found.insert(instance.name.clone(), sought);
     }
     // Behind those whose address is there: one that is gone may come back to where it was.
     for (instance, _) in seeking {
         if !found.contains_key(&instance.name) {
-            let claimed = was_on(instance).map(|last| claim(&mut taken, instance, &last));
+            let claimed = was_on(instance).map(|last| claim(&mut taken, instance, last));
             let place = claimed.filter(|place| matches!(place, Sought::On(_)));
             found.insert(instance.name.clone(), place.unwrap_or(Sought::Nowhere));
         }
     }
     found
+}
+
+/// Whether adverts travel by an interface.
+fn is_fit(interface: &Interface) -> bool {
+    interface.mac.is_some() && !interface.is_inner
+}
+
+/// The interface by which an instance reaches its first peer from an address that adverts don't come to
+/// on the interface which has it.
+fn by_route(
+    instance: &Instance,
+    inner: &Interface,
+    host: &Snapshot,
+    routes: Routes<'_>,
+) -> Option<Place> {
+    let mut peers = plan::peers(instance).iter().map(|peer| peer.address);
+    let peer = peers.find(|peer| !host.has(*peer))?;
+    let index = routes(instance.sought?, peer, inner.vrf)?;
+    let leaves = host.interfaces.get(&index).filter(|interface| is_fit(interface))?;
+    Some(Place { interface: leaves.name.clone(), towards: Some(peer) })
 }
 
 /// Whether an interface is in the VRF that an instance is to be in.
@@ -109,13 +175,13 @@ fn is_in_vrf(instance: &Instance, interface: &Interface, host: &Snapshot) -> boo
     interface.vrf.is_some() && interface.vrf == host.by_name(vrf).map(|vrf| vrf.ifindex)
 }
 
-fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, interface: &str) -> Sought {
-    let key = key(instance, interface);
+fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, place: Place) -> Sought {
+    let key = key(instance, &place.interface);
     match taken.get(&key) {
-        Some(by) => Sought::Taken { interface: interface.to_owned(), by: by.clone() },
+        Some(by) => Sought::Taken { place, by: by.clone() },
         None => {
             taken.insert(key, instance.name.clone());
-            Sought::On(interface.to_owned())
+            Sought::On(place)
         }
     }
 }
@@ -124,7 +190,9 @@ fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, interface: &str
 fn fill(written: &Config, found: &Found) -> Config {
     let mut config = written.clone();
     for instance in config.instances.iter_mut().filter(|one| one.sought.is_some()) {
-        let Some(Sought::On(name)) = found.get(&instance.name) else { continue };
+        let Some(Sought::On(Place { interface: name, .. })) = found.get(&instance.name) else {
+            continue;
+        };
         let instance = Arc::make_mut(instance);
         instance.interface.clone_from(name);
         instance.link_delays = config.global.link_delays.get(name).copied().unwrap_or_default();
@@ -137,16 +205,23 @@ fn fill(written: &Config, found: &Found) -> Config {
 }
 
 /// Why an instance has no address to send from, where its source says which its interface is.
-fn why_not(instance: &Instance, found: &Found) -> Option<String> {
+fn why_not(instance: &Instance, host: &Snapshot, found: &Found) -> Option<String> {
     let source = instance.sought?;
     Some(match found.get(&instance.name) {
-        Some(Sought::Unfit(name)) => {
-            format!("{source} is on {name}, where no adverts come: write `interface`")
-        }
-        Some(Sought::Taken { interface, by }) => format!(
-            "{source} is on {interface}, where {by} is virtual router {} already",
-            instance.vrid
+        Some(Sought::Unfit(name)) => format!(
+            "{source} is on {name}, where no adverts come, and has no route to a peer by another \
+             interface: write `interface`"
         ),
+        Some(Sought::Taken { place: Place { interface, towards }, by }) => {
+            let vrid = instance.vrid;
+            let there = match towards {
+                Some(peer) => format!("{source} reaches {peer} by {interface}"),
+                None => format!("{source} is on {interface}"),
+            };
+            format!("{there}, where {by} is virtual router {vrid} already")
+        }
+        // It is there, but not used yet, or another host's.
+        Some(Sought::On(_)) if host.possession(source) != Possession::Nothing => return None,
         Some(Sought::On(_) | Sought::Nowhere) | None => match &instance.vrf {
             Some(vrf) => format!("no interface in VRF {vrf} has {source}"),
             None => format!("no interface has {source}"),
@@ -165,13 +240,14 @@ pub(crate) struct Here {
 
 /// Looks at a configuration on a host.
 pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
-    let found = find(config, host, &Found::new());
+    let found = find(config, host, &Found::new(), &mut routes());
     let faulty = |why: String| format!("in FAULT on this host as it is now: {why}");
     let says = config.instances.iter().filter_map(|one| {
         let says = match found.get(&one.name) {
-            Some(Sought::On(name)) => format!("on this host that is {name}"),
+            Some(Sought::On(place)) => plan::lacks_source(one, host)
+                .map_or_else(|| format!("on this host that is {}", on(place)), faulty),
             Some(Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. }) => {
-                faulty(why_not(one, &found)?)
+                faulty(why_not(one, host, &found)?)
             }
             None => faulty(plan::lacks_source(one, host)?),
         };
@@ -187,6 +263,16 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
     let long = config.instances.iter().filter_map(|one| room::doubt(one, host));
     let doubts = guesses.chain(absent).chain(barred).chain(long).collect();
     Here { says: says.collect(), doubts }
+}
+
+/// An interface that was found, and what it depends on.
+fn on(Place { interface, towards }: &Place) -> String {
+    match towards {
+        None => interface.clone(),
+        Some(peer) => format!(
+            "{interface}, by which its source reaches {peer}: adverts must come and go by it alone"
+        ),
+    }
 }
 
 /// An address that the kernel will refuse: all IPv4 addresses of one network on an interface have the
@@ -259,7 +345,8 @@ impl Service {
     /// Looks for interfaces anew, and applies another answer.
     pub(super) fn seek(&mut self) {
         let news = |written: &mut Config| {
-            find(written, &self.host, &self.seeking.found) != self.seeking.found
+            let found = &self.seeking.found;
+            find(written, &self.host, found, &mut routes()) != *found
         };
         if let Some(written) = self.seeking.written.take_if(news) {
             let config = self.filled(written);
@@ -270,16 +357,20 @@ impl Service {
     /// The configuration with the interfaces that the host has for it now.
     pub(super) fn filled(&mut self, written: Config) -> Config {
         let before = std::mem::take(&mut self.seeking.found);
-        self.seeking.found = find(&written, &self.host, &before);
+        self.seeking.found = find(&written, &self.host, &before, &mut routes());
         if self.seeking.found.is_empty() {
             self.seeking.written = None;
             return written;
         }
         for (name, place) in &self.seeking.found {
-            if let Sought::On(interface) = place
+            if let Sought::On(Place { interface, towards }) = place
                 && before.get(name) != Some(place)
             {
-                info!("({name}) its interface is {interface}, which has its source address");
+                let why = towards.map_or_else(
+                    || "which has its source address".to_owned(),
+                    |peer| format!("by which its source address reaches {peer}"),
+                );
+                info!("({name}) its interface is {interface}, {why}");
             }
         }
         let config = fill(&written, &self.seeking.found);

@@ -31,6 +31,7 @@ pub(crate) fn interface(
         carrier: true,
         mtu: 1500,
         vrf: None,
+        is_inner: false,
         mode: None,
         addresses: addresses.into_iter().collect(),
     }

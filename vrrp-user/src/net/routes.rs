@@ -1,4 +1,4 @@
-//! The source addresses that the host's routes give its packets.
+//! The source addresses that the host's routes give its packets, and the interfaces these leave by.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -59,6 +59,56 @@ pub(crate) fn written() -> io::Result<BTreeSet<IpAddr>> {
         }
     })?;
     Ok(written)
+}
+
+/// Asks the host's routes where packets leave.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving(Option<Netlink>);
+
+impl Leaving {
+    /// The index of the interface by which packets from an address leave for another one, in the VRF of
+    /// that index; `None` where no route leads there.
+    ///
+    /// # Errors
+    /// The kernel's, where it can't be asked.
+    pub(crate) fn by(
+        &mut self,
+        from: IpAddr,
+        to: IpAddr,
+        vrf: Option<u32>,
+    ) -> io::Result<Option<u32>> {
+        let netlink = match &mut self.0 {
+            Some(open) => open,
+            none => none.insert(Netlink::open(0, RECEIVE_BUFFER)?),
+        };
+        let mut by = None;
+        let refused =
+            netlink.ask(RouteNetlinkMessage::GetRoute(question(from, to, vrf)), |message| {
+                if let RouteNetlinkMessage::NewRoute(route) = message {
+                    by = route.attributes.iter().find_map(|attribute| {
+                        let RouteAttribute::Oif(index) = attribute else { return None };
+                        Some(*index)
+                    });
+                }
+            })?;
+        // It refuses to name a route where none is.
+        Ok(by.filter(|_| refused.is_ok()))
+    }
+}
+
+fn question(from: IpAddr, to: IpAddr, vrf: Option<u32>) -> RouteMessage {
+    let mut request = RouteMessage::default();
+    let (family, whole) = match to {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    request.header.address_family = family;
+    request.header.destination_prefix_length = whole;
+    request.header.source_prefix_length = whole;
+    request.attributes =
+        vec![RouteAttribute::Destination(to.into()), RouteAttribute::Source(from.into())];
+    request.attributes.extend(vrf.map(RouteAttribute::Oif));
+    request
 }
 
 fn add_sources(route: &RouteMessage, host: &Snapshot, sources: &mut BTreeSet<IpAddr>) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
     MacVlanMode,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -126,8 +126,11 @@ pub struct Interface {
     pub carrier: bool,
     /// The longest IP packet it takes, in bytes.
     pub mtu: u32,
-    /// The index of the VRF that it is in.
+    /// The index of the VRF that it is in; a VRF's own interface is in itself.
     pub vrf: Option<u32>,
+    /// What goes out of it stays on this host, although it may have a MAC address and a carrier: the
+    /// loopback interface, a dummy, a VRF's own. Routers have addresses there that no link's loss takes.
+    pub is_inner: bool,
     /// A macvlan's mode.
     pub mode: Option<MacVlanMode>,
     /// Its addresses, in the kernel's order.
@@ -392,10 +395,11 @@ pub(super) fn read_link(message: &LinkMessage) -> Interface {
         carrier: flags.contains(LinkFlags::LowerUp | LinkFlags::Running),
         mtu: 0,
         vrf: None,
+        is_inner: flags.contains(LinkFlags::Loopback),
         mode: None,
         addresses: Vec::new(),
     };
-    let (mut master, mut in_vrf) = (None, false);
+    let (mut master, mut in_vrf, mut is_vrf) = (None, false, false);
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             interface.name.clone_from(name);
@@ -407,10 +411,12 @@ pub(super) fn read_link(message: &LinkMessage) -> Interface {
             master = Some(*index);
         } else if let LinkAttribute::LinkInfo(info) = attribute {
             in_vrf = info.contains(&LinkInfo::PortKind(InfoPortKind::Vrf));
+            is_vrf = info.contains(&LinkInfo::Kind(InfoKind::Vrf));
+            interface.is_inner |= is_vrf || info.contains(&LinkInfo::Kind(InfoKind::Dummy));
             interface.mode = info.iter().find_map(mode);
         }
     }
-    interface.vrf = master.filter(|_| in_vrf);
+    interface.vrf = if is_vrf { Some(interface.ifindex) } else { master.filter(|_| in_vrf) };
     // Loopback's is all zero.
     interface.mac = interface.mac.filter(|mac| *mac != [0; 6]);
     interface

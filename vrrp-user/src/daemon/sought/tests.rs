@@ -35,7 +35,12 @@ fn host(interfaces: &[(u32, &str, &[u8])]) -> Snapshot {
 }
 
 fn on(name: &str) -> Sought {
-    Sought::On(name.to_owned())
+    Sought::On(Place { interface: name.to_owned(), towards: None })
+}
+
+/// On a host without routes.
+fn find(written: &Config, host: &Snapshot, before: &Found) -> Found {
+    super::find(written, host, before, &mut |_, _, _| None)
 }
 
 #[test]
@@ -60,9 +65,69 @@ fn where_the_address_is_was_and_is_not_yet() {
     assert_eq!(loopback, Sought::Unfit("lo".to_owned()));
 }
 
+/// Routers have addresses where no link's loss takes them.
+#[test]
+fn an_address_that_no_link_has_is_reached_by_a_route() {
+    let both = instance("A", &from(11)) + &instance("B", "interface eth0");
+    let (one, both) = (config(&instance("A", &from(11))), config(&both));
+    let mut host = host(&[(2, "eth0", &[12]), (3, "eth1", &[13]), (5, "dummy0", &[11])]);
+    host.interfaces.insert(Interface { is_inner: true, ..host.interfaces[&5].clone() });
+    let look = |written: &Config, before: &Found, route: Option<u32>| {
+        super::find(written, &host, before, &mut |from, to, vrf| {
+            assert_eq!(
+                (from.to_string(), to.to_string()),
+                ("192.0.2.11".into(), "192.0.2.99".into())
+            );
+            assert_eq!(vrf, None);
+            route
+        })
+    };
+    let place = |name: &str| Place {
+        interface: name.to_owned(),
+        towards: Some("192.0.2.99".parse().expect("an address")),
+    };
+    let none = Found::new();
+    let found = look(&one, &none, Some(3));
+    assert_eq!(found["A"], Sought::On(place("eth1")));
+    // While there is no route it stays, and another route has it move.
+    assert_eq!(look(&one, &found, None)["A"], Sought::On(place("eth1")));
+    assert_eq!(look(&one, &found, Some(2))["A"], Sought::On(place("eth0")));
+    // The peer's network is on the dummy, or nowhere.
+    for route in [Some(5), Some(9), None] {
+        assert_eq!(look(&one, &none, route)["A"], Sought::Unfit("dummy0".to_owned()));
+    }
+    let found = look(&both, &none, Some(2));
+    assert_eq!(
+        why_not(&both.instances[0], &host, &found).as_deref(),
+        Some("192.0.2.11 reaches 192.0.2.99 by eth0, where B is virtual router 51 already")
+    );
+}
+
+/// What has the address is the VRF's own interface: packets go by the VRF's routes.
+#[test]
+fn an_address_of_the_vrf_itself() {
+    let written = config(&instance("A", &format!("{}\nvrf red", from(11))));
+    let mut host = host(&[(3, "eth1", &[13]), (4, "red", &[11])]);
+    let red = host.interfaces[&4].clone();
+    host.interfaces.insert(Interface { is_inner: true, vrf: Some(4), ..red });
+    let found = super::find(&written, &host, &Found::new(), &mut |_, _, vrf| {
+        assert_eq!(vrf, Some(4));
+        Some(3)
+    });
+    let Sought::On(place) = &found["A"] else { panic!("{found:?}") };
+    assert_eq!(place.interface, "eth1");
+    assert_eq!(
+        super::on(place),
+        "eth1, by which its source reaches 192.0.2.99: adverts must come and go by it alone"
+    );
+}
+
 #[test]
 fn one_virtual_router_on_one_interface() {
-    let taken = |by: &str| Sought::Taken { interface: "eth0".to_owned(), by: by.to_owned() };
+    let taken = |by: &str| {
+        let place = Place { interface: "eth0".to_owned(), towards: None };
+        Sought::Taken { place, by: by.to_owned() }
+    };
     let host_now = host(&[(2, "eth0", &[11, 12])]);
     let two = config(&(instance("A", &from(11)) + &instance("B", &from(12))));
     let found = find(&two, &host_now, &Found::new());
@@ -71,7 +136,7 @@ fn one_virtual_router_on_one_interface() {
     let two = config(&(instance("A", &from(11)) + &instance("B", "interface eth0")));
     let found = find(&two, &host_now, &Found::new());
     assert_eq!((&found["A"], found.len()), (&taken("B"), 1));
-    let says = why_not(&two.instances[0], &found).expect("a reason");
+    let says = why_not(&two.instances[0], &host_now, &found).expect("a reason");
     assert_eq!(says, "192.0.2.11 is on eth0, where B is virtual router 51 already");
     // Where an address was counts less than where another one's is.
     let two = config(&(instance("A", &from(11)) + &instance("B", &from(12))));

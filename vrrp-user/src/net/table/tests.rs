@@ -239,6 +239,23 @@ fn the_vrf_and_the_mode_of_a_macvlan_are_read() {
     assert_eq!((plain.vrf, plain.mode), (None, None));
 }
 
+#[test]
+fn some_interfaces_lead_nowhere() {
+    let read = |kind: Option<InfoKind>, more: LinkFlags| {
+        let mut message = link(2, "a", up() | more);
+        let info = kind.map(|kind| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+        message.attributes.extend(info);
+        let read = read_link(&message);
+        (read.is_inner, read.vrf)
+    };
+    let none = LinkFlags::empty();
+    assert_eq!(read(None, none), (false, None));
+    assert_eq!(read(Some(InfoKind::Bridge), none), (false, None));
+    assert_eq!(read(None, LinkFlags::Loopback), (true, None));
+    assert_eq!(read(Some(InfoKind::Dummy), none), (true, None));
+    assert_eq!(read(Some(InfoKind::Vrf), none), (true, Some(2)), "it is in itself");
+}
+
 /// RFC 6724 §5: the peer's scope, its network, and no address that goes by itself.
 #[test]
 fn the_source_to_a_peer_over_ipv6() {
