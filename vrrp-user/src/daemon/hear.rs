@@ -91,16 +91,17 @@ impl Service {
             Event::Group { group, to, .. } => self.group_changed(now, *group, *to),
             Event::PathsRestored { slot, paths } => {
                 self.restored(*slot, paths);
-                self.chat(now, event, format!("{paths:?}"), count);
+                let (slot, paths) = (*slot, self.paths.set_again(*slot, paths));
+                if !paths.is_empty() {
+                    let cause = format!("{paths:?}");
+                    self.chat(now, &Event::PathsRestored { slot, paths }, cause, count);
+                }
             }
             Event::PathsFailed { slot, failed } => {
                 if let Some(running) = self.running.get_mut(slot) {
                     running.unset.extend(failed.iter().cloned());
                 }
-                // What another router puts on in the same moment, as the next one of its sync group does, may
-                // be what they need. The same refusal again is no news.
-                self.paths.doubt();
-                self.chat(now, event, format!("{failed:?}"), count);
+                self.paths.put_off(*slot, failed);
             }
             Event::PriorityChanged { slot, .. } => self.log(*slot, event),
             Event::AddressFailed { slot, address, error } => {
@@ -305,7 +306,7 @@ impl Service {
     }
 
     /// Logs an event that may come again and again.
-    fn chat(&mut self, now: Instant, event: &Event, cause: String, count: u64) {
+    pub(super) fn chat(&mut self, now: Instant, event: &Event, cause: String, count: u64) {
         let Some((slot, topic)) = Topic::of(event) else { return };
         let said = self.chatter.count(now, slot.0, (topic, cause), count);
         if said == Say::Nothing {

@@ -1,6 +1,6 @@
 //! Looking after the routes and rules of routers: what somebody else has taken away is put back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::mem;
 use std::net::IpAddr;
@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
-use vrrp_proto::{Effect, Input, Paths, Slot};
+use vrrp_proto::{Effect, Event, Input, Paths, Slot};
 
 use super::service::Service;
 use crate::config::model::{Instance, Refused};
 use crate::net::executor::LEFTOVERS;
 use crate::net::monitor::Change;
 use crate::net::paths::watch;
+use crate::sys::clock;
 
 /// Between two looks, however much happens.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +33,17 @@ pub(super) struct PathWatch {
     last: Option<Instant>,
     /// Addresses that an interface lost since then.
     gone: BTreeSet<IpAddr>,
+    /// What could not be set and is not told yet.
+    untold: BTreeMap<Slot, Untold>,
+}
+
+/// Refused routes and rules of an instance. What another one puts on in the same moment, as the next one of
+/// its sync group does, may be what they need: they are told once a look has not helped.
+#[derive(Debug, Default)]
+struct Untold {
+    paths: BTreeSet<String>,
+    /// They have been looked after once.
+    looked: bool,
 }
 
 impl PathWatch {
@@ -55,6 +67,40 @@ impl PathWatch {
         let now = Instant::now();
         let earliest = self.last.map_or(now, |last| now.max(last + PAUSE));
         self.due.get_or_insert(earliest);
+    }
+
+    /// Some could not be set: they are tried again before that is told. The same refusal again is no news.
+    pub(super) fn put_off(&mut self, slot: Slot, failed: &[(String, String)]) {
+        let paths = failed.iter().map(|(path, _)| path.clone());
+        self.untold.entry(slot).or_default().paths.extend(paths);
+        self.doubt();
+    }
+
+    /// Some are set; names those of which it was told that they could not be, or that they were missing.
+    pub(super) fn set_again(&mut self, slot: Slot, paths: &[String]) -> Vec<String> {
+        let untold = self.untold.get_mut(&slot);
+        let unknown = |path: &&String| !untold.as_ref().is_some_and(|u| u.paths.contains(*path));
+        let told = paths.iter().filter(unknown).cloned().collect();
+        if let Some(untold) = untold {
+            untold.paths.retain(|path| !paths.contains(path));
+        }
+        told
+    }
+
+    /// Takes out those that a look has not helped, and has the others looked after.
+    fn outlasted(&mut self) -> Vec<(Slot, BTreeSet<String>)> {
+        let mut outlasted = Vec::new();
+        self.untold.retain(|slot, untold| {
+            if untold.looked && !untold.paths.is_empty() {
+                outlasted.push((*slot, mem::take(&mut untold.paths)));
+            }
+            untold.looked = true;
+            !untold.paths.is_empty()
+        });
+        if !self.untold.is_empty() {
+            self.doubt();
+        }
+        outlasted
     }
 
     /// Waits until they are to be looked after.
@@ -151,8 +197,18 @@ impl Service {
         }
     }
 
-    /// Has every Active router put back what is gone.
+    /// Has every Active router put back what is gone, and tells of what the look before has not helped.
     pub(super) fn look_after_paths(&mut self) {
+        for (slot, paths) in self.paths.outlasted() {
+            let Some(running) = self.running.get(&slot) else { continue };
+            // It may not be Active any more, or the kernel may give another reason by now.
+            let still = running.unset.iter().filter(|(path, _)| paths.contains(*path));
+            let failed: Vec<_> = still.map(|(path, why)| (path.clone(), why.clone())).collect();
+            if !failed.is_empty() {
+                let cause = format!("{failed:?}");
+                self.chat(clock::now(), &Event::PathsFailed { slot, failed }, cause, 1);
+            }
+        }
         let some = self.running.iter().filter(|(_, running)| !running.settings.paths.is_empty());
         let gone = Arc::new(mem::take(&mut self.paths.gone));
         for slot in some.map(|(slot, _)| *slot).collect::<Vec<Slot>>() {
@@ -181,6 +237,23 @@ mod tests {
             assert!(begin.elapsed() >= looks * PAUSE);
         }
         assert_eq!(paths.due, None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_when_a_look_has_not_helped() {
+        let failed = |name: &str| [(name.to_owned(), "no way".to_owned())];
+        let [one, other, slot] = [Slot(1), Slot(2), Slot(3)];
+        let mut paths = PathWatch::default();
+        paths.put_off(one, &failed("a"));
+        paths.put_off(other, &failed("b"));
+        paths.due().await;
+        assert_eq!(paths.outlasted(), []);
+        assert_eq!(paths.set_again(other, &["b".to_owned(), "c".to_owned()]), ["c"]);
+        assert_eq!(paths.set_again(slot, &["d".to_owned()]), ["d"]);
+        paths.due().await;
+        assert_eq!(paths.outlasted(), [(one, BTreeSet::from(["a".to_owned()]))]);
+        assert_eq!(paths.set_again(one, &["a".to_owned()]), ["a"]);
+        assert!(paths.untold.is_empty() && paths.due.is_none());
     }
 
     #[tokio::test]

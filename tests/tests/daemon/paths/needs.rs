@@ -39,6 +39,10 @@ pub(super) fn another_router_s_address() -> Result<()> {
     let r1 = lab.run("r1", &two.clone().group("G", &["VI_1", "VI_2"], &[]).text())?;
     wait_routes(&lab, &r1, &TWO)?;
     ensure!(r1.status()?.instance("VI_1")?.paths().iter().all(|(_, error)| error.is_empty()));
+    // Longer than it would take to tell.
+    pause(500);
+    let said = ["can't be set", "set now"].map(|words| r1.count_log(words));
+    ensure!(said == [0, 0], "of what nobody missed: {}", r1.log());
     // One without a group loses them with the other one's address, and gets them back with it.
     r1.reload(&two.text())?;
     for _ in 0..2 {
