@@ -90,12 +90,7 @@ impl Service {
             }
             Event::Group { group, to, .. } => self.group_changed(now, *group, *to),
             Event::PathsRestored { slot, paths } => {
-                self.restored(*slot, paths);
-                let (slot, paths) = (*slot, self.paths.set_again(*slot, paths));
-                if !paths.is_empty() {
-                    let cause = format!("{paths:?}");
-                    self.chat(now, &Event::PathsRestored { slot, paths }, cause, count);
-                }
+                self.restored(now, *slot, paths, count);
             }
             Event::PathsFailed { slot, failed } => {
                 if let Some(running) = self.running.get_mut(slot) {
@@ -137,9 +132,14 @@ impl Service {
     }
 
     /// Notes that routes or rules are set which were not.
-    fn restored(&mut self, slot: Slot, paths: &[String]) {
+    fn restored(&mut self, now: Instant, slot: Slot, paths: &[String], count: u64) {
         if let Some(running) = self.running.get_mut(&slot) {
             running.unset.retain(|path, _| !paths.contains(path));
+        }
+        let paths = self.paths.set_again(slot, paths);
+        if !paths.is_empty() {
+            let cause = format!("{paths:?}");
+            self.chat(now, &Event::PathsRestored { slot, paths }, cause, count);
         }
     }
 
