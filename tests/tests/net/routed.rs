@@ -83,6 +83,39 @@ fn single_hosts_get_the_packet_as_it_is() -> Result<()> {
     Ok(())
 }
 
+/// Who has a provider for each of his networks has rules by the source.
+#[test]
+fn the_source_chooses_the_route() -> Result<()> {
+    const FAR: &str = "2001:db8:1::2";
+    let cable = Cable::new()?;
+    for ip in ["2001:db8::1", "fe80::1"] {
+        cable.here.ip(&format!("addr add {ip}/64 dev eth0 nodad"))?;
+        cable.here.ip(&format!("-6 rule add from {ip} lookup 100"))?;
+    }
+    cable.there.ip("addr add 2001:db8::2/64 dev eth0 nodad")?;
+    cable.here.ip(&format!("-6 route add {FAR} via 2001:db8::2 dev eth0 table 100"))?;
+    cable.here.ip("rule add from 192.0.2.11 lookup 100")?;
+    cable.here.ip("route add 198.51.100.2 via 192.0.2.12 dev eth0 table 100")?;
+    let socket = cable.there.enter(|| packet::open("eth0"))?;
+    let send = |frame: &AdvertFrame| {
+        cable.here.enter(|| Ok(Routed::new().send(if_nametoindex("eth0")?, frame.packet())?))
+    };
+    for (source, destination, vip) in [
+        ("192.0.2.11", "198.51.100.2", "192.0.2.250"),
+        ("2001:db8::1", FAR, "fe80::5e00:250"),
+        ("fe80::1", FAR, "fe80::5e00:250"),
+        // By no rule, and from an address that the host has not, or not yet.
+        ("192.0.2.99", "192.0.2.12", "192.0.2.250"),
+        ("2001:db8::99", "2001:db8::2", "fe80::5e00:250"),
+        ("fe80::99", "2001:db8::2", "fe80::5e00:250"),
+    ] {
+        let frame = advert(source, destination, &[vip])?;
+        send(&frame).with_context(|| source.to_owned())?;
+        arrive(&socket, &[frame.packet()]).with_context(|| source.to_owned())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn what_can_t_be_sent_is_told() -> Result<()> {
     let cable = Cable::new()?;

@@ -8,5 +8,6 @@ pub(crate) mod mapped;
 pub(crate) mod memory;
 pub(crate) mod readiness;
 pub(crate) mod schedule;
+pub(crate) mod send_beside;
 pub(crate) mod send_many;
 pub(crate) mod signals;
