@@ -6,6 +6,7 @@
 //! it has from `vrrp-proto`.
 
 pub mod ah;
+pub mod arrived;
 pub mod cli;
 pub mod config;
 pub mod control;

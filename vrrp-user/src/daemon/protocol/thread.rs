@@ -24,6 +24,7 @@ use super::sockets::Sockets;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_ring};
 use super::watching::Watching;
 use super::{Notice, Order, Parts, Stall};
+use crate::arrived::Arrived;
 use crate::fastpath::Ring;
 use crate::ledger::Pulse;
 use crate::net::executor::Executor;
@@ -55,7 +56,7 @@ pub(super) struct Protocol {
     /// Boxed: a map's nodes are filled by half.
     routes: BTreeMap<Slot, Box<Line>>,
     /// Reused from turn to turn.
-    records: Vec<abi::Event>,
+    records: Arrived,
     mute: Mute,
     chatter: Chatter,
     stop: Option<oneshot::Sender<()>>,
@@ -78,7 +79,7 @@ impl Protocol {
             pulse: parts.pulse,
             timer: Timer::new()?,
             routes: BTreeMap::new(),
-            records: Vec::with_capacity(2 * BUDGET),
+            records: Arrived::with_capacity(2 * BUDGET),
             mute: Mute::default(),
             chatter: Chatter::default(),
             stop: None,
@@ -195,10 +196,10 @@ impl Protocol {
         let mut records = std::mem::take(&mut self.records);
         if let Some(ring) = &mut self.ring {
             let taken = ring.source.drain(BUDGET, |record| records.push(record));
-            note_rest(&mut upto, taken, &records);
+            note_rest(&mut upto, taken, records.records());
         }
         // Before what came to the sockets is judged: that asks who came last.
-        for record in &records {
+        for record in records.records() {
             self.note_sender(record);
         }
         self.slow.each_ready(clock::now(), |slow, empty| {
@@ -206,15 +207,12 @@ impl Protocol {
                 slow.was_empty_at(at);
             }
             // An interface that went away fails here until the service thread takes it out.
-            let before = records.len();
+            let before = records.records().len();
             let taken = slow.drain(BUDGET, &mut self.table, |record| records.push(record));
-            note_rest(&mut upto, taken.unwrap_or(0), &records[before..]);
+            note_rest(&mut upto, taken.unwrap_or(0), &records.records()[before..]);
         });
         // Two sources, one order: by arrival.
-        records.sort_by_key(|record| record.at);
-        for record in records.drain(..) {
-            self.heard(&record);
-        }
+        records.take(|record| self.heard(record));
         self.records = records;
         upto.map_or(Heard::All, Heard::UpTo)
     }
