@@ -223,6 +223,11 @@ impl Instance<'_> {
         Some((takeover["after"].as_str()?, takeover["address_was_on"].as_bool()?))
     }
 
+    /// A stage of its last takeover, by its name: so many milliseconds behind the end of the wait.
+    pub fn stage(&self, name: &str) -> Option<f64> {
+        self.0["takeover"][name].as_f64()
+    }
+
     /// The whole of it, for messages.
     pub fn json(&self) -> String {
         self.0.to_string()

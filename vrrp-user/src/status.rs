@@ -10,6 +10,8 @@ use crate::text::some_of;
 mod groups;
 mod paths;
 mod scripts;
+#[cfg(test)]
+mod tests;
 mod troubles;
 
 pub use groups::SyncGroup;
@@ -210,7 +212,7 @@ pub struct Takeover {
     /// The first address was on its interface before.
     #[serde(default)]
     pub address_was_on: bool,
-    /// The first announcement had left.
+    /// The first announcement had left; not there where no link of its addresses has any, as `lo`.
     pub announced_ms: Option<f64>,
     /// The first notify command ran.
     pub notify_ms: Option<f64>,

@@ -30,6 +30,7 @@ mod sought;
 mod sources;
 mod strays;
 mod taken_off;
+mod takeovers;
 mod twice;
 mod unheard;
 mod unheld;

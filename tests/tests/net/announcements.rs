@@ -231,12 +231,36 @@ fn the_first_of_many_is_announced_before_the_last_is_put_on() -> Result<()> {
     assert!(executor.flush(PATIENCE));
     // That it was told first is what this is about.
     let (None, Some(timing)) = first else { bail!("told first: {first:?}") };
-    let took = timing.announced.since(timing.address_up);
+    let took = timing.announced.context("not announced")?.since(timing.address_up);
     println!("all in {in_all:?}, the first announced {took:?} after it was up");
     assert_eq!(timing.slot, Slot(1));
     assert!(received.try_recv().is_err(), "told once");
     wait_until("each is announced", PATIENCE, || wire.seen().len() >= 1000)?;
     assert_eq!(wire.seen().len(), 1000, "each five times");
+    Ok(())
+}
+
+/// Where a service answers on `lo`, as behind LVS, nobody is to be told; when it came to serve is known all the
+/// same.
+#[test]
+fn what_nobody_hears_of_is_timed() -> Result<()> {
+    let cable = Cable::new()?;
+    cable.here.ip("link set lo up")?;
+    let (timings, timed) = channel();
+    let note = move |timing| timings.send(timing).unwrap_or_default();
+    // Slowly: it waits for none of the others.
+    let config = Config { garp_interval: PATIENCE, ..Config::default() };
+    let executor = cable.here.enter(|| Ok(Executor::spawn(config, |_, _| {}, note)?))?;
+    let on_lo = |last| VirtualAddress { device: "lo".to_owned(), prefix: 32, ..vip(last) };
+    let (alone, both) = ([on_lo(250), on_lo(251)], [on_lo(252), vip(253)]);
+    for (slot, addresses, is_announced) in [(1, &alone, false), (2, &both, true)] {
+        executor.send(add(slot, addresses));
+        executor.send(announce(slot, addresses, 5));
+        let timing = timed.recv_timeout(PATIENCE / 2)?;
+        assert_eq!((timing.slot, timing.was_on), (Slot(slot), false));
+        assert_eq!(timing.announced.is_some(), is_announced, "{timing:?}");
+    }
+    assert!(timed.try_recv().is_err(), "told once");
     Ok(())
 }
 

@@ -25,10 +25,12 @@ pub(crate) struct Budget {
     pub(crate) address: Option<Instant>,
     /// It was on its interface before.
     pub(crate) was_on: bool,
-    /// The first announcement had left.
+    /// The first announcement had left; `None` where no link of the addresses has any.
     pub(crate) announced: Option<Instant>,
     /// The first notify command ran.
     pub(crate) notified: Option<Instant>,
+    /// It is in the log.
+    pub(crate) told: bool,
 }
 
 impl Budget {
@@ -43,6 +45,7 @@ impl Budget {
             was_on: false,
             announced: None,
             notified: None,
+            told: false,
         }
     }
 
@@ -50,7 +53,7 @@ impl Budget {
     pub(crate) fn serve(&mut self, timing: &Timing) {
         self.address = Some(timing.address_up);
         self.was_on = timing.was_on;
-        self.announced = Some(timing.announced);
+        self.announced = timing.announced;
     }
 
     /// One line's worth: the silence, then each stage as its time behind the end of the silence.
@@ -156,7 +159,7 @@ mod tests {
         let mut resumed =
             Budget { spoke: Some(at(45)), ..Budget::new(Waited::Resumed, at(5), at(5)) };
         let slot = vrrp_proto::Slot(0);
-        resumed.serve(&Timing { slot, address_up: at(55), was_on: true, announced: at(105) });
+        resumed.serve(&Timing { slot, address_up: at(55), was_on: true, announced: Some(at(105)) });
         assert_eq!(
             resumed.line(),
             "went on, without a wait: advert +0.04 ms, address on before, announced +0.10 ms"

@@ -161,7 +161,7 @@ impl Service {
     /// Logs a takeover once all of it is known. What the kernel refused has a line of its own.
     fn tell_takeover(&mut self, slot: Slot) {
         let Some(running) = self.running.get_mut(&slot) else { return };
-        let Some(budget) = running.takeover.as_mut().filter(|b| b.announced.is_none()) else {
+        let Some(budget) = running.takeover.as_mut().filter(|budget| !budget.told) else {
             return;
         };
         let timing = running.timing.take_if(|timing| timing.address_up >= budget.due);
@@ -170,6 +170,7 @@ impl Service {
         } else if running.settings.held().next().is_some() {
             return;
         }
+        budget.told = true;
         info!("({}) {}", running.instance.name, budget.line());
     }
 

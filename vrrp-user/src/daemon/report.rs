@@ -112,8 +112,7 @@ impl Service {
             addresses: self.addresses(view.state, running),
             paths: paths(running),
             takeover: running.takeover.map(|budget| {
-                let notified = self.notifier.began(Kind::Instance, &instance.name, Word::Master);
-                let notified = notified.filter(|at| *at >= budget.due);
+                let notified = self.notified(view.slot, instance, budget.due);
                 Budget { notified, ..budget }.status(now)
             }),
             arrivals,
@@ -123,6 +122,14 @@ impl Service {
             counters,
             last_refused,
         }
+    }
+
+    /// When the first command ran that was told of a takeover: the instance's own, or its sync group's.
+    fn notified(&self, slot: Slot, instance: &Instance, due: Instant) -> Option<Instant> {
+        let group = self.groups.of(slot).map(|name| (Kind::Group, name));
+        let told = std::iter::once((Kind::Instance, instance.name.as_str())).chain(group);
+        let began = told.filter_map(|(kind, name)| self.notifier.began(kind, name, Word::Master));
+        began.filter(|at| *at >= due).min()
     }
 
     /// Why XDP leaves an instance's adverts to the socket, where it runs on its interface.

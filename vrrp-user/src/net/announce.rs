@@ -3,7 +3,7 @@
 //! Pure: time comes in as an argument, the frame is somebody else's business.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use vrrp_common::Family;
@@ -142,6 +142,24 @@ impl Announcer {
         Some(Announcement { slot, device, ip, mac })
     }
 
+    /// Withdraws what else waits for this one's router on this one's link, which has nobody to tell. What is
+    /// behind it does not keep a distance to what never left.
+    pub(super) fn give_up(&mut self, now: Instant, announcement: &Announcement) {
+        if let Some((number, lane)) = self.lane(&announcement.device, announcement.ip) {
+            for key in lane.of(announcement.slot).collect::<Vec<_>>() {
+                lane.left.remove(&key);
+            }
+            lane.tidy();
+            lane.due = now;
+            self.place(number);
+        }
+    }
+
+    /// Whether an announcement of a router's waits on any link.
+    pub(super) fn waits(&self, slot: Slot) -> bool {
+        self.lanes.iter().any(|lane| lane.of(slot).next().is_some())
+    }
+
     /// Takes back an announcement that a full queue refused, to be tried again soon. `false`: this
     /// link's were refused so often that those that waited are given up.
     pub(super) fn retry(&mut self, now: Instant, refused: Announcement) -> bool {
@@ -203,6 +221,12 @@ impl Lane {
             stands: None,
             refusals: 0,
         }
+    }
+
+    /// What waits for one router.
+    fn of(&self, slot: Slot) -> impl Iterator<Item = Key> {
+        let first = (slot, Ipv4Addr::UNSPECIFIED.into());
+        self.left.range(first..).map(|(key, _)| *key).take_while(move |(of, _)| *of == slot)
     }
 
     fn push(&mut self, now: Instant, key: Key, more: Left) {
@@ -318,6 +342,23 @@ mod tests {
         assert_eq!(lasts(&mut announcer, now + GAP - Duration::from_nanos(1)), Vec::<u8>::new());
         assert_eq!(lasts(&mut announcer, now + GAP), [1, 2]);
         assert_eq!(announcer.next(), None);
+    }
+
+    #[test]
+    fn a_link_without_announcements_is_given_up_for_its_router_alone() {
+        let now = Instant::now();
+        let mut announcer = Announcer::new(GAP, Duration::ZERO);
+        for (slot, device, last) in [(1, "lo", 1), (1, "lo", 2), (2, "lo", 3), (1, "a", 4)] {
+            announcer.push(now, Slot(slot), &vip(device, last), 2);
+        }
+        let first = announcer.pop(now).expect("it is due");
+        assert_eq!((first.slot, first.device.as_str()), (Slot(1), "lo"));
+        announcer.give_up(now, &first);
+        assert!(announcer.waits(Slot(1)) && announcer.waits(Slot(2)) && !announcer.waits(Slot(3)));
+        assert_eq!(lasts(&mut announcer, now), [3, 4]);
+        assert!(announcer.waits(Slot(1)) && announcer.waits(Slot(2)));
+        assert_eq!(lasts(&mut announcer, now + GAP), [3, 4]);
+        assert!(!announcer.waits(Slot(1)) && !announcer.waits(Slot(2)));
     }
 
     #[test]

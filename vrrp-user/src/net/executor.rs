@@ -65,8 +65,8 @@ pub struct Timing {
     pub address_up: Instant,
     /// It was on its interface before.
     pub was_on: bool,
-    /// The first announcement of it had left.
-    pub announced: Instant,
+    /// The first announcement had left; `None` where all addresses are on links without any, such as `lo`.
+    pub announced: Option<Instant>,
 }
 
 /// The handle to the thread that puts addresses on and off and announces them.
@@ -106,7 +106,8 @@ impl Executor {
     ///
     /// Both are called on that thread: `report` once for each [`Effect::AddAddresses`], and for an
     /// [`Effect::AddPaths`] where there is something to tell, `timed` once
-    /// for each of them whose addresses are announced, with the first announcement.
+    /// for each of them whose addresses are to be announced, with the first announcement, or where no link
+    /// of theirs has any.
     ///
     /// # Errors
     /// The kernel's, where a socket or a thread can't be had.

@@ -2,7 +2,8 @@
 //!
 //! Two directions, two threads. [`executor`] carries out what the engine asks for, on a thread of its
 //! own (`worker`): addresses by [`addr`], as long as `claims` says that somebody holds them, and behind
-//! it `serving`, which waits for the kernel; announcements by `announce`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
+//! it `serving`, which waits for the kernel; announcements by `announce`, which
+//! says what is next, and `announcing`; `removal` takes addresses off, many at once; `duplicates` puts on again what the kernel will not use,
 //! `mending` undoes what somebody did to an interface of ours; `paths` has routes and rules. [`own_link`]
 //! makes the interfaces that instances have for themselves. [`monitor`] tells what happens on the host,
 //! on the service thread. [`leftover`] judges, at start, the addresses that are already there.
@@ -11,6 +12,7 @@
 
 pub mod addr;
 mod announce;
+mod announcing;
 mod claims;
 mod duplicates;
 pub mod executor;

@@ -13,7 +13,8 @@ use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
 use super::addr::{Added, AddrError, Addresses};
-use super::announce::{Announcement, Announcer};
+use super::announce::Announcer;
+use super::announcing::Up;
 use super::claims::Claims;
 use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
 use super::lease::Lease;
@@ -23,7 +24,7 @@ use super::own_link::Hearing;
 use super::paths;
 use super::strays::Strays;
 use crate::sys::interface::Interfaces;
-use crate::sys::{clock, schedule};
+use crate::sys::schedule;
 use crate::transmit::{Sender, arp};
 
 /// Announcements sent before waiting address work is looked for again: about a tenth of a millisecond.
@@ -37,14 +38,14 @@ const AWAKE: Duration = Duration::from_micros(800);
 pub(super) struct Worker<R, T> {
     config: Config,
     pub(super) queue: Receiver<Message>,
-    turn: Turn,
+    pub(super) turn: Turn,
     /// A message that was taken from the queue before its turn.
     pub(super) ahead: Option<Message>,
     pub(super) addresses: Addresses,
     pub(super) claims: Claims,
     lease: Lease,
     pub(super) interfaces: Interfaces,
-    sender: Sender,
+    pub(super) sender: Sender,
     pub(super) announcer: Announcer,
     /// Addresses that the kernel refused: not to be announced.
     pub(super) refused: BTreeSet<(Slot, IpAddr)>,
@@ -52,10 +53,10 @@ pub(super) struct Worker<R, T> {
     pub(super) hearing: Hearing,
     pub(super) strays: Strays,
     pub(super) paths: paths::Table,
-    /// Since when the first address of a router is up, and whether it was before, until it is announced.
-    pub(super) up: BTreeMap<Slot, (vrrp_common::Instant, bool)>,
+    /// Routers whose first address is up and was not announced yet.
+    pub(super) up: BTreeMap<Slot, Up>,
     pub(super) report: R,
-    timed: T,
+    pub(super) timed: T,
 }
 
 /// What to do next.
@@ -265,7 +266,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 && !serving
             {
                 serving = true;
-                self.up.insert(slot, (clock::now(), added == Added::AlreadyThere));
+                self.up.insert(slot, Up::now(added == Added::AlreadyThere));
             }
             up += portion.len();
             repeat = repeat.or_else(|| self.announcement_of(slot, addresses));
@@ -275,6 +276,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 announced = up;
             }
         }
+        self.all_are_up(slot, repeat.is_some());
         let outcome = match failed {
             None => Outcome::Done,
             Some((address, error)) if self.claims.any(slot) => Outcome::Partly { address, error },
@@ -397,56 +399,6 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
                 self.enqueue(slot, std::slice::from_ref(address), 1);
             }
         }
-    }
-
-    /// Sends announcements that are due, that many at most.
-    pub(super) fn announce(&mut self, most: usize) {
-        self.addresses.serve();
-        // Good for one burst only: a bond may change its MAC address, an interface be made anew.
-        let mut links = BTreeMap::new();
-        for _ in 0..most {
-            let now = Instant::now();
-            let Some(announcement) = self.announcer.pop(now) else {
-                return;
-            };
-            let Announcement { slot, device, ip, mac } = &announcement;
-            let index = self.claims.index(*slot, device, *ip);
-            let link = links
-                .entry((device.clone(), index))
-                .or_insert_with(|| Link::read(&self.interfaces, device, index));
-            // An interface that is gone or speaks no Ethernet has nobody to tell.
-            let Some(link) = link else {
-                continue;
-            };
-            self.turn.wait();
-            match link.send(&self.sender, *ip, *mac) {
-                Ok(()) => {
-                    let what = if ip.is_ipv4() {
-                        "gratuitous ARP"
-                    } else {
-                        "unsolicited Neighbour Advert"
-                    };
-                    tracing::debug!("Sending {what} on {device} for {ip}");
-                    self.announcer.sent(&announcement);
-                    if let Some((address_up, was_on)) = self.up.remove(slot) {
-                        let (slot, announced) = (*slot, clock::now());
-                        (self.timed)(Timing { slot, address_up, was_on, announced });
-                    }
-                }
-                Err(error) => self.not_sent(now, announcement, &error),
-            }
-        }
-    }
-
-    fn not_sent(&mut self, now: Instant, announcement: Announcement, error: &io::Error) {
-        let device = announcement.device.clone();
-        let full =
-            matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM));
-        // A link that is down or gone announces when it is back: the engine sees to that.
-        if full && self.announcer.retry(now, announcement) {
-            return;
-        }
-        tracing::debug!("({device}) announcement not sent: {error}");
     }
 }
 

@@ -32,15 +32,17 @@ struct Told {
 }
 
 impl Chatter {
-    /// The notice of an event of the engine's, where it is to be told. `spoke`: when the last adverts left.
+    /// The notice of an event of the engine's, where it is to be told. `spoke`: when a router's last
+    /// advert left.
     pub(super) fn of_event(
         &mut self,
         now: Instant,
         event: Event,
-        spoke: Option<Instant>,
+        spoke: impl FnOnce(Slot) -> Option<Instant>,
     ) -> Option<Notice> {
         if let Event::TookOver { slot, waited, due } = event {
-            return Some(Notice::TookOver(slot, Budget { spoke, ..Budget::new(waited, due, now) }));
+            let budget = Budget { spoke: spoke(slot), ..Budget::new(waited, due, now) };
+            return Some(Notice::TookOver(slot, budget));
         }
         let count = match Topic::of(&event) {
             Some((slot, topic)) => self.note(now, slot, topic)?,
@@ -115,9 +117,9 @@ mod tests {
         let (mut chatter, now, slot) = (Chatter::default(), Instant::from_nanos(7), Slot(1));
         let (from, theirs) = (IpAddr::from([192, 0, 2, 12]), Priority::DEFAULT);
         let lower = Event::LowerAdvert { slot, from, theirs, ours: Priority::OWNER };
-        assert_eq!(told(|| chatter.of_event(now, lower.clone(), None)), [1; MOST as usize]);
+        assert_eq!(told(|| chatter.of_event(now, lower.clone(), |_| None)), [1; MOST as usize]);
         let changed = Event::PriorityChanged { slot, from: theirs, to: Priority::OWNER };
-        assert_eq!(told(|| chatter.of_event(now, changed.clone(), None)), [1; 50]);
+        assert_eq!(told(|| chatter.of_event(now, changed.clone(), |_| None)), [1; 50]);
         let mut record: abi::Event = bytemuck::Zeroable::zeroed();
         (record.kind, record.slot) = (abi::Event::REFUSED, 1);
         for reason in [Reject::Ttl, Reject::Checksum] {
@@ -125,7 +127,9 @@ mod tests {
             assert_eq!(told(|| chatter.of_record(&record)), [1; MOST as usize], "{reason:?}");
         }
         let waited = Waited::Owner;
-        let took_over = chatter.of_event(now, Event::TookOver { slot, waited, due: now }, None);
-        assert!(matches!(took_over, Some(Notice::TookOver(Slot(1), _))), "{took_over:?}");
+        let took_over = Event::TookOver { slot, waited, due: now };
+        let took_over = chatter.of_event(now, took_over, |of| (of == slot).then_some(now));
+        let Some(Notice::TookOver(Slot(1), budget)) = took_over else { panic!("{took_over:?}") };
+        assert_eq!(budget.spoke, Some(now));
     }
 }

@@ -52,6 +52,11 @@ impl Mute {
         }
     }
 
+    /// Whether a router's last advert reached nobody.
+    pub(super) fn is_silent(&self, slot: Slot) -> bool {
+        self.silent.contains(&slot)
+    }
+
     pub(super) fn has_no_news(&self) -> bool {
         self.news.is_empty()
     }

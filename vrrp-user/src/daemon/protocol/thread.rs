@@ -378,13 +378,15 @@ impl Protocol {
                 }
                 effect = self.engine.poll_effect();
             }
-            let spoke = self.transmit();
+            let left = self.transmit();
             self.executor.turn().announcements();
             while let Some(event) = self.engine.poll_event() {
                 if let Event::Transition { slot, to, priority, .. } = event {
                     self.routes.get_mut(&slot).into_iter().for_each(|line| line.forget_arrival());
                     self.pulse.state(slot, to, priority, now);
                 }
+                // Its own advert, and not only one that was to leave with it.
+                let spoke = |slot| left.filter(|_| !self.mute.is_silent(slot));
                 let notice = self.chatter.of_event(now, event, spoke);
                 self.tell(notice);
             }
