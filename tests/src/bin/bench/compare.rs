@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use vrrp_tests::bench_args::Who;
 
-use crate::stats::{Summary, short};
+use crate::stats::{NEVER, Summary, short};
 use crate::table::{Row, Table};
 
 /// Reads what an earlier run wrote with `--json`.
@@ -48,8 +48,10 @@ fn line(earlier: &Value, row: &Row) -> Option<[String; 5]> {
         Some(false) => " *",
         Some(true) | None => " !",
     };
-    // Of nothing, and of a time that may be negative, there is no share.
-    let share = then.filter(|then| then.median > 0.0).map(|then| now.median / then.median);
+    // Of nothing, of a time that may be negative and of what never came there is no share.
+    let share = then
+        .filter(|then| then.median > 0.0 && then.median < NEVER)
+        .map(|then| now.median / then.median);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     Some([
         format!("{}: {}", row.measure.name(), row.title()),
@@ -67,7 +69,8 @@ fn values(earlier: &Value, row: &Row) -> Option<Vec<f64>> {
     };
     let found = earlier["rows"].as_array()?.iter().find(same)?;
     let values = found["daemons"][Who::Xvrrp.name()]["values"].as_array()?;
-    Some(values.iter().filter_map(Value::as_f64).collect())
+    // JSON has no infinity.
+    Some(values.iter().map(|value| value.as_f64().unwrap_or(NEVER)).collect())
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ fn draw_row(row: &Row, who: &[Who], panel: &Area<'_>) -> Result<()> {
     text(panel, &title, (12, 20), TITLE, &INK, HPos::Left)?;
     let summaries: Vec<_> =
         who.iter().filter_map(|who| Some((*who, Summary::of(row.values.get(who)?)?))).collect();
-    let longest = summaries.iter().map(|(_, summary)| summary.max).fold(0.0, f64::max);
+    let ends = summaries.iter().flat_map(|(_, it)| [it.min, it.median, it.max]);
+    let longest = ends.filter(|value| value.is_finite()).fold(0.0, f64::max);
     let at = |value: f64| {
         let share = if longest > 0.0 { (value / longest).clamp(0.0, 1.0) } else { 0.0 };
         (f64::from(width) * (BARS.0 + share * (BARS.1 - BARS.0))).round() as i32
@@ -129,6 +130,7 @@ fn text(
 mod tests {
     use super::*;
 
+    use crate::stats::NEVER;
     use crate::table::{Limit, figure};
 
     #[test]
@@ -146,6 +148,17 @@ mod tests {
             assert!(svg.contains(word), "no {word}: {svg}");
         }
         assert!(!svg.contains("FRR") && !svg.contains("20000"), "{svg}");
+    }
+
+    #[test]
+    fn what_never_came_is_as_long_as_the_longest() {
+        let mut table = Table::default();
+        let late = figure(Measure::Detect, "speaks late, stop, 10 ms", "ms", Limit::median(0.15));
+        for value in [0.1, 0.2, NEVER] {
+            table.note(Who::Xvrrp, &late, value);
+        }
+        let svg = draw(&table, &Who::ALL).unwrap();
+        assert!(svg.contains("0.2 (0.1 … never)") && !svg.contains("inf"), "{svg}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Many values in three numbers, never in one.
 
+/// The time of what was waited for and did not come: later than any limit.
+pub(crate) const NEVER: f64 = f64::INFINITY;
+
 /// What there is to say of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
@@ -13,7 +16,7 @@ pub(crate) struct Summary {
 impl Summary {
     /// Of all values that are numbers; nothing if there is none.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
-        let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let half = sorted.len() / 2;
@@ -32,6 +35,9 @@ pub(crate) fn longest_step(times: &[f64]) -> Option<f64> {
 
 /// A number with as many digits as say something.
 pub(crate) fn short(value: f64) -> String {
+    if value == NEVER {
+        return "never".to_owned();
+    }
     let digits = match value.abs() {
         0.0 => 0,
         v if v >= 99.95 => 0,
@@ -66,6 +72,14 @@ mod tests {
     }
 
     #[test]
+    fn what_never_came_is_later_than_all_that_did() {
+        let summary = Summary::of(&[NEVER, 2.0, 1.0]).unwrap();
+        assert_eq!(summary, Summary { median: 2.0, min: 1.0, max: NEVER, count: 3 });
+        assert_eq!(Summary::of(&[NEVER, 1.0]).unwrap().median, NEVER);
+        assert_eq!(Summary::of(&[NEVER]).unwrap().min, NEVER);
+    }
+
+    #[test]
     fn the_longest_step_is_between_neighbours() {
         assert_eq!(longest_step(&[0.0, 10.0, 35.0, 40.0]), Some(25.0));
         assert_eq!(longest_step(&[7.0]), None);
@@ -81,5 +95,6 @@ mod tests {
         assert_eq!(told(23.456), "23.5");
         assert_eq!(told(19_987.4), "19987");
         assert_eq!(told(100.0), "100");
+        assert_eq!(told(NEVER), "never");
     }
 }

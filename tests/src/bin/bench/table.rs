@@ -33,6 +33,11 @@ impl Limit {
         Self { min: Some(least), ..Self::NONE }
     }
 
+    /// Each value just so much.
+    pub(crate) const fn exactly(value: f64) -> Self {
+        Self { max: Some(value), min: Some(value), ..Self::NONE }
+    }
+
     /// And each value at most so much.
     pub(crate) const fn and_all(self, at_most: f64) -> Self {
         Self { max: Some(at_most), ..self }
@@ -40,6 +45,11 @@ impl Limit {
 
     /// In words.
     pub(crate) fn told(&self) -> String {
+        if let (Self { median: None, .. }, Some(value)) =
+            (self, self.max.filter(|_| self.max == self.min))
+        {
+            return format!("= {}", short(value));
+        }
         let part = |word: &str, sign: char, limit: Option<f64>| {
             Some(format!("{word}{sign} {}", short(limit?))).map(|text| text.trim_start().to_owned())
         };
@@ -210,6 +220,7 @@ pub(crate) fn figure(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::NEVER;
 
     fn late() -> Figure {
         figure(Measure::Detect, "late, stop, 10 ms", "ms", Limit::median(0.15).and_all(1.0))
@@ -266,6 +277,18 @@ mod tests {
         assert!(!Limit::at_least(19_990.0).holds(&summary(20_000.0, 19_000.0, 20_000.0)));
         assert_eq!(Limit::at_least(19_990.0).told(), "≥ 19990");
         assert_eq!(Limit::NONE.told(), "");
+        let one = Limit::exactly(1.0);
+        assert!(one.holds(&summary(1.0, 1.0, 1.0)));
+        assert!(!one.holds(&summary(1.0, 0.0, 1.0)) && !one.holds(&summary(1.0, 1.0, 2.0)));
+        assert_eq!(one.told(), "= 1");
+    }
+
+    #[test]
+    fn what_never_came_misses_its_limit() {
+        let mut table = table();
+        table.note(Who::Xvrrp, &late(), NEVER);
+        let text = table.text(Measure::Detect, &[Who::Xvrrp]);
+        assert!(text.contains("0.21 (0.1 … never) !"), "{text}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use vrrp_tests::frame::Frame;
 use vrrp_tests::lab::number;
 
 use crate::stage::{Bench, HIGH, Interval, LOW, address, between, kind, ms, wait_held};
-use crate::stats::longest_step;
+use crate::stats::{NEVER, longest_step};
 use crate::table::{Figure, Limit, Table, figure};
 
 const ADDRESSES: u32 = 200;
@@ -59,7 +59,17 @@ fn read(seen: &[Seen]) -> Result<Vec<(Figure, f64)>> {
     }
     let figure = |what: &str, unit, limit| figure(Measure::Addresses, what, unit, limit);
     let times: Vec<_> = spoke.iter().map(|at| ms(*at)).collect();
-    let mut figures = vec![
+    let after = "announced after its first advert";
+    let behind = |at: Option<Duration>| at.map_or(NEVER, |at| between(first, at));
+    Ok(vec![
+        (
+            figure(&format!("first {after}"), "ms", Limit::NONE),
+            behind(announced.values().min().copied()),
+        ),
+        (
+            figure(&format!("last {after}"), "ms", Limit::all(4.0)),
+            behind(announced.values().max().copied()),
+        ),
         (
             figure("announced", "of 200", Limit::at_least(f64::from(ADDRESSES))),
             announced.len() as f64,
@@ -68,18 +78,5 @@ fn read(seen: &[Seen]) -> Result<Vec<(Figure, f64)>> {
             figure("longest silence of the new owner at 100 ms", "ms", Limit::all(105.0)),
             longest_step(&times).context("r2 spoke once")?,
         ),
-    ];
-    let stamps = || announced.values().copied();
-    if let (Some(early), Some(late)) = (stamps().min(), stamps().max()) {
-        let after = "announced after its first advert";
-        figures.insert(
-            0,
-            (figure(&format!("last {after}"), "ms", Limit::all(4.0)), between(first, late)),
-        );
-        figures.insert(
-            0,
-            (figure(&format!("first {after}"), "ms", Limit::NONE), between(first, early)),
-        );
-    }
-    Ok(figures)
+    ])
 }

@@ -7,6 +7,7 @@ use vrrp_tests::daemon::signal;
 use vrrp_tests::now;
 
 use crate::stage::{Bench, HIGH, Interval, LOW, VIP, between, kind, ms, one, wait_vip};
+use crate::stats::NEVER;
 use crate::table::{Figure, Limit, Table, figure};
 
 pub(crate) fn run(bench: &Bench, table: &mut Table) {
@@ -44,17 +45,17 @@ fn once(bench: &Bench, who: Who, interval: Interval) -> Result<Vec<(Figure, f64)
         (figure("client without an answer", "ms", all(50.0)), ms(answers.longest_gap_after(begin))),
         (figure("owner switches", "", all(0.0)), answers.switches() as f64),
         (
-            figure("hosts with the address in the end", "", Limit::all(1.0)),
+            figure("hosts with the address in the end", "", Limit::exactly(1.0)),
             lab.holders(&["r1", "r2"], &VIP.to_string()).len() as f64,
         ),
     ];
     if stays {
         let what = figure("adverts by the standby", "", Limit::all(0.0));
         figures.push((what, spoke.len() as f64));
-    } else if let Some(first) = first {
+    } else {
         let limit = Limit::all(interval.skew() + 5.0);
         let what = figure("the standby leads after", "ms", limit);
-        figures.push((what, between(begin, first.at)));
+        figures.push((what, first.map_or(NEVER, |first| between(begin, first.at))));
     }
     Ok(figures)
 }

@@ -7,6 +7,7 @@ use vrrp_tests::bench_args::{Measure, Who};
 use vrrp_tests::{Capture, Daemon, Lab, now, wait_until};
 
 use crate::stage::{Bench, HIGH, Interval, LOW, VIP, between, kind, one, one_that_ends};
+use crate::stats::NEVER;
 use crate::table::{Figure, Limit, Table, figure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +143,8 @@ impl Pair {
         );
         let since = first.saturating_sub(Duration::from_millis(50));
         let arp = wire.announcements(VIP).into_iter().map(|(at, _)| at).find(|at| *at >= since);
-        let mut figures = vec![(spoke, late)];
-        figures.extend(arp.map(|at| (announced, between(first, at))));
-        Ok(figures)
+        let behind = arp.map_or(NEVER, |at| between(first, at));
+        Ok(vec![(spoke, late), (announced, behind)])
     }
 
     fn logs(&self) -> String {
