@@ -1,12 +1,13 @@
 //! Two routers whose addresses are on interfaces of their own hear each other, whichever way adverts come:
-//! those of the other one come from the virtual MAC address, which is our own macvlan's, too.
+//! those of the other one come from the virtual MAC address, which is our own macvlan's, too. Unless another MAC address is
+//! written.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
-use super::{LIMIT, VIP, state, wait_state};
+use super::{ADDRESS, LIMIT, VIP, brisk, state, wait_state};
 
 const SOCKET: &str = "vrrp_datapath socket";
 const AH: &str = "authentication {\n        auth_type AH\n        auth_pass secret\n    }";
@@ -101,4 +102,24 @@ fn on_a_macvlan() -> Result<()> {
     wait_state(&r1, "VI_1", "MASTER")?;
     let r2 = lab.run("r2", &from_base(100))?;
     r2.wait_log("following MASTER 192.0.2.11", LIMIT)
+}
+
+/// With `use_vmac NAME MAC` adverts come from that MAC address, and whatever says where the address is names it.
+#[test]
+fn adverts_come_from_a_mac_address_of_ones_own() -> Result<()> {
+    const OWN: [u8; 6] = [2, 0, 0x5e, 0, 0, 0x99];
+    let lab = Lab::new(&["r1", "client"])?;
+    let wire = lab.capture("client")?;
+    let instance = brisk(100).line("use_vmac own 02:00:5e:00:00:99");
+    let r1 = lab.run("r1", &instance.alone(3))?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", VIP) && wire.adverts_of("r1").len() > 2)
+        .with_context(|| r1.log_end())?;
+    let shown = lab.ns("r1").ip("-d addr show dev own")?;
+    ensure!(shown.contains("02:00:5e:00:00:99") && shown.contains(VIP), "{shown}");
+    let adverts = wire.adverts_of("r1");
+    ensure!(adverts.iter().all(|seen| seen.advert.mac == OWN), "{adverts:02x?}");
+    wait_until("it is announced", LIMIT, || !wire.announcements(ADDRESS).is_empty())?;
+    let said = wire.announcements(ADDRESS);
+    ensure!(said.iter().all(|(_, mac)| *mac == OWN), "{said:02x?}");
+    Ok(())
 }

@@ -309,6 +309,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
     use rstest::rstest;
+    use vrrp_common::checksum::Sum;
     use vrrp_common::wire;
 
     /// To this host alone.
@@ -384,5 +385,59 @@ mod tests {
             [5, 15, 25].map(&mut kind),
             [Event::REFUSED, Event::ADVERT, Event::REFUSED].map(Some)
         );
+    }
+
+    /// [`GOOD`] behind an authentication header.
+    fn sealed(key: &[u8; 8], sequence: u32) -> Vec<u8> {
+        let mut frame = GOOD.to_vec();
+        frame[38] = wire::AUTH_AH;
+        let mut header = [0; ah::LEN];
+        ah::write(&mut header, [192, 0, 2, 101]);
+        frame.splice(34..34, header);
+        frame[17] += ah::LEN as u8;
+        frame[23] = ah::PROTOCOL;
+        for (range, at) in [(14..34, 24), (58..frame.len(), 64)] {
+            frame[at..at + 2].fill(0);
+            let sum = Sum::new().slice(&frame[range]).checksum();
+            frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        ah::sign(key, &mut frame[14..], wire::IPV4_HEADER, false, sequence);
+        frame
+    }
+
+    /// A reload that changes something else of the router gives nobody a way to repeat old adverts.
+    #[test]
+    fn heard_sequence_numbers_outlive_a_reload() {
+        let password = *b"secret\0\0";
+        let mut table = Table::new();
+        let rule = Router {
+            destination: wire::octets(wire::group(Family::V4)),
+            slot: 3,
+            version: 2,
+            interval: 1,
+            auth_type: wire::AUTH_AH,
+            password,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let key = RouterKey::new(7, Family::V4, 51);
+        let ours = IpAddr::from([192, 0, 2, 250]);
+        let reasons = |table: &mut Table, second: u64, numbers: &[u32]| -> Vec<u32> {
+            let at = Instant::from_nanos(second * 1_000_000_000);
+            let hear = |number: &u32| table.frame(7, at, &sealed(&password, *number));
+            let records: Vec<_> = numbers.iter().map(hear).collect();
+            records.into_iter().map(|record| record.map_or(u32::MAX, |one| one.reason)).collect()
+        };
+        table.set(key, rule, &[ours], &[]);
+        assert_eq!(reasons(&mut table, 10, &[7]), [0]);
+        let more = [ours, IpAddr::from([192, 0, 2, 251])];
+        table.set(key, rule, &more, &[]);
+        table.wait(3, Duration::from_secs(4), 3);
+        assert_eq!(reasons(&mut table, 20, &[6, 8]), [Reject::Replay.index(), 0]);
+        // On another interface, too.
+        let moved = RouterKey::new(8, Family::V4, 51);
+        table.set(moved, rule, &more, &[]);
+        table.remove(key, 3);
+        let record = table.frame(8, Instant::from_nanos(30_000_000_000), &sealed(&password, 8));
+        assert_eq!(record.map(|one| one.reason), Some(Reject::Replay.index()));
     }
 }
