@@ -159,11 +159,14 @@ impl Instance<'_> {
         Some((peer["address"].as_str()?, peer["interval_ms"].as_f64()?))
     }
 
-    /// Whom it heard, and how each computes checksums.
-    pub fn senders(&self) -> Vec<(String, String)> {
+    /// Whom it heard, how each computed its last checksum, and how many were over the message alone and how
+    /// many behind a pseudo-header.
+    pub fn senders(&self) -> Vec<(String, String, [u64; 2])> {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let all = self.0["senders"].as_array().into_iter().flatten();
-        all.map(|one| (word(&one["address"]), word(&one["checksum"]))).collect()
+        let counts =
+            |one: &Value| ["message", "pseudo_header"].map(|form| one[form].as_u64().unwrap_or(0));
+        all.map(|one| (word(&one["address"]), word(&one["checksum"]), counts(one))).collect()
     }
 
     /// Others that are MASTER too, with their priorities.

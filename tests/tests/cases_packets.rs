@@ -134,17 +134,49 @@ fn b07_the_checksum_form_is_the_configured_one_or_the_peers() -> Result<()> {
         let mut another = cases::frame("P07-v3-header", "message-only-sum-rfc9568");
         (another[29], another[25]) = (another[29] + 1, another[25] - 1);
         lab.inject("gen", &another)?;
-        let senders = || -> Option<Vec<(String, String)>> {
+        // And the first one changes its form.
+        lab.inject("gen", &cases::frame("P07-v3-header", "good-pseudo-header-sum"))?;
+        let senders = || -> Option<Vec<(String, String, [u64; 2])>> {
             Some(daemon.status().ok()?.instance("VI_1").ok()?.senders())
         };
-        let form = if as_v2 { "pseudo_header" } else { "message" };
-        let both = [("192.0.2.101", form), ("192.0.2.102", "message")]
-            .map(|(sender, form)| (sender.to_owned(), form.to_owned()));
+        let first = if as_v2 { [0, 2] } else { [1, 1] };
+        let both = [("192.0.2.101", "pseudo_header", first), ("192.0.2.102", "message", [1, 0])]
+            .map(|(sender, form, counts)| (sender.to_owned(), form.to_owned(), counts));
         wait_until("each sender's form is told", limit, || {
             senders().is_some_and(|senders| senders == both)
         })
         .with_context(|| format!("{line}: {:?}", senders()))?;
     }
+    Ok(())
+}
+
+/// Also of adverts that XDP keeps to itself since they only repeat themselves.
+#[test]
+fn b07_each_form_of_a_sender_is_counted() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    on_every_path(counts_forms)
+}
+
+fn counts_forms(path: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let daemon = start(&lab, "DUT-v3", path)?;
+    daemon.wait_log("Entering BACKUP", LIMIT)?;
+    for (form, times) in [
+        ("message-only-sum-rfc9568", 9),
+        ("good-pseudo-header-sum", 1),
+        ("message-only-sum-rfc9568", 5),
+    ] {
+        for _ in 0..times {
+            lab.inject("gen", &cases::frame("P07-v3-header", form))?;
+            pause(50);
+        }
+    }
+    let senders = || Some(daemon.status().ok()?.instance("VI_1").ok()?.senders());
+    let right = [("192.0.2.101".to_owned(), "message".to_owned(), [14, 1])];
+    wait_until("each is counted", LIMIT, || senders().is_some_and(|senders| senders == right))
+        .with_context(|| format!("{:?}: {}", senders(), daemon.log_end()))?;
     Ok(())
 }
 

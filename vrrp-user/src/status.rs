@@ -10,6 +10,7 @@ use crate::text::some_of;
 mod groups;
 mod paths;
 mod scripts;
+mod senders;
 #[cfg(test)]
 mod tests;
 mod troubles;
@@ -17,6 +18,7 @@ mod troubles;
 pub use groups::SyncGroup;
 pub use paths::Path;
 pub use scripts::Script;
+pub use senders::Sender;
 pub use troubles::{Failing, OtherMaster};
 
 /// Everything, as `status --json` prints it. Times are milliseconds.
@@ -149,17 +151,6 @@ pub struct Peer {
     pub checksum: String,
     /// When its last advert arrived.
     pub heard_ms_ago: f64,
-}
-
-/// A sender of good adverts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sender {
-    /// Its address.
-    pub address: String,
-    /// How its last advert's checksum was computed.
-    pub checksum: String,
-    /// When that arrived.
-    pub heard_ms_ago: u64,
 }
 
 /// The gaps between adverts that only repeat themselves, by the kernel's stamps.
@@ -377,14 +368,7 @@ fn render_instance(out: &mut String, i: &Instance) {
     }
     groups::render_member(out, i);
     troubles::render(out, i);
-    if i.version == 3 {
-        // Over IPv6 there is one form.
-        let v4 = i.senders.iter().filter(|sender| !sender.address.contains(':'));
-        let forms: Vec<String> = v4.map(|s| format!("{} {}", s.address, s.checksum)).collect();
-        if !forms.is_empty() {
-            let _ = writeln!(out, "  checksum forms: {}", some_of(&forms));
-        }
-    }
+    senders::render(out, i);
     render_addresses(out, i);
     paths::render(out, i);
     let c = &i.counters;

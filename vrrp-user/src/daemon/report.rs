@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
+use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Reject, Vrid, abi, time, wire};
 use vrrp_proto::{Health, Paths, Slot, StateName, View, VirtualAddress};
 
@@ -307,6 +308,8 @@ fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
     let one = |sender: Heard| status::Sender {
         address: sender.source.to_string(),
         checksum: sender.form.name().to_owned(),
+        message: sender.adverts(ChecksumForm::Message),
+        pseudo_header: sender.adverts(ChecksumForm::PseudoHeader),
         heard_ms_ago: millis(now, followed(sender.source).map_or(sender.at, |f| f.heard)),
     };
     senders.into_iter().map(one).collect()

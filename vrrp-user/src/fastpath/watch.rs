@@ -189,6 +189,11 @@ impl Watcher {
         Seen { at, armed: watch != 0 && words[ARMED].load(SeqCst) == watch }
     }
 
+    /// How many of the slot's adverts were noted and not reported, of all its watches.
+    pub fn repeated(&self, slot: u32) -> u64 {
+        self.slots.repeated(slot)
+    }
+
     /// The number of the slot's watch, which the record of an expiry names; nothing where
     /// nothing is watched.
     pub fn watch(&self, slot: u32) -> Option<u64> {

@@ -19,7 +19,6 @@ use super::chatter::Chatter;
 use super::failing::{Failing, Fate, Mute};
 use super::line::{Line, is_astray};
 use super::outbox::Outbox;
-use super::senders::Sender;
 use super::sockets::Sockets;
 use super::sources::{BUDGET, Heard, Readable, note_rest, readable_ring};
 use super::watching::Watching;
@@ -261,7 +260,7 @@ impl Protocol {
             line.forget_arrival();
         }
         line.note_arrival(now, record, interval, self.engine.is_backup(slot));
-        line.senders.note(Sender { source: advert.source, form: advert.form, at: now });
+        line.senders.note(advert.source, advert.form, now);
         if differs || unlisted || anew {
             self.tell_record(record);
         }

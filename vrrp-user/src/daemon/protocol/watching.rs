@@ -25,6 +25,8 @@ struct Watched {
     known: Instant,
     /// What the kernel had seen last when this began: another one.
     other: Instant,
+    /// How many the kernel had kept to itself when they were last counted.
+    counted: u64,
 }
 
 impl Watching {
@@ -117,6 +119,16 @@ impl Watching {
         }
     }
 
+    /// Counts what the kernel kept to itself for whoever sent it.
+    pub(super) fn count_all(&mut self, lines: &mut BTreeMap<Slot, Box<Line>>) {
+        let Some(watcher) = &self.watcher else { return };
+        for (slot, watched) in &mut self.watched {
+            if let Some(line) = lines.get_mut(slot) {
+                watched.count(watcher, *slot, line);
+            }
+        }
+    }
+
     /// Watches what the engine says, or no longer.
     pub(super) fn obey(
         &mut self,
@@ -129,16 +141,19 @@ impl Watching {
         let (Watch::Start { slot, .. } | Watch::Stop { slot }) = watch;
         watcher.stop(slot.0);
         let seen = watcher.seen(slot.0).at;
-        if let Some(before) = self.watched.remove(&slot)
+        let mut line = lines.get_mut(&slot);
+        if let Some(mut before) = self.watched.remove(&slot)
             && let Some(at) = before.repeated(seen)
         {
+            if let Some(line) = &mut line {
+                before.count(watcher, slot, line);
+            }
             table.heard(slot.0, at, wire::octets(before.advert.source));
             if at > before.known {
                 // It came while the engine made up its mind, and the kernel kept it to itself.
                 engine.handle(at, Input::Advert { slot, advert: before.advert });
             }
         }
-        let line = lines.get_mut(&slot);
         let version = line.map(|line| {
             line.forget_arrival();
             line.route.version
@@ -148,7 +163,8 @@ impl Watching {
             // The kernel's timer wakes the thread for what is due then.
             let down = down.saturating_sub(EARLY);
             watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
-            self.watched.insert(slot, Watched { advert, known: heard, other: seen });
+            let counted = watcher.repeated(slot.0);
+            self.watched.insert(slot, Watched { advert, known: heard, other: seen, counted });
         }
     }
 }
@@ -157,6 +173,15 @@ impl Watched {
     /// When it came last, where the kernel has seen it at all.
     fn repeated(&self, seen: Instant) -> Option<Instant> {
         Some(seen).filter(|at| *at > self.other)
+    }
+
+    /// Counts what the kernel kept to itself since the last time.
+    fn count(&mut self, watcher: &Watcher, slot: Slot, line: &mut Line) {
+        let repeated = watcher.repeated(slot.0);
+        // Less where the slot's counters began anew.
+        let more = repeated.saturating_sub(self.counted);
+        line.senders.count(self.advert.source, self.advert.form, more);
+        self.counted = repeated;
     }
 
     fn tell(&mut self, watcher: &Watcher, slot: Slot, engine: &mut Engine) {

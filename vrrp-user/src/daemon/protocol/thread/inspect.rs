@@ -30,6 +30,7 @@ impl Protocol {
     pub(super) fn inspect(&mut self) -> Inspection {
         // A socket whose interface went away has nothing more to say.
         self.watching.refresh_all(&mut self.engine);
+        self.watching.count_all(&mut self.routes);
         let mut lost = BTreeMap::new();
         for (ifindex, slow) in self.slow.all() {
             *lost.entry(ifindex).or_default() += slow.lost().unwrap_or(0);
