@@ -83,7 +83,7 @@ fn single_hosts_get_the_packet_as_it_is() -> Result<()> {
     Ok(())
 }
 
-/// Who has a provider for each of his networks has rules by the source.
+/// A host with a provider for each of its networks has rules by the source.
 #[test]
 fn the_source_chooses_the_route() -> Result<()> {
     const FAR: &str = "2001:db8:1::2";
@@ -96,6 +96,9 @@ fn the_source_chooses_the_route() -> Result<()> {
     cable.here.ip(&format!("-6 route add {FAR} via 2001:db8::2 dev eth0 table 100"))?;
     cable.here.ip("rule add from 192.0.2.11 lookup 100")?;
     cable.here.ip("route add 198.51.100.2 via 192.0.2.12 dev eth0 table 100")?;
+    // Whoever goes by no rule goes by a gateway that is not there.
+    cable.here.ip(&format!("-6 route add {FAR} via 2001:db8::3 dev eth0"))?;
+    cable.here.ip("route add 198.51.100.2 via 192.0.2.13 dev eth0")?;
     let socket = cable.there.enter(|| packet::open("eth0"))?;
     let send = |frame: &AdvertFrame| {
         cable.here.enter(|| Ok(Routed::new().send(if_nametoindex("eth0")?, frame.packet())?))
@@ -104,7 +107,7 @@ fn the_source_chooses_the_route() -> Result<()> {
         ("192.0.2.11", "198.51.100.2", "192.0.2.250"),
         ("2001:db8::1", FAR, "fe80::5e00:250"),
         ("fe80::1", FAR, "fe80::5e00:250"),
-        // By no rule, and from an address that the host has not, or not yet.
+        // From an address that the host has not, or not yet.
         ("192.0.2.99", "192.0.2.12", "192.0.2.250"),
         ("2001:db8::99", "2001:db8::2", "fe80::5e00:250"),
         ("fe80::99", "2001:db8::2", "fe80::5e00:250"),
