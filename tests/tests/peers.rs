@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 enum By {
     Group6,
     OtherGroup,
+    /// To one that `global_defs` names at one end, and the instance at the other.
+    OtherGroup6,
     Unicast,
     Unicast6,
     /// Which strict mode has not, and keepalived runs all the same.
@@ -36,7 +38,9 @@ impl By {
     /// An address that moves, and the first in the adverts.
     fn addresses(self) -> &'static [&'static str] {
         match self {
-            Self::Group6 | Self::Unicast6 => &["fe80::5e00:250/64", "2001:db8::250/64"],
+            Self::Group6 | Self::OtherGroup6 | Self::Unicast6 => {
+                &["fe80::5e00:250/64", "2001:db8::250/64"]
+            }
             Self::OtherGroup
             | Self::Unicast
             | Self::StrictUnicast
@@ -54,7 +58,7 @@ impl By {
         match self {
             Self::Unicast | Self::StrictUnicast | Self::SealedUnicast => Some("192.0.2."),
             Self::Unicast6 => Some("2001:db8::"),
-            Self::Group6 | Self::OtherGroup | Self::Sealed => None,
+            Self::Group6 | Self::OtherGroup | Self::OtherGroup6 | Self::Sealed => None,
         }
     }
 
@@ -62,8 +66,11 @@ impl By {
         let (version, interval) = if self.is_sealed() { (2, "1") } else { (3, "0.4") };
         let mut instance = Instance::new(priority).every(interval).holding(self.addresses());
         let mut conf = Conf::new(version);
-        if self == Self::OtherGroup {
-            conf = conf.global("vrrp_mcast_group4 239.192.0.18");
+        match (self, host) {
+            (Self::OtherGroup, _) => conf = conf.global("vrrp_mcast_group4 239.192.0.18"),
+            (Self::OtherGroup6, "r1") => conf = conf.global("vrrp_mcast_group6 ff02::1:12"),
+            (Self::OtherGroup6, _) => instance = instance.line("mcast_dst_ip ff02::1:12"),
+            _ => {}
         }
         if self == Self::StrictUnicast {
             conf = conf.global("vrrp_strict");
@@ -158,6 +165,7 @@ fn ours_with_ours() -> Result<()> {
     together(&[
         ("IPv6", || take_turns(By::Group6, Kind::Xvrrp, Kind::Xvrrp)),
         ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Xvrrp)),
+        ("another group over IPv6", || take_turns(By::OtherGroup6, Kind::Xvrrp, Kind::Xvrrp)),
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Xvrrp)),
         ("AH", || take_turns(By::Sealed, Kind::Xvrrp, Kind::Xvrrp)),
@@ -170,6 +178,7 @@ fn ours_before_keepalived() -> Result<()> {
     together(&[
         ("IPv6", || take_turns(By::Group6, Kind::Xvrrp, Kind::Keepalived)),
         ("another group", || take_turns(By::OtherGroup, Kind::Xvrrp, Kind::Keepalived)),
+        ("another group over IPv6", || take_turns(By::OtherGroup6, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast", || take_turns(By::Unicast, Kind::Xvrrp, Kind::Keepalived)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Xvrrp, Kind::Keepalived)),
         ("strict unicast", || take_turns(By::StrictUnicast, Kind::Xvrrp, Kind::Keepalived)),
@@ -184,6 +193,7 @@ fn keepalived_before_ours() -> Result<()> {
     together(&[
         ("IPv6", || take_turns(By::Group6, Kind::Keepalived, Kind::Xvrrp)),
         ("another group", || take_turns(By::OtherGroup, Kind::Keepalived, Kind::Xvrrp)),
+        ("another group over IPv6", || take_turns(By::OtherGroup6, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast", || take_turns(By::Unicast, Kind::Keepalived, Kind::Xvrrp)),
         ("unicast over IPv6", || take_turns(By::Unicast6, Kind::Keepalived, Kind::Xvrrp)),
         ("strict unicast", || take_turns(By::StrictUnicast, Kind::Keepalived, Kind::Xvrrp)),

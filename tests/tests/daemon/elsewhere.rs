@@ -18,7 +18,8 @@ fn other_interfaces() -> Result<()> {
         return Ok(());
     }
     together(&[
-        ("garp_extra_if", announcements_are_repeated_there),
+        ("garp_extra_if all", announcements_are_repeated_there),
+        ("garp_extra_if", announcements_are_repeated_on_what_it_has_made),
         ("healed", a_winner_is_nowhere_else),
         ("promote_secondaries", secondary_addresses_stay_there),
     ])
@@ -50,6 +51,44 @@ fn announcements_are_repeated_there() -> Result<()> {
     let before = heard(&there, [203, 0, 113, 250]);
     pause(1500);
     ensure!(heard(&there, [203, 0, 113, 250]) == before, "announced by nobody");
+    Ok(())
+}
+
+/// Without `all`: where the instance has made the interface, and adverts don't show its MAC address to switches.
+fn announcements_are_repeated_on_what_it_has_made() -> Result<()> {
+    const VMAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 51];
+    const HELD: [&str; 2] = ["203.0.113.250/24 dev eth1", "203.0.113.251/24 dev eth1 use_vmac"];
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    let (here, there) = (lab.capture("client")?, Capture::start(lab.ns("client"), "eth1")?);
+    let lines = ["use_vmac", "garp_master_delay 0", "garp_master_repeat 1", "garp_extra_if 1"];
+    let conf = |more: &[&str]| {
+        let lines = lines.iter().chain(more);
+        let one = lines.fold(brisk(100), |instance, line| instance.line(line));
+        one.track("virtual_ipaddress_excluded", &HELD).alone(3)
+    };
+    let heard = |wire: &Capture, ip: [u8; 4]| {
+        let all = wire.announcements(Ipv4Addr::from(ip)).into_iter();
+        all.map(|(_, mac)| mac).collect::<Vec<_>>()
+    };
+    let on_base = lab.run("r1", &conf(&["vmac_xmit_base"]))?;
+    for (wire, ip) in [(&here, [192, 0, 2, 250]), (&there, [203, 0, 113, 251])] {
+        wait_until("it is announced again and again", LIMIT, || heard(wire, ip).len() >= 3)
+            .with_context(|| on_base.log_end())?;
+        ensure!(heard(wire, ip).iter().all(|mac| *mac == VMAC), "{:02x?}", heard(wire, ip));
+    }
+    let plain = heard(&there, [203, 0, 113, 250]).len();
+    ensure!(plain == 1, "announced {plain} times where the host's own interface is");
+    drop(on_base);
+
+    // Adverts that leave with the MAC address show it to the switches of their link by themselves.
+    let [before_here, before] = [heard(&here, [192, 0, 2, 250]), heard(&there, [203, 0, 113, 251])];
+    let shown = lab.run("r1", &conf(&[]))?;
+    wait_until("it is announced on the other link", LIMIT, || {
+        heard(&there, [203, 0, 113, 251]).len() >= before.len() + 3
+    })
+    .with_context(|| shown.log_end())?;
+    let again = heard(&here, [192, 0, 2, 250]).len() - before_here.len();
+    ensure!(again == 1, "announced {again} times where the adverts are");
     Ok(())
 }
 

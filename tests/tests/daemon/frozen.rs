@@ -7,8 +7,8 @@ use nix::net::if_::if_nametoindex;
 use vrrp_proto::VirtualAddress;
 use vrrp_tests::conf::Instance;
 use vrrp_tests::generator::sum_header;
-use vrrp_tests::wait::pause;
-use vrrp_tests::{Kind, Lab, cases, packet, wait_until};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Kind, Lab, cases, now, packet, wait_until};
 use xvrrp::net::addr::Addresses;
 
 use super::{ADDRESS, LIMIT, VIP, brisk, master, wait_state};
@@ -46,6 +46,48 @@ fn a_lease_that_runs_out_is_nobody_s_deed() -> Result<()> {
     pause(2500);
     lab.ns("r1").ip(&format!("addr del {VIP}/24 dev eth0"))?;
     r1.wait_log("was removed from eth0 by somebody else; putting it back", LIMIT)?;
+    Ok(())
+}
+
+/// `timer_expired_backup`: who wakes and finds that a peer must have taken over meanwhile leaves it in place,
+/// and says nothing on the wire. Without it, it goes on, and the peer yields.
+#[test]
+fn one_that_thaws_leaves_its_peer_in_place() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("leaves it", || thaws(&["timer_expired_backup"], "r2")),
+        ("goes on", || thaws(&[], "r1")),
+    ])
+}
+
+fn thaws(lines: &[&str], serves: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let conf = |priority, lines: &[&str]| {
+        let one = brisk(priority).line("nopreempt");
+        lines.iter().fold(one, |one, line| one.line(line)).alone(3)
+    };
+    let r1 = lab.run("r1", &conf(200, lines))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = lab.run("r2", &conf(100, &[]))?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    pause(1000);
+    r1.freeze();
+    wait_state(&r2, "VI_1", "MASTER")?;
+    let (port, woken) = (lab.capture_port("r1")?, now());
+    r1.thaw();
+    let (one, other) = if serves == "r2" { (&r1, &r2) } else { (&r2, &r1) };
+    wait_state(one, "VI_1", "BACKUP")?;
+    wait_state(other, "VI_1", "MASTER")?;
+    wait_until("the address is on one", LIMIT, || lab.holders(&["r1", "r2"], VIP) == [serves])
+        .with_context(|| r1.log_end() + &r2.log_end())?;
+    pause(2000);
+    let spoken = port.adverts_of("r1").into_iter().filter(|seen| seen.at > woken).count();
+    ensure!((spoken == 0) == (serves == "r2"), "{spoken} adverts: {}", r1.log_end());
+    ensure!(lab.holders(&["r1", "r2"], VIP) == [serves], "{}{}", r1.log_end(), r2.log_end());
+    let told = r1.count_log("so a peer has taken over");
+    ensure!(told == usize::from(serves == "r2"), "told {told} times: {}", r1.log_end());
     Ok(())
 }
 
