@@ -13,6 +13,8 @@ use crate::netns::run;
 use crate::{Lab, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// What tcpdump says.
+const LOG: &str = "tcpdump.log";
 /// The last frame of a recording: its type, and what is in it.
 const FOR_EXPERIMENTS: [u8; 2] = [0x88, 0xb5];
 const MARK: &[u8] = b"the last frame of a recording";
@@ -33,8 +35,10 @@ impl Recording {
         let file = lab.dir().join("frames.pcap");
         let port = format!("p-{host}");
         let mut command = lab.switch().command("tcpdump");
-        command.args(["-i", &port, "-Q", "in", "-U", "--immediate-mode", "-Z", "root", "-w"]);
-        let log = std::fs::File::create(lab.dir().join("tcpdump.log"))?;
+        command.args(["-i", &port, "-Q", "in", "-U", "--immediate-mode", "-Z", "root"]);
+        // Without a bound of their length its buffer has room for a few frames, and not for a burst.
+        command.args(["-s", "4096", "-B", "16384", "-w"]);
+        let log = std::fs::File::create(lab.dir().join(LOG))?;
         let tcpdump = command.arg(&file).stderr(log).spawn().context("start tcpdump")?;
         let recording = Self { file, tcpdump };
         wait_until("tcpdump listens", LIMIT, || {
@@ -47,7 +51,7 @@ impl Recording {
     /// Ends when everything that the host has sent is in the file, and says where that is.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, or a frame is missing.
     pub fn finish(mut self, lab: &Lab, host: &str) -> Result<PathBuf> {
         // At its end tcpdump drops what it has not read yet.
         let mut last = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 0xfe], &FOR_EXPERIMENTS, MARK].concat();
@@ -59,6 +63,8 @@ impl Recording {
         })?;
         signal(self.tcpdump.id(), Signal::SIGTERM);
         self.tcpdump.wait()?;
+        let told = std::fs::read_to_string(lab.dir().join(LOG))?;
+        ensure!(told.lines().any(|line| line == "0 packets dropped by kernel"), "{told}");
         Ok(self.file.clone())
     }
 }
@@ -88,6 +94,8 @@ pub struct Read {
     pub is_gratuitous: bool,
     /// It is a neighbour advertisement.
     pub is_neighbour_advertisement: bool,
+    /// Of either of these: the address, and the MAC address that it is said to be at.
+    pub says: [String; 2],
     /// What tshark finds wrong with it.
     pub complaint: String,
 }
@@ -104,7 +112,7 @@ impl Read {
 /// # Errors
 /// No tshark, or no file.
 pub fn read(file: &Path, as_v2: bool) -> Result<Vec<Read>> {
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 20] = [
         "eth.src",
         "ip.dst",
         "ipv6.dst",
@@ -121,10 +129,16 @@ pub fn read(file: &Path, as_v2: bool) -> Result<Vec<Read>> {
         "_ws.expert.message",
         "ieee8021ad.id",
         "vlan.id",
+        "arp.src.proto_ipv4",
+        "icmpv6.nd.na.target_address",
+        "arp.src.hw_mac",
+        "icmpv6.opt.linkaddr",
     ];
     let (file, as_v2) = (file.to_string_lossy(), if as_v2 { "TRUE" } else { "FALSE" });
     let form = format!("vrrp.v3_checksum_as_in_v2:{as_v2}");
     let mut args = vec!["-n", "-r", &file, "-o", "ip.check_checksum:TRUE", "-o", &form];
+    // That an address moves is no fault.
+    args.extend(["-o", "arp.detect_duplicate_ips:FALSE"]);
     args.extend(["-T", "fields", "-E", "separator=|"]);
     args.extend(FIELDS.iter().flat_map(|field| ["-e", field]));
     let lines = run("tshark", &args)?;
@@ -142,6 +156,7 @@ pub fn read(file: &Path, as_v2: bool) -> Result<Vec<Read>> {
             checksums: [text(8), text(9), text(10)],
             is_gratuitous: text(11) == "1",
             is_neighbour_advertisement: text(12) == "136",
+            says: [text(16) + &text(17), text(18) + &text(19)],
             complaint: text(13),
         }
     };
