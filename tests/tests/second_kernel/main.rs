@@ -7,6 +7,7 @@
 
 mod bond;
 mod failover;
+mod inner;
 mod loads;
 mod loss;
 mod own_links;
