@@ -22,6 +22,7 @@ fn other_interfaces() -> Result<()> {
         ("garp_extra_if", announcements_are_repeated_on_what_it_has_made),
         ("healed", a_winner_is_nowhere_else),
         ("promote_secondaries", secondary_addresses_stay_there),
+        ("vrrp_address_lease", a_lease_takes_no_other_with_it),
     ])
 }
 
@@ -138,6 +139,33 @@ fn what_a_crash_leaves(lab: &Lab, address: &str) -> Result<()> {
     ip("link add eth1 type veth peer name other")?;
     ip("link set eth1 up")?;
     wait_until("it is set on that too", LIMIT, || is("1")).with_context(|| r1.log_end())?;
+    Ok(())
+}
+
+/// The kernel takes the address off when nobody is left to see to the others of its network. A daemon that
+/// lives would have put it behind the host's own.
+fn a_lease_takes_no_other_with_it() -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "client"])?;
+    lab.ns("r1").sysctl("net.ipv4.conf.all.promote_secondaries", 0)?;
+    lab.ns("r1").sysctl("net.ipv4.conf.eth1.promote_secondaries", 0)?;
+    let is = |value: &str| lab.ns("r1").sh(SETTING).is_ok_and(|now| now.trim() == value);
+    let forever = with(&[], "203.0.113.250/24 dev eth1");
+    let leased = format!("global_defs {{\n    vrrp_address_lease 3\n}}\n{forever}");
+    let mut r1 = lab.run("r1", &leased)?;
+    wait_until("r1 is MASTER", LIMIT, || lab.holds("r1", ELSEWHERE))
+        .with_context(|| r1.log_end())?;
+    for (conf, value) in [(&forever, "0"), (&leased, "1")] {
+        r1.reload(conf)?;
+        wait_until("a reload changes it", LIMIT, || is(value)).with_context(|| r1.log_end())?;
+    }
+    r1.freeze();
+    lab.ns("r1").ip("addr add 203.0.113.251/24 dev eth1")?;
+    ensure!(lab.holds("r1", ELSEWHERE), "too late: the lease is over");
+    r1.kill()?;
+    wait_until("the lease is over", LIMIT, || !lab.holds("r1", ELSEWHERE))?;
+    ensure!(lab.holds("r1", "203.0.113.251"), "the host's own went with it");
+    let done = r1.release(&lab, "r1")?;
+    ensure!(done.status.success() && is("0"), "release: {done:?}");
     Ok(())
 }
 

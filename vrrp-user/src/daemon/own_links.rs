@@ -45,9 +45,15 @@ pub(super) fn wanted(instance: &Instance) -> Vec<Wanted> {
 }
 
 /// What is made and changed for an instance by now, or about to be.
-fn traces(running: &Running, own_links: &OwnLinks, secondaries: &Secondaries) -> Traces {
+fn traces(
+    running: &Running,
+    own_links: &OwnLinks,
+    secondaries: &Secondaries,
+    leased: bool,
+) -> Traces {
     let mut traces = own_links.traces(&wanted(&running.instance));
-    let devices: BTreeSet<&str> = secondaries::devices(running, &running.settings).collect();
+    let devices: BTreeSet<&str> =
+        secondaries::devices(running, &running.settings, leased).collect();
     traces.settings.extend(secondaries.before(devices.into_iter()));
     traces
 }
@@ -60,6 +66,7 @@ impl Service {
         if self.running.get(&slot).is_some_and(|running| self.is_taken(&running.instance)) {
             return true;
         }
+        let leased = self.is_leased();
         let Some(running) = self.running.get_mut(&slot) else { return false };
         let wanted = wanted(&running.instance);
         let missing: Vec<&Wanted> =
@@ -70,7 +77,7 @@ impl Service {
         for one in &missing {
             self.own_links.look(one, &self.host);
         }
-        running.traces = traces(running, &self.own_links, &self.secondaries);
+        running.traces = traces(running, &self.own_links, &self.secondaries, leased);
         if note {
             self.life.note(slot, running, &self.host, &self.own);
         }
@@ -90,8 +97,9 @@ impl Service {
 
     /// Notes in the ledger what is made and changed for an instance, where that is news.
     pub(super) fn note_traces(&mut self, slot: Slot) {
+        let leased = self.is_leased();
         let Some(running) = self.running.get_mut(&slot) else { return };
-        let now = traces(running, &self.own_links, &self.secondaries);
+        let now = traces(running, &self.own_links, &self.secondaries, leased);
         if running.traces != now {
             running.traces = now;
             self.life.note(slot, running, &self.host, &self.own);

@@ -1,4 +1,7 @@
 //! `promote_secondaries`: the other addresses of a network stay when its first one goes.
+//!
+//! Where we take it off, that is seen to then (`net/promotion.rs`). Addresses with a lease the kernel takes
+//! off itself, when we may be gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,12 +73,13 @@ fn before(device: &str, index: u32) -> Before {
     Before { device: device.to_owned(), index, key: Key::PromoteSecondaries, value: 0 }
 }
 
-/// The interfaces where an instance wants it.
+/// The interfaces where an instance wants it. `leased`: addresses have a lease.
 pub(super) fn devices<'a>(
     running: &Running,
     settings: &'a Settings,
+    leased: bool,
 ) -> impl Iterator<Item = &'a str> {
-    let wants = running.instance.promote_secondaries && !running.ending;
+    let wants = (running.instance.promote_secondaries || leased) && !running.ending;
     let held = settings.held().filter(move |address| wants && address.ip.is_ipv4());
     held.map(|address| address.device.as_str())
 }
@@ -83,8 +87,9 @@ pub(super) fn devices<'a>(
 impl Service {
     /// Has secondary addresses stay on the interfaces where instances want that.
     pub(super) fn promote_secondaries(&mut self) {
-        let wanting = self.running.values();
-        let wanted = wanting.flat_map(|one| devices(one, &one.settings)).collect::<BTreeSet<_>>();
+        let (wanting, leased) = (self.running.values(), self.is_leased());
+        let wanted: BTreeSet<&str> =
+            wanting.flat_map(|one| devices(one, &one.settings, leased)).collect();
         let wanted: BTreeSet<String> = wanted.into_iter().map(str::to_owned).collect();
         let there = |device: &'_ String| self.host.by_name(device).map(|link| link.ifindex);
         let wanted: BTreeMap<&str, u32> =
@@ -101,6 +106,11 @@ impl Service {
         for device in new {
             self.secondaries.set(device);
         }
+    }
+
+    /// Whether addresses have a lease.
+    pub(super) fn is_leased(&self) -> bool {
+        self.config.global.address_lease.is_some()
     }
 
     /// Puts the setting back everywhere.
@@ -121,7 +131,7 @@ mod tests {
 
     #[test]
     fn it_is_wanted_for_ipv4_and_until_the_end() {
-        let wanting = |line: &str, ending: bool| {
+        let wanting = |line: &str, ending: bool, leased: bool| {
             let text = format!(
                 "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 51\n{line}\n\
                  virtual_ipaddress {{\n192.0.2.1/24 dev eth1\n}}\nvirtual_ipaddress_excluded {{\n\
@@ -132,9 +142,11 @@ mod tests {
             let settings = plan::settings(&config.instances[0], |watched| numbers.id(watched));
             let mut running = Running::new(Arc::clone(&config.instances[0]), settings);
             running.ending = ending;
-            devices(&running, &running.settings).map(str::to_owned).collect::<Vec<_>>()
+            devices(&running, &running.settings, leased).map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(wanting("promote_secondaries", false), ["eth1", "eth2"]);
-        assert!(wanting("promote_secondaries", true).is_empty() && wanting("", false).is_empty());
+        assert_eq!(wanting("promote_secondaries", false, false), ["eth1", "eth2"]);
+        assert_eq!(wanting("", false, true), ["eth1", "eth2"]);
+        assert!(wanting("", false, false).is_empty());
+        assert!(wanting("promote_secondaries", true, true).is_empty());
     }
 }
