@@ -42,7 +42,7 @@ impl Lab {
     /// daemons': see [`urgent`].
     ///
     /// # Errors
-    /// No root, no iproute2 or no ethtool.
+    /// No root or no iproute2.
     pub fn new(hosts: &[&str]) -> Result<Self> {
         sweep_the_dead();
         urgent();
@@ -68,7 +68,7 @@ impl Lab {
     /// The same with a second LAN: `eth1` with 198.18.0.N.
     ///
     /// # Errors
-    /// No root, no iproute2 or no ethtool.
+    /// No root or no iproute2.
     pub fn with_two_lans(hosts: &[&str]) -> Result<Self> {
         let lab = Self::new(hosts)?;
         lab.add_lan(1)?;
@@ -125,13 +125,24 @@ impl Lab {
             self.switch.name()
         ))?;
         self.switch.ip(&format!("link set {port} master br{lan} up"))?;
-        // The tag of a VLAN stays in the frame, as on a cable, and does not travel beside it.
-        let words = ["netns", "exec", self.switch.name(), "ethtool", "-K", &port, "txvlan", "off"];
-        netns::run("ip", &words)?;
         netns.ip(&format!("addr add {net}.{number}/24 brd + dev eth{lan}"))?;
         netns.ip(&format!("link set eth{lan} up"))?;
         self.switch.wait_up(&port)?;
         netns.wait_up(&format!("eth{lan}"))
+    }
+
+    /// Has the tags of VLANs stay in the frames on the first LAN, as on a cable, and the hosts' ends say so.
+    /// Otherwise the bridge hands them over beside the frame, where generic XDP can't see them.
+    ///
+    /// # Errors
+    /// No ethtool.
+    pub fn tags_in_frames(&self) -> Result<()> {
+        for (host, netns) in &self.hosts {
+            self.switch
+                .sh(&format!("ethtool -K p-{host} txvlan off tx-vlan-stag-hw-insert off"))?;
+            netns.sh("ethtool -K eth0 rxvlan off rx-vlan-stag-hw-parse off")?;
+        }
+        Ok(())
     }
 
     /// The namespace of a host.

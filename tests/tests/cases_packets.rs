@@ -37,6 +37,9 @@ fn start(lab: &Lab, conf: &str, path: &str) -> Result<Daemon> {
 
 fn start_with(lab: &Lab, conf: &str, path: &str) -> Result<Daemon> {
     let more: &[&str] = if Kind::ours_under_test() { &["--datapath", path] } else { &[] };
+    if path == "generic" {
+        lab.tags_in_frames()?;
+    }
     Daemon::start(lab, Kind::under_test(), "r1", conf, more)
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::cases::{self, Case, Verdict, verdict};
+use vrrp_tests::wait::pause;
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+use xvrrp::fastpath::FastPath;
 
 /// The data paths: by the words of `--datapath`, and as status calls them.
 const PATHS: [(&str, &str); 3] = [("xdp", "native"), ("generic", "generic"), ("socket", "socket")];
@@ -72,8 +74,68 @@ fn every_packet_gets_the_same_verdict_on_every_data_path() -> Result<()> {
     Ok(())
 }
 
+/// A tag that a bridge hands over beside the frame names another network like one in it.
+#[test]
+fn b09_a_tag_beside_the_frame() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    // Generic XDP could not see it, so the socket is in its place.
+    let mut paths = vec![("generic", "socket"), ("socket", "socket")];
+    if FastPath::load(1)?.sees_tags_on_veth() {
+        paths.push(("auto", "native"));
+    }
+    std::thread::scope(|scope| {
+        let all: Vec<_> =
+            paths.iter().map(|path| scope.spawn(|| beside_the_frame(*path))).collect();
+        all.into_iter().zip(&paths).try_for_each(|(one, path)| {
+            one.join().expect("it returns its errors").with_context(|| format!("{path:?}"))
+        })
+    })
+}
+
+fn beside_the_frame((word, name): (&str, &str)) -> Result<()> {
+    let lab = Lab::new(&["r1", "gen"])?;
+    let conf = cases::configuration("DUT-v3");
+    let daemon = Daemon::start(&lab, Kind::Xvrrp, "r1", &conf, &["--datapath", word])?;
+    daemon.wait_log("Entering BACKUP", LIMIT)?;
+    let status = daemon.status()?;
+    let (used, why) = status.datapath("eth0")?;
+    ensure!(used == name, "{used} in place of {name}: {why}");
+    let of_vlan = cases::frame("P09-link-plain", "vlan-100-on-the-parent-device");
+    let (mut of_service_vlan, mut of_nobody) = (of_vlan.clone(), of_vlan.clone());
+    of_service_vlan[12..14].copy_from_slice(&[0x88, 0xa8]);
+    // Another VRID, of which the checksum is not asked.
+    of_nobody[18 + 20 + 1] ^= 0xff;
+    // Any of them, taken for the interface's own, would keep it BACKUP.
+    wait_until("it is MASTER", LIMIT, || {
+        pause(250);
+        let sent = [&of_vlan, &of_service_vlan, &of_nobody].map(|frame| lab.inject("gen", frame));
+        sent.iter().all(Result::is_ok) && lab.holds("r1", "192.0.2.250")
+    })
+    .with_context(|| daemon.log_end())?;
+    for frame in ["priority-tag-vid0-pcp7", "good-last"] {
+        lab.inject("gen", &cases::frame("P09-link-plain", frame))?;
+    }
+    let accepted = || daemon.status()?.instance("VI_1").map(|one| one.counter("accepted"));
+    wait_until("the others are heard", LIMIT, || accepted().is_ok_and(|count| count == 2))
+        .with_context(|| daemon.log_end())?;
+    let status = daemon.status()?;
+    let one = status.instance("VI_1")?;
+    ensure!(
+        one.refused_at_all() == 0 && one.verdicts().values().sum::<u64>() == 2,
+        "{}",
+        one.json()
+    );
+    ensure!(status.strangers().is_empty(), "{:?}", status.strangers());
+    Ok(())
+}
+
 fn replay_all((word, name): (&str, &str)) -> Result<Moved> {
     let lab = Lab::new(&["r1", "gen"])?;
+    if name == "generic" {
+        lab.tags_in_frames()?;
+    }
     let mut moved = Moved::new();
     for replay in replays() {
         let more = ["--datapath", word];

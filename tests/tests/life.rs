@@ -261,6 +261,8 @@ fn the_kernel_program_goes_with_the_daemon() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new(&["r1", "client"])?;
+    // Or there would be no generic mode.
+    lab.tags_in_frames()?;
     let link = || lab.ns("r1").ip("-d link show eth0").unwrap_or_default();
     for (path, mode, way) in [
         ("xdp", "xdp", "stop"),

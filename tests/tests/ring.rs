@@ -139,6 +139,8 @@ impl Pair {
 
 fn accounts(want: Datapath, name: &str) -> Result<()> {
     let pair = Pair::new(name)?;
+    // Or there would be no generic mode on it.
+    pair.netns.sh("ethtool -K near rxvlan off rx-vlan-stag-hw-parse off")?;
     let (mut fast, mut ring, mut table) = loaded(pair.near)?;
     let vrids = only(VRID);
     let (attached, mut slow) = pair.netns.enter(|| {

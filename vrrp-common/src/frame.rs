@@ -94,8 +94,7 @@ pub enum Skip {
 
 /// Finds the VRRP message in an Ethernet frame.
 ///
-/// A tag with VLAN identifier 0 carries only a priority, so the frame counts as untagged (IEEE
-/// 802.1Q §6.9.1); any other tag names another interface's network. With `FULL` unset, options,
+/// A tag that [names a VLAN](names_a_vlan) makes it another interface's. With `FULL` unset, options,
 /// extension headers and fragments are [`Skip::Complex`], which keeps every later offset a small
 /// constant sum for the kernel's verifier; with `FULL` set they are located like any other.
 ///
@@ -107,7 +106,7 @@ pub fn locate<B: Bytes + ?Sized, const FULL: bool>(frame: &B) -> Result<Located,
     let mut ethertype = frame.be16(ip - 2).ok_or(Skip::Other)?;
     if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
         let tag = frame.be16(ETHERNET).ok_or(Skip::Other)?;
-        if tag & VID_MASK != 0 {
+        if names_a_vlan(tag) {
             return Err(Skip::Other);
         }
         ip = ETHERNET + VLAN_TAG;
@@ -118,6 +117,13 @@ pub fn locate<B: Bytes + ?Sized, const FULL: bool>(frame: &B) -> Result<Located,
         ETHERTYPE_IPV6 => locate_v6::<B, FULL>(frame, ip),
         _ => Err(Skip::Other),
     }
+}
+
+/// Whether a tag says that the frame is another interface's: identifier 0 carries only a priority, so the
+/// frame counts as untagged (IEEE 802.1Q §6.9.1), any other names another interface's network.
+#[inline(always)]
+pub const fn names_a_vlan(tag: u16) -> bool {
+    tag & VID_MASK != 0
 }
 
 /// Finds the VRRP message in an IPv4 packet at that offset: see [`locate`].

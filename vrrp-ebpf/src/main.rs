@@ -25,6 +25,7 @@ mod packed;
 mod packet;
 #[cfg(feature = "timers")]
 mod timer;
+mod veth;
 mod watch;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
@@ -77,6 +78,20 @@ fn vrrp_xdp(ctx: XdpContext) -> u32 {
             action(&ctx, &Outcome::Complex)
         }
     }
+}
+
+/// The program for the driver of a veth, where a frame's tag may be beside it. What is not of a VLAN is
+/// the other program's, so that nobody else pays for this.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+fn vrrp_xdp_veth(ctx: XdpContext) -> u32 {
+    let located = frame::locate::<_, false>(&Frame::new(&ctx));
+    if matches!(located, Err(Skip::Other)) || veth::is_of_a_vlan(&ctx) {
+        return action(&ctx, &Outcome::Other);
+    }
+    maps::judge(&ctx);
+    // Not reached while the loader's map is there.
+    action(&ctx, &Outcome::Complex)
 }
 
 // Functions of the kernel's, each with a stack of its own: together they need more than the 512 bytes

@@ -4,8 +4,9 @@
 #![expect(unsafe_code, reason = "map values are reached by pointer")]
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::XdpContext;
 use vrrp_common::abi::{
     ADDRESSES_PER_SLOT, Address6Key, AddressKey, Event, MAX_SLOTS, MAX_STRANGERS, PEERS_PER_SLOT,
     PeerKey, PerCounter, RING_BYTES, Router, RouterKey, Stranger, StrangerKey, TtlBounds,
@@ -33,6 +34,9 @@ static REPORTS: Array<PerCounter, SLOTS> = Array::new();
 static STRANGERS: LruHashMap<StrangerKey, Stranger, { MAX_STRANGERS as usize }> = LruHashMap::new();
 #[btf_map]
 static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new();
+/// The program that judges, for the one that looks at tags before.
+#[btf_map]
+static JUDGE: ProgramArray<1> = ProgramArray::new();
 
 /// The instance that an advert is for.
 #[inline(always)]
@@ -121,4 +125,11 @@ pub(crate) fn emit(event: Event, fill: impl FnOnce(&mut Event)) -> bool {
     fill(entry.write(event));
     entry.submit(0);
     true
+}
+
+/// Goes on with the program that judges, and comes back only where that is not there.
+#[inline(always)]
+pub(crate) fn judge(ctx: &XdpContext) {
+    // SAFETY: what is left here needs no end: nothing is held.
+    unsafe { JUDGE.tail_call(ctx, 0) };
 }

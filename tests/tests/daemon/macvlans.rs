@@ -41,6 +41,8 @@ fn many() -> Vec<&'static str> {
 /// alone.
 fn hear(version: u8, global: &[&str], lines: &[&str], held: &[&str]) -> Result<()> {
     let lab = Lab::new(&["r1", "r2"])?;
+    // Or there would be no generic mode.
+    lab.tags_in_frames()?;
     let run = |host: &str, priority: u8| -> Result<Daemon> {
         let instance = Instance::new(priority).holding(held);
         let instance = lines.iter().fold(instance, |instance, line| instance.line(line));

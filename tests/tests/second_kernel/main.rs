@@ -25,7 +25,14 @@ use vrrp_tests::{Daemon, Lab, cases, netns, packet};
 const VIP: &str = "192.0.2.250";
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Plugs a further cable of a host into a bridge; its tags stay in the frames, as `Lab` has it.
+/// Hosts on a bridge whose tags stay in the frames, as on a cable.
+fn lab(hosts: &[&str]) -> Result<Lab> {
+    let lab = Lab::new(hosts)?;
+    hosts.iter().try_for_each(|host| tags(&lab, &format!("p-{host}"), false))?;
+    Ok(lab)
+}
+
+/// Plugs a further cable of a host into a bridge; its tags stay in the frames.
 fn cable(lab: &Lab, host: &str, device: &str, bridge: &str) -> Result<()> {
     let (switch, port) = (lab.switch(), port(host, device));
     lab.ns(host)

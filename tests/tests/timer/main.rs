@@ -419,6 +419,8 @@ fn a_master_on_a_wire_that_falls_silent() -> Result<()> {
     }
     netns.wait_up("near")?;
     netns.wait_up("far")?;
+    // Or there would be no generic mode on it.
+    netns.sh("ethtool -K near rxvlan off rx-vlan-stag-hw-parse off")?;
     let near = netns.enter(|| Ok(if_nametoindex("near")?))?;
     for want in [Datapath::Xdp, Datapath::Generic] {
         let mut bench = Bench::new(near)?;

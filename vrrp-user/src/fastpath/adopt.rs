@@ -5,16 +5,17 @@
 //! taken over, and the program is loaded anew.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData};
 use aya::programs::Xdp;
 use vrrp_common::abi;
 
-use super::{Attached, FastPath, LoadError, Program, sys};
+use super::{Attached, FastPath, LoadError, Program, link, sys};
 
-/// The maps by name. `TIMERS` is there only with timers.
-pub(super) const MAPS: [&str; 11] = [
+/// The maps by name.
+pub(super) const MAPS: [&str; 12] = [
     "ROUTERS",
     "ADDRESSES",
     "ADDRESSES6",
@@ -23,13 +24,21 @@ pub(super) const MAPS: [&str; 11] = [
     "REPORTS",
     "ARRIVALS",
     RUNTIME,
-    "TIMERS",
+    TIMERS,
     "STRANGERS",
     "EVENTS",
+    JUDGE,
 ];
+/// There only with timers.
 pub(super) const TIMERS: &str = "TIMERS";
+/// The kernel empties it with its last descriptor.
+pub(super) const JUDGE: &str = "JUDGE";
+/// The maps that the daemon has for the kernel program alone.
+pub(super) const KEPT: [&str; 2] = [TIMERS, JUDGE];
 const RUNTIME: &str = "RUNTIME";
 const PROGRAM: &str = "program";
+/// The one for a veth's driver, where there is one.
+const FOR_VETH: &str = "program.veth";
 /// The names of attachments begin so; the index and the mode follow.
 const LINK: &str = "link";
 
@@ -49,15 +58,13 @@ impl FastPath {
     /// Every descriptor that the program lives by, with its name.
     pub fn exports(&self) -> BTreeMap<String, BorrowedFd<'_>> {
         let maps = self.handles.iter().map(|(map, fd)| (name(map), fd.as_fd()));
-        let links = self.attached.iter().map(|(ifindex, (fd, attached))| {
-            let mode = match attached {
-                Attached::Generic { .. } => sys::Mode::Generic,
-                Attached::Native | Attached::Socket { .. } => sys::Mode::Native,
-            };
-            (link_name(*ifindex, mode), fd.as_fd())
-        });
+        let links = self
+            .attached
+            .iter()
+            .map(|(ifindex, (fd, attached))| (link_name(*ifindex, mode(attached)), fd.as_fd()));
         let program = self.program_fd().map(|fd| (name(PROGRAM), fd));
-        maps.chain(links).chain(program).collect()
+        let for_veth = self.for_veth.as_ref().map(|fd| (name(FOR_VETH), fd.as_fd()));
+        maps.chain(links).chain(program).chain(for_veth).collect()
     }
 
     /// Takes over the program that another process has loaded and exported. Its attachments stay until
@@ -91,6 +98,7 @@ impl FastPath {
 
     fn adopt_maps(mut kept: BTreeMap<String, OwnedFd>) -> Result<Self, LoadError> {
         let program = kept.remove(&name(PROGRAM)).ok_or(LoadError::Lacks(PROGRAM))?;
+        let for_veth = kept.remove(&name(FOR_VETH));
         let mut handles = BTreeMap::new();
         for map in MAPS {
             match kept.remove(&name(map)) {
@@ -105,7 +113,7 @@ impl FastPath {
             .then(|| "loaded without by the process before".to_owned());
         let (mut maps, mut room) = (BTreeMap::new(), 0);
         for (map, fd) in &handles {
-            if *map != TIMERS {
+            if !KEPT.contains(map) {
                 let copy = fd.try_clone().map_err(|error| LoadError::Kernel(error.to_string()))?;
                 let data = MapData::from_fd(copy)?;
                 if *map == RUNTIME {
@@ -115,6 +123,7 @@ impl FastPath {
             }
         }
         let mut fast = Self::over(Program::Adopted(program), maps, handles, room, no_timers)?;
+        fast.for_veth = for_veth;
         fast.routers.recall()?;
         fast.slots.stop_all();
         Ok(fast)
@@ -137,8 +146,17 @@ impl FastPath {
         Some(&self.attached.entry(ifindex).or_insert((fd, attached)).1)
     }
 
-    /// The program, for an attachment.
-    pub(super) fn program_fd(&self) -> Option<BorrowedFd<'_>> {
+    /// The program for an attachment in this mode to this interface.
+    pub(super) fn program_on(&self, ifindex: u32, mode: sys::Mode) -> io::Result<BorrowedFd<'_>> {
+        if let (Some(fd), sys::Mode::Native) = (&self.for_veth, mode)
+            && link::is_veth(ifindex)?
+        {
+            return Ok(fd.as_fd());
+        }
+        self.program_fd().ok_or_else(|| io::Error::other(LoadError::Lacks(super::PROGRAM)))
+    }
+
+    fn program_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.program {
             Program::Adopted(fd) => Some(fd.as_fd()),
             Program::Loaded(ebpf) => {
@@ -155,6 +173,14 @@ impl FastPath {
             sys::detach(fd.as_fd());
         }
         self.routers.drop_unused();
+    }
+}
+
+/// In which mode a program is attached that is.
+pub(super) const fn mode(attached: &Attached) -> sys::Mode {
+    match attached {
+        Attached::Generic { .. } => sys::Mode::Generic,
+        Attached::Native | Attached::Socket { .. } => sys::Mode::Native,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Attached, FastPath, LoadError, PROGRAM, link, sys};
+use super::{Attached, FastPath, adopt, link, sys};
 use crate::config::model::Datapath;
 use crate::sys::clock;
 
@@ -34,44 +34,36 @@ impl FastPath {
         if let Some((_, attached)) = self.attached.get(&ifindex) {
             return attached.clone();
         }
-        let native = (sys::Mode::Native, "native");
-        let generic = (sys::Mode::Generic, "generic");
-        let modes = match want {
-            Datapath::Auto => vec![native, generic],
-            Datapath::Xdp => vec![native],
-            Datapath::Generic => vec![generic],
-            Datapath::Socket => return Attached::Socket { why: "as configured".to_owned() },
-        };
-        if let Some(hidden) = self.hidden(name, ifindex) {
-            return hidden;
+        if want == Datapath::Socket {
+            return Attached::Socket { why: "as configured".to_owned() };
         }
-        if let Some(found) =
-            self.take_found(ifindex, &modes.iter().map(|(m, _)| *m).collect::<Vec<_>>())
-        {
+        let sight = match self.sight(name, ifindex, modes(want)) {
+            Ok(sight) => sight,
+            Err(hidden) => return hidden,
+        };
+        if let Some(found) = self.take_found(ifindex, &sight.modes) {
             return found.clone();
         }
         let begin = clock::now();
-        let attached = self.attach_anew(ifindex, &modes);
+        let attached = self.attach_anew(ifindex, sight);
         if self.attached.contains_key(&ifindex) {
             self.once += clock::now().since(begin);
         }
         attached
     }
 
-    fn attach_anew(&mut self, ifindex: u32, modes: &[(sys::Mode, &str)]) -> Attached {
+    fn attach_anew(&mut self, ifindex: u32, sight: Sight) -> Attached {
         self.occupied.remove(&ifindex);
-        let Some(program) = self.program_fd() else {
-            return Attached::Socket { why: LoadError::Lacks(PROGRAM).to_string() };
-        };
         let (mut refusals, mut is_denied) = (Vec::new(), false);
-        for &(mode, called) in modes {
+        for mode in sight.modes.iter().copied() {
             if mode == sys::Mode::Native
                 && let Some(why) = link::not_native(ifindex)
             {
                 refusals.push(why.to_owned());
                 continue;
             }
-            match sys::attach(program, ifindex, mode) {
+            let program = self.program_on(ifindex, mode);
+            match program.and_then(|program| sys::attach(program, ifindex, mode)) {
                 Ok(attachment) => {
                     let attached = match mode {
                         sys::Mode::Native => Attached::Native,
@@ -90,33 +82,49 @@ impl FastPath {
                 }
                 Err(error) => {
                     is_denied |= may_pass(&error);
-                    refusals.push(format!("{called} XDP: {error}"));
+                    refusals.push(format!("{} XDP: {error}", mode.name()));
                 }
             }
         }
         if is_denied {
             self.denied.insert(ifindex);
         }
+        if let Some(why) = &sight.hidden {
+            refusals.push(why.clone());
+            self.blind.insert(ifindex, sight);
+        }
         Attached::Socket { why: refusals.join("; ") }
     }
 
-    /// Says that an interface is left to the socket, and notes why, where VLAN tags are hidden from the
-    /// program on it, or the kernel can't say.
-    fn hidden(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
+    /// In which of these modes the program would see VLAN tags on an interface. Where that is none, or the
+    /// kernel can't say, it is left to the socket, and why is noted.
+    fn sight(&mut self, name: &str, ifindex: u32, modes: &[sys::Mode]) -> Result<Sight, Attached> {
         self.blind.remove(&ifindex);
         self.denied.remove(&ifindex);
-        match link::hides_tags(name, ifindex) {
-            Ok(why) => {
-                let why = why?;
-                self.blind.insert(ifindex, why.clone());
-                Some(Attached::Socket { why })
+        match self.look_through(name, ifindex, modes) {
+            Ok(sight) if sight.modes.is_empty() => {
+                let why = sight.hidden.clone().unwrap_or_default();
+                self.blind.insert(ifindex, sight);
+                Err(Attached::Socket { why })
             }
+            Ok(sight) => Ok(sight),
             Err(error) => {
                 self.denied.insert(ifindex);
                 let why = format!("whether VLAN tags are hidden from it is not known: {error}");
-                Some(Attached::Socket { why })
+                Err(Attached::Socket { why })
             }
         }
+    }
+
+    fn look_through(&self, name: &str, ifindex: u32, modes: &[sys::Mode]) -> io::Result<Sight> {
+        let mut sight = Sight::default();
+        for mode in modes {
+            match link::hides_tags(name, ifindex, *mode, self.sees_tags_on_veth())? {
+                None => sight.modes.push(*mode),
+                why => sight.hidden = sight.hidden.or(why),
+            }
+        }
+        Ok(sight)
     }
 
     /// Whether an interface is left to the socket for want of something that the kernel may give another
@@ -139,10 +147,8 @@ impl FastPath {
     /// Looks again at an interface that a link has come to, or that has changed: takes the program off where
     /// a VLAN's tags are now hidden from it, and says so.
     pub fn recheck(&mut self, name: &str, ifindex: u32) -> Option<Attached> {
-        if !self.attached.contains_key(&ifindex) {
-            return None;
-        }
-        let hidden = self.hidden(name, ifindex)?;
+        let mode = adopt::mode(&self.attached.get(&ifindex)?.1);
+        let hidden = self.sight(name, ifindex, &[mode]).err()?;
         self.let_go(ifindex);
         Some(hidden)
     }
@@ -184,21 +190,39 @@ impl FastPath {
                 let attached = self.attach(name, ifindex, want);
                 return (!self.is_denied_on(ifindex)).then_some((Lately::Given, attached));
             }
-            (None, None) => self.look_for_tags(name, ifindex)?,
+            (None, None) => self.look_for_tags(name, ifindex, modes(want))?,
         };
         self.attached.remove(&ifindex);
         Some((lately, self.attach(name, ifindex, want)))
     }
 
     /// What became of what hid VLAN tags on an interface, where that has changed.
-    fn look_for_tags(&self, name: &str, ifindex: u32) -> Option<Lately> {
+    fn look_for_tags(&self, name: &str, ifindex: u32, modes: &[sys::Mode]) -> Option<Lately> {
         let before = self.blind.get(&ifindex)?;
-        match link::hides_tags(name, ifindex) {
-            Ok(Some(why)) => (why != *before).then_some(Lately::TagsHidden),
-            Ok(None) => link::is_there(ifindex).then_some(Lately::TagsSeen),
-            // As before, for all that is known.
-            Err(_) => None,
+        // As before, for all that is known, where it can't be known.
+        let sight = self.look_through(name, ifindex, modes).ok()?;
+        if sight.modes.len() > before.modes.len() {
+            // From one that is gone nothing is hidden.
+            return link::is_there(ifindex).then_some(Lately::TagsSeen);
         }
+        (sight != *before).then_some(Lately::TagsHidden)
+    }
+}
+
+/// In which modes the program sees the VLAN tags of an interface's frames, and why not in another one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    modes: Vec<sys::Mode>,
+    hidden: Option<String>,
+}
+
+/// The modes to be tried, the best first.
+fn modes(want: Datapath) -> &'static [sys::Mode] {
+    match want {
+        Datapath::Auto => &[sys::Mode::Native, sys::Mode::Generic],
+        Datapath::Xdp => &[sys::Mode::Native],
+        Datapath::Generic => &[sys::Mode::Generic],
+        Datapath::Socket => &[],
     }
 }
 

@@ -31,13 +31,20 @@ pub(super) fn occupant(ifindex: u32) -> String {
     }
 }
 
-/// Says why adverts on an interface must not be judged by a program that can't see VLAN tags, where
-/// that is so: those of VLANs would look like the interface's own.
+/// Says why adverts on an interface must not be judged by a program in this mode, which would not see
+/// VLAN tags, where that is so: those of VLANs would look like the interface's own. `seen_on_veth`: in
+/// the driver of a veth the program sees them wherever they are.
 ///
 /// # Errors
 /// The kernel could not be asked.
-pub(super) fn hides_tags(name: &str, ifindex: u32) -> io::Result<Option<String>> {
+pub(super) fn hides_tags(
+    name: &str,
+    ifindex: u32,
+    mode: sys::Mode,
+    seen_on_veth: bool,
+) -> io::Result<Option<String>> {
     let tags = match kind(ifindex) {
+        Ok(Some(InfoKind::Veth)) => on_veth(mode, seen_on_veth),
         Ok(kind) => tags(kind.as_ref()),
         // One that is gone has none, and no adverts either.
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
@@ -58,11 +65,15 @@ fn hidden(
         Tags::Removed => vlans()?.first().map(|Vlan { name: vlan, .. }| {
             format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
         }),
-        Tags::Kept => {
+        Tags::Seen => None,
+        Tags::Kept | Tags::Beside => {
             let features = features()?;
             let stripping = |(feature, _): &(&str, _)| features.iter().any(|on| on == feature);
             if ![CUSTOMER, SERVICE].iter().any(stripping) {
                 return Ok(None);
+            }
+            if tags == Tags::Beside {
+                return Ok(Some(beside(name)));
             }
             vlans()?.into_iter().find_map(|Vlan { name: vlan, stripped_by }| {
                 let (_, switch) = stripped_by.iter().copied().find(stripping)?;
@@ -73,6 +84,18 @@ fn hidden(
             })
         }
     })
+}
+
+/// Nothing tells what the other end of a veth does with tags; so whoever leaves them in the frame there
+/// says it by the same switches here, which do nothing else.
+fn beside(name: &str) -> String {
+    let (_, customer) = CUSTOMER;
+    let (_, service) = SERVICE;
+    format!(
+        "a veth has VLAN tags beside the frame, where generic XDP can't see them: `ethtool -K {name} \
+         {customer} off {service} off` would let it be used, once the other end has txvlan and \
+         tx-vlan-stag-hw-insert off"
+    )
 }
 
 /// Takes the tags of one kind off in hardware: the kernel's name of the feature, and the word by which
@@ -97,6 +120,10 @@ struct Vlan {
 enum Tags {
     /// Nothing; the hardware may take them off.
     Kept,
+    /// The program sees them wherever they are.
+    Seen,
+    /// They are where it does not see them, whichever VLANs are on the interface.
+    Beside,
     /// They are taken off at another interface, from which the frame comes up to this one. Hardware
     /// lets none through of VLANs that are not on it, unless it is told to.
     Removed,
@@ -104,7 +131,17 @@ enum Tags {
     All,
 }
 
-/// What that is for an interface of this kind. A VLAN keeps them: a second tag is still in its frames.
+/// What that is for a veth. In the driver, and not seen there, they are taken for kept: containers would
+/// have no XDP otherwise, and their networks hardly ever carry tags to them.
+fn on_veth(mode: sys::Mode, seen: bool) -> Tags {
+    match mode {
+        sys::Mode::Native if seen => Tags::Seen,
+        sys::Mode::Native => Tags::Kept,
+        sys::Mode::Generic => Tags::Beside,
+    }
+}
+
+/// What that is for another interface, of this kind. A VLAN keeps them: a second tag is still in its frames.
 fn tags(kind: Option<&InfoKind>) -> Tags {
     const FED_BY_OTHERS: [InfoKind; 6] = [
         InfoKind::Bond,
@@ -128,6 +165,14 @@ fn tags(kind: Option<&InfoKind>) -> Tags {
 /// slave that is not the active one, would be heard.
 pub(super) fn not_native(ifindex: u32) -> Option<&'static str> {
     (kind(ifindex).ok()?? == InfoKind::Bond).then_some("on a bond it would run on the slaves")
+}
+
+/// Whether an interface is an end of a veth.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub(super) fn is_veth(ifindex: u32) -> io::Result<bool> {
+    Ok(kind(ifindex)? == Some(InfoKind::Veth))
 }
 
 /// Says whether an interface is there, as far as the kernel answers.
@@ -260,7 +305,8 @@ mod tests {
     fn loopback_has_no_program_and_no_vlan() {
         assert_eq!((program_id(1), is_there(1)), (None, true));
         assert_eq!(vlans_on(1).unwrap(), []);
-        assert_eq!(hides_tags("lo", 1).unwrap(), None);
+        assert_eq!(hides_tags("lo", 1, sys::Mode::Native, true).unwrap(), None);
+        assert!(!is_veth(1).unwrap());
         assert_eq!(not_native(1), None);
         // One that nobody can switch off there, and one that would be of no use.
         let features = sys::features("lo").unwrap();
@@ -298,6 +344,24 @@ mod tests {
         // There it is not asked.
         assert_eq!(judged(Tags::Kept, Ok(&[]), failed()), Ok(None));
         assert!(judged(Tags::All, failed(), failed()).unwrap().is_some());
+    }
+
+    #[test]
+    fn on_a_veth_it_depends_on_where_the_program_runs() {
+        let (native, generic) = (sys::Mode::Native, sys::Mode::Generic);
+        let seen = on_veth(native, true);
+        assert_eq!(judged(seen, failed(), failed()), Ok(None));
+        assert_eq!(on_veth(native, false), tags(None));
+        for seen in [true, false] {
+            let beside = on_veth(generic, seen);
+            for on in [CUSTOMER, SERVICE] {
+                let why = judged(beside, Ok(&[on]), failed()).unwrap().expect("a reason");
+                let remedy = "`ethtool -K eth0 rxvlan off rx-vlan-stag-hw-parse off`";
+                assert!(why.contains(remedy), "{why}");
+            }
+            assert_eq!(judged(beside, Ok(&[]), failed()), Ok(None));
+            assert_eq!(judged(beside, failed(), Ok(&[])), Err(Some(libc::EMFILE)));
+        }
     }
 
     #[test]
@@ -348,9 +412,10 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_has_nothing() {
         assert_eq!((program_id(u32::MAX >> 1), is_there(u32::MAX >> 1)), (None, false));
-        assert_eq!(hides_tags("no such interface", u32::MAX >> 1).unwrap(), None);
+        let hides = |name, ifindex| hides_tags(name, ifindex, sys::Mode::Generic, true);
+        assert_eq!(hides("no such interface", u32::MAX >> 1).unwrap(), None);
         // One of this name is not there, so that nothing is known of the first one.
-        assert_eq!(hides_tags("gone", 1).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert_eq!(hides("gone", 1).unwrap_err().raw_os_error(), Some(libc::ENODEV));
         assert!(sys::features("no such interface").is_err());
     }
 }

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod attach;
+mod btf;
 mod counters;
 mod error;
 mod link;
@@ -14,6 +15,7 @@ mod rights;
 mod ring;
 mod routers;
 mod sys;
+mod veth;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +79,8 @@ pub enum Attached {
 /// The kernel program and its maps.
 pub struct FastPath {
     program: Program,
+    /// The program for the driver of a veth, where there is one.
+    for_veth: Option<OwnedFd>,
     /// Copies of all maps' descriptors, for another process.
     handles: BTreeMap<&'static str, OwnedFd>,
     /// Attachments that were taken over and that nobody has asked for yet.
@@ -96,8 +100,8 @@ pub struct FastPath {
     attached: BTreeMap<u32, (OwnedFd, Attached)>,
     /// Where another program is in the way, and its number.
     occupied: BTreeMap<u32, Option<u32>>,
-    /// Where VLAN tags are hidden from the program, and why.
-    blind: BTreeMap<u32, String>,
+    /// Where VLAN tags are hidden from the program, in which modes they are not, and why.
+    blind: BTreeMap<u32, attach::Sight>,
     /// See [`FastPath::is_denied_on`].
     denied: BTreeSet<u32>,
     /// See [`FastPath::once`].
@@ -178,7 +182,11 @@ impl FastPath {
         object::check(bytes)?;
         let slots = slots.clamp(1, abi::MAX_SLOTS);
         let addresses = slots.saturating_mul(abi::ADDRESSES_PER_SLOT).min(MOST_ADDRESSES);
+        let places = veth::Places::find();
         let mut loader = EbpfLoader::new();
+        if let Ok(places) = &places {
+            places.tell(&mut loader);
+        }
         let peers = slots.saturating_mul(abi::PEERS_PER_SLOT).max(LEAST_PEERS);
         loader.map_max_entries("ADDRESSES", addresses).map_max_entries("ADDRESSES6", addresses);
         loader.map_max_entries("PEERS", peers);
@@ -192,22 +200,30 @@ impl FastPath {
         // Not in the program without.
         loader.map_max_entries(adopt::TIMERS, slots.div_ceil(abi::SLOTS_PER_TIMER));
         let mut ebpf = loader.load(bytes)?;
-        let program = program(&mut ebpf)?;
+        let program = named(&mut ebpf, PROGRAM)?;
         error::verified(|| program.load())?;
         if let Ok(info) = program.info() {
             let verified = info.verified_instruction_count();
             debug!(?verified, "kernel program loaded with id {}", info.id());
         }
+        let for_veth = match places {
+            Ok(_) => veth::load(&mut ebpf).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let for_veth = for_veth.inspect_err(|why| debug!("tags beside frames are not seen: {why}"));
         let (mut maps, mut handles) = (BTreeMap::new(), BTreeMap::new());
         for name in adopt::MAPS {
             let Some(map) = ebpf.map(name) else { continue };
             let copy = data(map).ok_or(LoadError::Lacks(name))?.fd().as_fd().try_clone_to_owned();
             handles.insert(name, copy.map_err(|error| LoadError::Kernel(error.to_string()))?);
-            if name != adopt::TIMERS {
+            if !adopt::KEPT.contains(&name) {
                 maps.extend(ebpf.take_map(name).map(|map| (name, map)));
             }
         }
-        Self::over(Program::Loaded(Box::new(ebpf)), maps, handles, slots, no_timers)
+        let program = Program::Loaded(Box::new(ebpf));
+        let mut fast = Self::over(program, maps, handles, slots, no_timers)?;
+        fast.for_veth = for_veth.ok();
+        Ok(fast)
     }
 
     /// Builds the rest around program and maps.
@@ -246,6 +262,7 @@ impl FastPath {
             found: BTreeMap::new(),
             once: Duration::ZERO,
             program,
+            for_veth: None,
             handles,
         })
     }
@@ -370,9 +387,14 @@ impl FastPath {
     /// [`LoadError::Lacks`] where it was taken over: then it is not this process's.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
         match &mut self.program {
-            Program::Loaded(ebpf) => program(ebpf),
+            Program::Loaded(ebpf) => named(ebpf, PROGRAM),
             Program::Adopted(_) => Err(LoadError::Lacks(PROGRAM)),
         }
+    }
+
+    /// Whether the program in a veth's driver sees VLAN tags that come beside the frame.
+    pub const fn sees_tags_on_veth(&self) -> bool {
+        self.for_veth.is_some()
     }
 }
 
@@ -410,8 +432,8 @@ impl AsRawFd for Messages {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
-    let program = ebpf.program_mut(PROGRAM).ok_or(LoadError::Lacks(PROGRAM))?;
+fn named<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::Lacks(name))?;
     Ok(program.try_into()?)
 }
 
@@ -421,6 +443,7 @@ fn data(map: &Map) -> Option<&MapData> {
     | Map::PerCpuArray(data)
     | Map::HashMap(data)
     | Map::LruHashMap(data)
+    | Map::ProgramArray(data)
     | Map::RingBuf(data) = map
     {
         Some(data)
