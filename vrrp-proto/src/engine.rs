@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vrrp_common::Instant;
 
+use crate::beat::Beat;
 use crate::deadlines::Deadlines;
 use crate::group::Group;
 use crate::input::{GroupId, Health, Input, Slot};
@@ -31,8 +32,9 @@ pub struct Engine {
     /// Groups of which a member has said something new, and which members did.
     pub(crate) unsettled: BTreeMap<GroupId, Vec<Slot>>,
     deadlines: Deadlines,
-    /// Who may speak with the others, while that is looked into; kept for its memory.
-    almost_due: Vec<(Instant, Slot)>,
+    /// Whose turn it is, by how soon an advert of theirs is late; kept for its memory.
+    turns: Vec<(Duration, Instant, Slot)>,
+    beat: Beat,
     /// What every watched thing said last, for routers that come later.
     health: BTreeMap<TrackerId, Health>,
     tracking: Tracking,
@@ -121,36 +123,37 @@ impl Engine {
     /// Before that, [`Input::Heard`] must have been handed in for those of [`Engine::due`] that are
     /// watched: the deadline of a Backup is as old as its last input.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let mut window = Duration::ZERO;
-        while let Some((at, slot)) = self.deadlines.first() {
-            if at > now {
-                break;
-            }
-            self.with(now, slot, |router, lanes| {
-                router.on_timeout(now, lanes);
-                window = window.max(router.tolerance());
-            });
-            debug_assert_ne!(
-                self.deadlines.first(),
-                Some((at, slot)),
-                "a router that was served still has the same deadline"
-            );
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            self.take_turns(now);
         }
         self.settle_groups(now);
-        if !window.is_zero() {
-            self.join(now, window);
-        }
     }
 
-    /// Lets adverts that are due within `window` leave with those that left just now.
-    fn join(&mut self, now: Instant, window: Duration) {
-        let mut almost_due = std::mem::take(&mut self.almost_due);
-        almost_due.extend(self.deadlines.upto(now + window));
-        almost_due.sort_unstable();
-        for (_, slot) in almost_due.drain(..) {
-            self.with(now, slot, |router, lanes| router.join(now, lanes));
+    /// Does what is due, and lets adverts leave with that which are almost due: routers whose beats are close
+    /// wake the process once instead of each by itself.
+    ///
+    /// The shortest interval goes first: to send for many others takes longer than it may be late. Before all
+    /// come those who take over.
+    fn take_turns(&mut self, now: Instant) {
+        let tolerance =
+            |slot| self.routers.get(&slot).map_or(Duration::ZERO, |router| router.tolerance());
+        let window = self.due(now).map(tolerance).max().unwrap_or_default();
+        let almost_due = self.deadlines.upto(now + window);
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.extend(almost_due.map(|(at, slot)| (tolerance(slot), at, slot)));
+        turns.sort_unstable();
+        let mut beat = self.beat;
+        for (_, at, slot) in turns.drain(..) {
+            self.with(now, slot, |router, lanes| {
+                if at <= now {
+                    router.on_timeout(now, &mut beat, lanes);
+                }
+                router.join(now, &mut beat, lanes);
+                let same = at <= now && router.deadline() == Some(at);
+                debug_assert!(!same, "a router that was served still has the same deadline");
+            });
         }
-        self.almost_due = almost_due;
+        (self.turns, self.beat) = (turns, beat);
     }
 
     /// Whose deadline has come.

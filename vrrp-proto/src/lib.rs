@@ -30,6 +30,7 @@
 //! What the engine never does: speak from Backup, unless one advert is to show whether it can; decide by the order in which inputs of one instant
 //! came, let one router's settings touch another's, have a part of a group Active because the rest can't be.
 
+mod beat;
 mod deadlines;
 mod election;
 mod engine;

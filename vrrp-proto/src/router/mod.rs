@@ -28,6 +28,7 @@ use self::together::Together;
 pub(crate) use self::together::{Standing, Terms};
 pub use self::view::{Following, Other, Stats, View};
 use self::watch::{BACKSTOP, Watched};
+use crate::beat::{self, Beat};
 use crate::engine::Lanes;
 use crate::input::{Health, Link, Slot};
 use crate::output::{Event, StateName, Transmit, Waited, Why};
@@ -36,8 +37,6 @@ use crate::timers::Announcements;
 
 /// The first wait after the kernel refused an address; four times as long after each further one.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// An advert may leave earlier than due by its interval's 64th part, where it then leaves with others.
-const TOLERANCE: u32 = 64;
 
 /// One virtual router.
 #[derive(Debug)]
@@ -209,7 +208,7 @@ impl Router {
         matches!(self.state, State::Backup(_))
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant, lanes: &mut Lanes) {
+    pub(crate) fn on_timeout(&mut self, now: Instant, beat: &mut Beat, lanes: &mut Lanes) {
         if self.overslept(now, lanes) {
             return;
         }
@@ -238,9 +237,11 @@ impl Router {
                 if active.advert_at <= now {
                     // From the deadline, not from now, or every late wake-up would shift the beat;
                     // but missed beats are not made up for (a frozen process wakes to many).
-                    let next = active.advert_at + self.settings.interval.get();
-                    active.advert_at =
-                        if next > now { next } else { now + self.settings.interval.get() };
+                    let interval = self.settings.interval.get();
+                    let next = active.advert_at + interval;
+                    let missed = next <= now + beat::tolerance(interval);
+                    let next = if missed { now + interval } else { next };
+                    active.advert_at = beat.next(now, self.slot, next, interval);
                     self.speak(now, lanes);
                 }
                 self.announce(repeat, lanes);
@@ -253,23 +254,23 @@ impl Router {
         self.settings.interval.get()
     }
 
-    /// How much earlier than due an Active router's advert may leave: no sooner than anybody could mind.
+    /// How much earlier than due an Active router's advert may leave.
     pub(crate) fn tolerance(&self) -> Duration {
         match &self.state {
             State::Initialize | State::Fault { .. } | State::Backup(_) => Duration::ZERO,
-            State::Active(_) => self.settings.interval.get() / TOLERANCE,
+            State::Active(_) => beat::tolerance(self.settings.interval.get()),
         }
     }
 
-    /// Sends an advert that is almost due, because others leave now: routers whose beats are close fall
-    /// into step, and wake the process once instead of each by itself.
-    pub(crate) fn join(&mut self, now: Instant, lanes: &mut Lanes) {
+    /// Sends an advert that is almost due, because others leave now.
+    pub(crate) fn join(&mut self, now: Instant, beat: &mut Beat, lanes: &mut Lanes) {
         let until = now + self.tolerance();
         if let State::Active(active) = &mut self.state
             && active.advert_at > now
             && active.advert_at <= until
         {
-            active.advert_at = now + self.settings.interval.get();
+            let interval = self.settings.interval.get();
+            active.advert_at = beat.next(now, self.slot, now + interval, interval);
             self.speak(now, lanes);
         }
     }
