@@ -246,6 +246,32 @@ fn names(found: &Option<(Lately, Attached)>, lately: Lately, id: &str) -> bool {
     matches!(found, Some((what, Attached::Socket { why })) if *what == lately && why.contains(id))
 }
 
+/// Without it nobody knows where a tag beside the frame is, and a veth has the program of all others.
+#[test]
+fn native_on_veth_without_the_kernel_s_description_of_its_types() -> Result<()> {
+    let pair = Pair::new("aw")?;
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec nsenter --net=/run/netns/$0 \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hide, pair.netns.name()]).arg(std::env::current_exe()?);
+    let words = ["--exact", "blind_on_veth", "--ignored", "--nocapture"];
+    let output = command.args(words).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+/// The test above, in a process whose `/sys` is its own.
+#[test]
+#[ignore = "run by native_on_veth_without_the_kernel_s_description_of_its_types in a process of its own"]
+fn blind_on_veth() -> Result<()> {
+    let mut fast = FastPath::load(1)?;
+    ensure!(!fast.sees_tags_on_veth());
+    let attached = fast.attach("near", if_nametoindex("near")?, Datapath::Auto);
+    ensure!(attached == Attached::Native, "{attached:?}");
+    let shown = run("ip", &["-d", "link", "show", "dev", "near"])?;
+    ensure!(shown.contains(&format!("prog/xdp id {} ", generic_id(&fast)?)), "{shown}");
+    Ok(())
+}
+
 /// A veth end hands tags over beside the frame, as most hardware does. From Linux 6.3 on the program sees
 /// them there, in the driver.
 #[test]
