@@ -1,11 +1,13 @@
 //! What the measures have in common: who plays, on which hosts, with which configuration.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use vrrp_tests::bench_args::{BenchArgs, Measure, Who};
+use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::conf::{Conf, Instance};
 use vrrp_tests::process::{Machine, Memory, Usage};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
@@ -229,6 +231,15 @@ impl Load {
         };
         (load, result)
     }
+}
+
+/// When each virtual router spoke, in milliseconds.
+pub(crate) fn times_by_router(adverts: &[SeenAdvert]) -> BTreeMap<u8, Vec<f64>> {
+    let mut by_router = BTreeMap::<u8, Vec<f64>>::new();
+    for seen in adverts {
+        by_router.entry(seen.advert.vrid).or_default().push(ms(seen.at));
+    }
+    by_router
 }
 
 /// Milliseconds.

@@ -30,7 +30,20 @@ impl Summary {
 
 /// The longest step in a row of times in milliseconds; nothing with fewer than two.
 pub(crate) fn longest_step(times: &[f64]) -> Option<f64> {
-    times.windows(2).map(|pair| pair[1] - pair[0]).max_by(f64::total_cmp)
+    steps(times).max_by(f64::total_cmp)
+}
+
+/// The steps in a row of times.
+pub(crate) fn steps(times: &[f64]) -> impl Iterator<Item = f64> {
+    times.windows(2).map(|pair| pair[1] - pair[0])
+}
+
+/// The least value that this part of all values is no greater than; [`NEVER`] where there is none.
+pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(place.saturating_sub(1)).copied().unwrap_or(NEVER)
 }
 
 /// A number with as many digits as say something.
@@ -62,6 +75,14 @@ mod tests {
         assert_eq!(odd, Summary { median: 3.0, min: 1.0, max: 5.0, count: 3 });
         let even = Summary::of(&[4.0, -1.0, 2.0, 3.0]).unwrap();
         assert_eq!(even, Summary { median: 2.5, min: -1.0, max: 4.0, count: 4 });
+    }
+
+    #[test]
+    fn a_quantile_has_its_part_of_all_values_below_it() {
+        let values: Vec<f64> = (1..=2000).rev().map(f64::from).collect();
+        assert_eq!([0.5, 0.999, 1.0].map(|part| quantile(&values, part)), [1000.0, 1998.0, 2000.0]);
+        assert_eq!(quantile(&[7.0], 0.999), 7.0);
+        assert_eq!(quantile(&[], 0.999), NEVER);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! A reload under load: 200 instances at 20 ms, and one more in the new file.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use vrrp_tests::bench_args::{Measure, Who};
 
-use crate::stage::{Bench, HIGH, Interval, LOW, kind, many, ms, wait_held};
+use crate::stage::{Bench, HIGH, Interval, LOW, kind, many, times_by_router, wait_held};
 use crate::stats::longest_step;
 use crate::table::{Figure, Limit, Table, figure};
 
@@ -29,11 +28,7 @@ fn once(bench: &Bench, who: Who) -> Result<Vec<(Figure, f64)>> {
     std::thread::sleep(Duration::from_millis(300));
     leader.reload(&many(ROUTERS + 1, HIGH, INTERVAL))?;
     std::thread::sleep(bench.lasting(4000, 3000));
-    let adverts = wire.adverts_of("r1");
-    let mut by_router: BTreeMap<u8, Vec<f64>> = BTreeMap::new();
-    for seen in &adverts {
-        by_router.entry(seen.advert.vrid).or_default().push(ms(seen.at));
-    }
+    let by_router = times_by_router(&wire.adverts_of("r1"));
     let longest = by_router.values().filter_map(|times| longest_step(times)).max_by(f64::total_cmp);
     let figure = |what: &str, unit, limit| figure(Measure::Reload, what, unit, limit);
     Ok(vec![
