@@ -2,6 +2,7 @@
 
 mod accept;
 mod answers;
+mod anywhere;
 mod apart;
 mod away;
 mod beside;

@@ -297,7 +297,9 @@ impl Service {
         let mut line = format!("({name}) refused advert from {source} ({reason}): {detail}");
         if reason == Reject::ForeignCluster {
             let (interface, vrid) = (running.instance.interface.clone(), running.instance.vrid);
-            let free = self.free_vrids(record.ifindex).await;
+            // By whichever interface it came.
+            let on = running.way.as_ref().map_or(record.ifindex, |way| way.ifindex);
+            let free = self.free_vrids(on).await;
             line.push_str(&format!(
                 "; another cluster uses VRID {vrid} on {interface}; free there, by what was heard so far: {free}"
             ));

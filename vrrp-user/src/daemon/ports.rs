@@ -8,11 +8,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, info, warn};
 use vrrp_common::{Family, wire};
 
+use super::plan::Way;
 use super::protocol::Order;
 use crate::config::model::{Datapath, Destination, Instance};
 use crate::fastpath::{Attached, FastPath, Lately};
 use crate::net::Snapshot;
-use crate::slowpath::{Filter, SlowPath, Tap, Target};
+use crate::slowpath::{Filter, Realm, SlowPath, Tap, Target};
 use crate::transmit::Presence;
 use crate::transmit::group::Membership;
 
@@ -33,6 +34,8 @@ pub(crate) struct Ports {
     resting: BTreeSet<u32>,
     /// The protocols of adverts that come to this host alone. `None`: tried again.
     present: BTreeMap<(Family, u8), Option<Presence>>,
+    /// The realms that are heard. `false`: tried again.
+    realms: BTreeMap<Realm, bool>,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(crate) struct Wanted {
     groups: BTreeSet<IpAddr>,
     /// The protocols of their adverts, where those come to this host alone.
     alone: BTreeSet<(Family, u8)>,
+    /// From where else adverts come to them.
+    realms: BTreeSet<Realm>,
     /// What they have to be shown.
     tap: Tap,
 }
@@ -72,13 +77,13 @@ impl Wanted {
         self.tap = Tap::All;
     }
 
-    /// Adds an instance that sends from this address; nothing is sent to an instance alone before it
-    /// has one.
-    pub(crate) fn add(&mut self, instance: &Instance, source: Option<IpAddr>) {
+    /// Adds an instance that has this way; nothing is sent to an instance alone before it has one.
+    pub(crate) fn add(&mut self, instance: &Instance, way: Option<&Way>) {
         let destination = match instance.destination {
             Destination::Group(group) => Some(group),
-            Destination::Peers(_) => instance.source.or(source),
+            Destination::Peers(_) => instance.source.or(way.map(|way| way.source)),
         };
+        self.realms.extend(way.and_then(|way| way.realm));
         let vrid = instance.vrid.get();
         self.targets.extend(destination.map(|destination| Target { destination, vrid }));
         match instance.destination {
@@ -103,6 +108,7 @@ impl Ports {
             failed: BTreeSet::new(),
             resting: BTreeSet::new(),
             present: BTreeMap::new(),
+            realms: BTreeMap::new(),
         }
     }
 
@@ -152,6 +158,10 @@ impl Ports {
         self.failed.retain(|ifindex| there.contains_key(ifindex));
         self.resting.retain(|ifindex| there.contains_key(ifindex));
         self.be_present(wanted.values().flat_map(|wanted| &wanted.alone).copied().collect());
+        self.hear_realms(
+            &wanted.values().flat_map(|wanted| &wanted.realms).copied().collect(),
+            host,
+        );
         for (ifindex, name) in there {
             let wanted = &wanted[name];
             match self.open.get_mut(&ifindex) {
@@ -236,10 +246,12 @@ impl Ports {
         self.attached(name).is_some()
     }
 
-    /// Says whether a group or a protocol is still to be had: [`Ports::apply`] tries it again.
+    /// Says whether a group, a protocol or a realm is still to be had: [`Ports::apply`] tries it again.
     pub(crate) fn lacks_something(&self) -> bool {
         let groups = self.open.values().flat_map(|port| port.groups.values());
-        groups.into_iter().any(Option::is_none) || self.present.values().any(Option::is_none)
+        groups.into_iter().any(Option::is_none)
+            || self.present.values().any(Option::is_none)
+            || self.realms.values().any(|heard| !heard)
     }
 
     /// Gives an interface up that can't be listened to, until [`Ports::retry`].
@@ -290,6 +302,32 @@ impl Ports {
             let opened = Presence::open(family, protocol)
                 .inspect_err(|error| debug!("peers may be told that nobody is there: {error}"));
             self.present.insert((family, protocol), opened.ok());
+        }
+    }
+
+    /// Hears exactly these realms from now on.
+    fn hear_realms(&mut self, wanted: &BTreeSet<Realm>, host: &Snapshot) {
+        for (gone, _) in self.realms.extract_if(.., |realm, _| !wanted.contains(realm)) {
+            // The protocol thread ends after this one, or both do.
+            let _ = self.orders.send(Order::Unlisten(gone.index()));
+        }
+        for realm in wanted {
+            let before = self.realms.get(realm).copied();
+            if before == Some(true) {
+                continue;
+            }
+            let vrf = realm.vrf.and_then(|vrf| Some(host.interfaces.get(&vrf)?.name.as_str()));
+            let opened = SlowPath::open_realm(*realm, vrf);
+            if let Err(error) = &opened
+                && before.is_none()
+            {
+                warn!("adverts that come by another interface go unheard, trying again: {error}");
+            }
+            self.realms.insert(*realm, opened.is_ok());
+            // As above.
+            opened.into_iter().for_each(|socket| {
+                let _ = self.orders.send(Order::Listen(Box::new(socket)));
+            });
         }
     }
 

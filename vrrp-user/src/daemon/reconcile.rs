@@ -59,7 +59,7 @@ impl Service {
         let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
         for running in self.running.values() {
             let wanted = wanted.entry(running.instance.interface.clone()).or_default();
-            wanted.add(&running.instance, running.way.as_ref().map(|way| way.source));
+            wanted.add(&running.instance, running.way.as_ref());
         }
         for base in self.running.values().flat_map(|running| running.instance.bases()) {
             if let Some(wanted) = wanted.get_mut(base) {

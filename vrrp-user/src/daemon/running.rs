@@ -174,6 +174,7 @@ mod tests {
             near: Vec::new(),
             is_own: true,
             room: 255,
+            realm: None,
         });
         assert_eq!(routers(&running), [on(7), on(2)]);
     }

@@ -1,5 +1,6 @@
 //! The interfaces of instances that are written without one: whichever has their source address, or, where
 //! that is on one that leads nowhere, as the loopback interface, the one by which it reaches the first peer.
+//! The others bring them adverts too ([`realm`]).
 //!
 //! The configuration in use is the written one with these names filled in. They are looked for anew with
 //! every change on the host, and another answer is applied like a reload. Of routes nobody tells: they are
@@ -20,6 +21,7 @@ use crate::config::diag::Code;
 use crate::config::model::{Config, Instance};
 use crate::net::routes::Leaving;
 use crate::net::{Interface, Possession, Snapshot, in_one_network};
+use crate::slowpath::Realm;
 
 /// Where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +177,19 @@ fn is_in_vrf(instance: &Instance, interface: &Interface, host: &Snapshot) -> boo
     interface.vrf.is_some() && interface.vrf == host.by_name(vrf).map(|vrf| vrf.ifindex)
 }
 
+/// Where else adverts come to an instance than to the interface that was found for it: as with keepalived, to
+/// any, since who sends to an address does not choose the interface that it comes in by.
+pub(super) fn realm(instance: &Instance, interface: &Interface) -> Option<Realm> {
+    instance.sought?;
+    // Those mean nothing without their link.
+    let local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if plan::peers(instance).iter().any(|peer| local(peer.address)) {
+        return None;
+    }
+    let (family, sealed) = (instance.family, instance.seal().is_some());
+    Some(Realm { vrf: interface.vrf, family, sealed })
+}
+
 fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, place: Place) -> Sought {
     let key = key(instance, &place.interface);
     match taken.get(&key) {
@@ -269,9 +284,7 @@ pub(crate) fn here(config: &Config, host: &Snapshot) -> Here {
 fn on(Place { interface, towards }: &Place) -> String {
     match towards {
         None => interface.clone(),
-        Some(peer) => format!(
-            "{interface}, by which its source reaches {peer}: adverts must come and go by it alone"
-        ),
+        Some(peer) => format!("{interface}, by which its source reaches {peer}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The packet socket of one interface and family.
+//! The socket of one interface and family, or of a realm.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use vrrp_common::{Family, Instant};
 
 use super::filter::ethertype;
 use super::sys::{self, Batch};
-use super::{Filter, Table};
+use super::{Filter, Realm, Table};
 use crate::sys::link_address::link_address;
 
 /// Which of the frames that arrive on an interface the kernel shows a socket.
@@ -40,11 +40,14 @@ impl Tap {
 /// page on each, five thousand where it doesn't. It costs nothing while they don't wait.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// The socket through which one interface's adverts of one family come up; readable when there are any.
+/// The socket through which one interface's adverts of one family come up, or a realm's; readable when there
+/// are any.
 pub struct SlowPath {
     socket: Socket,
     ifindex: u32,
     family: Family,
+    /// Packets come to it from all interfaces of the realm, and not frames from one.
+    realm: Option<Realm>,
     batch: Batch,
     /// When the socket was last seen empty: nothing in it is older.
     empty_at: u64,
@@ -68,16 +71,15 @@ impl SlowPath {
         sys::attach_filter(socket.as_fd(), &filter.program(family))?;
         sys::stamp_arrivals(socket.as_fd())?;
         sys::ignore_outgoing(socket.as_fd())?;
-        // The second is bound by the host's limit, which the first, with CAP_NET_ADMIN, is not.
-        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
-            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
+        make_room(&socket)?;
         let empty_at = monotonic()?;
         socket.bind(&link_address(ifindex, tap.protocol(family)))?;
         let mut slow = Self {
             socket,
             ifindex,
             family,
-            batch: Batch::new(),
+            realm: None,
+            batch: Batch::new(0),
             empty_at,
             lost: 0,
             coarse: false,
@@ -85,6 +87,30 @@ impl SlowPath {
         };
         slow.stand_beside(filter)?;
         Ok(slow)
+    }
+
+    /// Opens the socket of a realm in the calling thread's network namespace: it takes what is sent to this
+    /// host alone, and stands under the realm's index. `vrf`: the name of the realm's VRF.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` where there is no such VRF, `EAFNOSUPPORT` where the kernel has
+    /// no such family.
+    pub fn open_realm(realm: Realm, vrf: Option<&str>) -> io::Result<Self> {
+        let empty_at = monotonic()?;
+        let socket = realm.open(vrf)?;
+        sys::stamp_arrivals(socket.as_fd())?;
+        make_room(&socket)?;
+        Ok(Self {
+            socket,
+            ifindex: realm.index(),
+            family: realm.family,
+            realm: Some(realm),
+            batch: Batch::new(realm.front()),
+            empty_at,
+            lost: 0,
+            coarse: false,
+            beside_xdp: None,
+        })
     }
 
     /// Goes on where another one of the interface and family ends: what waits here came to that as well.
@@ -128,7 +154,7 @@ impl SlowPath {
         Ok(())
     }
 
-    /// The interface.
+    /// The interface, or what stands for the realm.
     pub fn ifindex(&self) -> u32 {
         self.ifindex
     }
@@ -138,11 +164,15 @@ impl SlowPath {
         self.family
     }
 
-    /// How many frames that passed the filter found no room in the socket, in its whole life.
+    /// How many frames that passed the filter found no room in the socket, in its whole life. Of a realm's
+    /// that is in `/proc/net/raw` alone.
     ///
     /// # Errors
     /// The kernel's, which a packet socket does not give.
     pub fn lost(&mut self) -> io::Result<u64> {
+        if self.realm.is_some() {
+            return Ok(0);
+        }
         self.lost += u64::from(sys::take_lost(self.socket.as_fd())?);
         Ok(self.lost)
     }
@@ -178,13 +208,16 @@ impl SlowPath {
                 return Ok(taken);
             }
             let behind = realtime()?.saturating_sub(now);
-            for (stamp, frame) in self.batch.frames(received) {
-                let at = arrival(stamp, behind, self.empty_at, now);
+            for mut arrived in self.batch.frames(received) {
+                let at = arrival(arrived.stamp(), behind, self.empty_at, now);
                 let passed = self.beside_xdp.is_some_and(|since| at >= since);
-                let event = if passed {
-                    table.passed(self.ifindex, at, frame)
+                let event = if let Some(realm) = self.realm {
+                    let by = realm.restore(&mut arrived);
+                    by.and_then(|by| table.delivered(self.ifindex, by, at, arrived.frame))
+                } else if passed {
+                    table.passed(self.ifindex, at, arrived.frame)
                 } else {
-                    table.frame(self.ifindex, at, frame)
+                    table.frame(self.ifindex, at, arrived.frame)
                 };
                 event.into_iter().for_each(&mut sink);
             }
@@ -213,6 +246,13 @@ impl fmt::Debug for SlowPath {
             .field("family", &self.family)
             .finish_non_exhaustive()
     }
+}
+
+fn make_room(socket: &Socket) -> io::Result<()> {
+    // The second is bound by the host's limit, which the first, with CAP_NET_ADMIN, is not.
+    setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER))
+        .map_err(io::Error::from)
 }
 
 /// The kernel's stamp, which is wall-clock time, on the monotonic clock.

@@ -1,4 +1,4 @@
-//! System calls of the packet socket: its filter, its stamps, many frames at once.
+//! System calls of the slow path's sockets: their filter, their stamps, many frames at once.
 #![expect(unsafe_code, reason = "setsockopt(2) and recvmmsg(2) take structures by address")]
 
 use std::io;
@@ -10,8 +10,10 @@ const FRAMES: usize = 32;
 /// Longer than any advert: 255 IPv6 addresses behind two tags, an IP header and some extensions. What is
 /// behind it in a longer frame has no say.
 const FRAME: usize = 4608;
-/// Room for the stamp with its header.
-const CONTROL: usize = 64;
+/// Room for the stamp, for where a packet came in and for its hop limit, each with its header.
+const CONTROL: usize = 128;
+/// Room for who sent a packet.
+const NAME: usize = size_of::<libc::sockaddr_in6>();
 
 /// Attaches a filter in place of the one there was.
 pub(super) fn attach_filter(
@@ -76,7 +78,31 @@ fn set<T>(
 pub(super) struct Batch {
     frames: Box<[[u8; FRAME]; FRAMES]>,
     controls: Box<[Control; FRAMES]>,
+    names: Box<[[u8; NAME]; FRAMES]>,
     lengths: [(usize, usize); FRAMES],
+    /// What is left free at the beginning of each frame.
+    front: usize,
+}
+
+/// A frame, and what the kernel says of it.
+pub(super) struct Arrived<'b> {
+    /// It, behind as much as the kernel has taken off.
+    pub(super) frame: &'b mut [u8],
+    /// The socket address of who sent it, where that is IPv6.
+    pub(super) name: &'b [u8; NAME],
+    controls: &'b [u8],
+}
+
+impl Arrived<'_> {
+    /// The wall-clock time of its arrival in nanoseconds.
+    pub(super) fn stamp(&self) -> Option<u64> {
+        stamp(self.controls)
+    }
+
+    /// The first control message of a kind.
+    pub(super) fn control(&self, level: libc::c_int, kind: libc::c_int) -> Option<&[u8]> {
+        control(self.controls, level, kind)
+    }
 }
 
 /// Control messages, aligned as the kernel writes them.
@@ -85,11 +111,14 @@ pub(super) struct Batch {
 struct Control([u8; CONTROL]);
 
 impl Batch {
-    pub(super) fn new() -> Self {
+    /// `front`: how much of each frame the kernel takes off.
+    pub(super) fn new(front: usize) -> Self {
         Self {
             frames: Box::new([[0; FRAME]; FRAMES]),
             controls: Box::new([Control([0; CONTROL]); FRAMES]),
+            names: Box::new([[0; NAME]; FRAMES]),
             lengths: [(0, 0); FRAMES],
+            front,
         }
     }
 
@@ -111,12 +140,13 @@ impl Batch {
         let most = most.min(FRAMES);
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; FRAMES];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; FRAMES];
-        let buffers = self.frames.iter_mut().zip(self.controls.iter_mut());
-        for ((frame, control), (vector, header)) in
+        let buffers = self.frames.iter_mut().zip(self.controls.iter_mut()).zip(&mut *self.names);
+        for (((frame, control), name), (vector, header)) in
             buffers.zip(vectors.iter_mut().zip(&mut headers)).take(most)
         {
-            let vector =
-                vector.write(libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: FRAME });
+            let frame = frame.get_mut(self.front..).unwrap_or_default();
+            let (iov_base, iov_len) = (frame.as_mut_ptr().cast(), frame.len());
+            let vector = vector.write(libc::iovec { iov_base, iov_len });
             // SAFETY: all of `mmsghdr` is integers and pointers, for which zero, as it was made, is a
             // value.
             let header = unsafe { header.assume_init_mut() };
@@ -124,6 +154,8 @@ impl Batch {
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = CONTROL;
+            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = NAME as libc::socklen_t;
         }
         // SAFETY: the first `most` headers point to buffers of the lengths they say, which nobody else
         // uses during the call.
@@ -145,29 +177,39 @@ impl Batch {
         Ok(received)
     }
 
-    /// The first `received` frames, each with the wall-clock time of its arrival in nanoseconds.
-    pub(super) fn frames(&self, received: usize) -> impl Iterator<Item = (Option<u64>, &[u8])> {
-        let buffers = self.frames.iter().zip(self.controls.iter()).zip(&self.lengths);
-        buffers.take(received).map(|((frame, control), (length, controls))| {
-            let controls = control.0.get(..*controls).unwrap_or_default();
-            (stamp(controls), &frame[..(*length).min(FRAME)])
-        })
+    /// The first `received` frames.
+    pub(super) fn frames(&mut self, received: usize) -> impl Iterator<Item = Arrived<'_>> {
+        let buffers = self.frames.iter_mut().zip(self.controls.iter()).zip(self.names.iter());
+        let front = self.front;
+        buffers.zip(&self.lengths).take(received).map(
+            move |(((frame, control), name), (length, controls))| Arrived {
+                frame: &mut frame[..(front + length).min(FRAME)],
+                name,
+                controls: control.0.get(..*controls).unwrap_or_default(),
+            },
+        )
     }
 }
 
 /// The arrival time among a frame's control messages.
-fn stamp(mut controls: &[u8]) -> Option<u64> {
+fn stamp(controls: &[u8]) -> Option<u64> {
+    let time = control(controls, libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS)?;
+    let (seconds, rest) = time.split_first_chunk::<8>()?;
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    let nanos = u64::try_from(i64::from_ne_bytes(*rest.first_chunk::<8>()?)).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+/// The first of a kind among a frame's control messages.
+fn control(mut controls: &[u8], level: libc::c_int, kind: libc::c_int) -> Option<&[u8]> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     loop {
         let header = controls.first_chunk::<HEADER>()?;
         // SAFETY: all of `cmsghdr` is integers, and there are as many bytes as it has.
         let header: libc::cmsghdr = unsafe { std::ptr::read_unaligned(header.as_ptr().cast()) };
         let data = controls.get(HEADER..header.cmsg_len)?;
-        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
-            let (seconds, rest) = data.split_first_chunk::<8>()?;
-            let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
-            let nanos = u64::try_from(i64::from_ne_bytes(*rest.first_chunk::<8>()?)).ok()?;
-            return seconds.checked_mul(1_000_000_000)?.checked_add(nanos);
+        if (header.cmsg_level, header.cmsg_type) == (level, kind) {
+            return Some(data);
         }
         controls = controls.get(header.cmsg_len.next_multiple_of(align_of::<usize>())..)?;
     }
@@ -177,7 +219,7 @@ fn stamp(mut controls: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn control(kind: libc::c_int, data: &[u8]) -> Vec<u8> {
+    fn message(kind: libc::c_int, data: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend((size_of::<libc::cmsghdr>() + data.len()).to_ne_bytes());
         bytes.extend(libc::SOL_SOCKET.to_ne_bytes());
@@ -191,9 +233,9 @@ mod tests {
     fn the_stamp_is_found_behind_another_message() {
         let mut time = 7i64.to_ne_bytes().to_vec();
         time.extend(5i64.to_ne_bytes());
-        let mut controls = control(libc::SCM_RIGHTS, &[1, 2, 3]);
+        let mut controls = message(libc::SCM_RIGHTS, &[1, 2, 3]);
         assert_eq!(stamp(&controls), None);
-        controls.extend(control(libc::SCM_TIMESTAMPNS, &time));
+        controls.extend(message(libc::SCM_TIMESTAMPNS, &time));
         assert_eq!(stamp(&controls), Some(7_000_000_005));
         let cut = controls.len() - 1;
         assert_eq!(stamp(&controls[..cut]), None);

@@ -21,7 +21,7 @@ use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, leading, posit
 #[derive(Debug, Default)]
 pub struct Table {
     routers: HashMap<RouterKey, Router>,
-    /// Those with [`Router::BESIDE`], by their groups.
+    /// Those with [`Router::BESIDE`], by their groups, and those that hear a realm, by their own address.
     beside: HashMap<(RouterKey, [u8; 16]), Router>,
     uses: Uses,
     addresses: HashMap<u32, Positions>,
@@ -139,6 +139,19 @@ impl Table {
     /// The same for a frame that the kernel program has passed up: what that has counted is left to it.
     pub fn passed(&mut self, ifindex: u32, at: Instant, frame: &[u8]) -> Option<Event> {
         self.take(ifindex, at, frame, true)
+    }
+
+    /// The same for a packet that IP has delivered, and that came `by` an interface, where it is for one of
+    /// those that hear a realm. `None` too for an advert that the interface is heard for: it came up there.
+    pub fn delivered(&mut self, realm: u32, by: u32, at: Instant, frame: &[u8]) -> Option<Event> {
+        let located = frame::locate::<_, true>(frame).ok()?;
+        let Envelope { vrid, destination, .. } = Envelope::read(frame, &located)?;
+        let slot = |on: u32| {
+            let rules = self.rules(on, at, frame);
+            rules.router(located.family, vrid, &destination).map(|router| router.slot)
+        };
+        let whose = slot(realm)?;
+        if slot(by) == Some(whose) { None } else { self.frame(realm, at, frame) }
     }
 
     fn take(&mut self, ifindex: u32, at: Instant, frame: &[u8], passed: bool) -> Option<Event> {
@@ -357,6 +370,37 @@ mod tests {
             counts
         };
         assert_eq!((counts(false), counts(true)), (alone, beside));
+    }
+
+    /// An advert that comes by an instance's own interface is heard there; by another one, wherever others of
+    /// its VRID are, it is taken as IP delivers it.
+    #[test]
+    fn what_is_delivered_is_heard_once() {
+        let mut table = Table::new();
+        let to = |last: u8| wire::octets([192, 0, 2, last].into());
+        let rule = |slot, destination, flags| Router {
+            destination,
+            slot,
+            version: 2,
+            interval: 1,
+            flags,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let key = |ifindex| RouterKey::new(ifindex, Family::V4, 51);
+        let (ours, realm) = (IpAddr::from([192, 0, 2, 250]), 1 << 31);
+        table.set(key(7), rule(3, to(11), Router::UNICAST), &[ours], &[]);
+        table.set(key(realm), rule(3, to(11), Router::UNICAST | Router::BESIDE), &[ours], &[]);
+        table.set(key(8), rule(4, to(12), Router::UNICAST), &[ours], &[]);
+        let mut second = 10;
+        let mut slots = |frame: &[u8]| {
+            second += 1;
+            let at = Instant::from_nanos(second * 1_000_000_000);
+            [7, 8, 9].map(|by| table.delivered(realm, by, at, frame).map(|event| event.slot))
+        };
+        assert_eq!(slots(&ALONE), [None, Some(3), Some(3)]);
+        assert_eq!(slots(&of_another(&ALONE, 35)), [None; 3]);
+        assert_eq!(slots(&GOOD), [None; 3]);
+        assert!(table.strangers().is_empty());
     }
 
     /// With `skip_check_adv_addr` an advert is judged by who came last when it arrived, and not by what has

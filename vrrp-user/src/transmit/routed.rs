@@ -26,6 +26,21 @@ impl Routed {
         Self { v4: None, v6: None }
     }
 
+    /// Sends a packet by whichever interface the routes of the VRF with that index name, 0: of none; where
+    /// they name none, to a neighbour on the interface with this index.
+    ///
+    /// # Errors
+    /// As [`Routed::send`].
+    pub fn send_by_route(&mut self, vrf: u32, ifindex: u32, packet: &[u8]) -> io::Result<()> {
+        // Its own interface stands for all of a VRF's.
+        match self.send(vrf, packet) {
+            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => {
+                self.send(ifindex, packet)
+            }
+            sent => sent,
+        }
+    }
+
     /// Sends a packet with its header out of the interface with this index; never blocks, and allocates
     /// nothing once its socket is open. IPv4: the kernel computes the header's checksum.
     ///

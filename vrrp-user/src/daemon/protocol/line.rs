@@ -13,11 +13,12 @@ use super::failing::Failing;
 use super::senders::Senders;
 use crate::ah;
 
-/// Whether an effect would send others to the MAC address of a router that an advert came through.
+/// Whether an effect would send others to the MAC address of a router that an advert came through, or to none
+/// where IP has delivered it.
 pub(super) fn is_astray(effect: &Effect, lines: &BTreeMap<Slot, Box<Line>>) -> bool {
-    let Effect::Redirect { slot, from, .. } = effect else { return false };
+    let Effect::Redirect { slot, from, mac, .. } = effect else { return false };
     let near = lines.get(slot).map(|line| &line.route.near);
-    !near.is_some_and(|near| near.as_ref().is_none_or(|near| near.contains(from)))
+    *mac == [0; 6] || !near.is_some_and(|near| near.as_ref().is_none_or(|near| near.contains(from)))
 }
 
 /// A route in use.
@@ -76,8 +77,10 @@ impl Line {
     /// Whether a record is about the router that has its slot: it may have been another's when that was
     /// written.
     pub(super) fn is_about(&self, record: &abi::Event) -> bool {
-        let key = &self.route.key;
-        (key.family, key.vrid, key.ifindex) == (record.family, record.vrid, record.ifindex)
+        let is_it = |key: abi::RouterKey| {
+            (key.family, key.vrid, key.ifindex) == (record.family, record.vrid, record.ifindex)
+        };
+        self.route.rules().any(|(key, _)| is_it(key))
     }
 
     /// The interval that an accepted advert names; `None` where it can't be said, since another version was
@@ -176,10 +179,12 @@ mod tests {
     use vrrp_common::{Family, Version};
 
     use super::*;
+    use crate::slowpath::Realm;
 
     fn line(version: Version) -> Line {
         let route = Route {
             key: RouterKey::new(2, Family::V4, 51),
+            realm: None,
             version,
             rule: abi::Router::zeroed(),
             addresses: Vec::new(),
@@ -255,12 +260,26 @@ mod tests {
         let (slot, addresses) = (Slot(3), Vec::new().into());
         let [near, far] = [11, 12].map(|last| IpAddr::from([192, 0, 2, last]));
         let mut lines = BTreeMap::from([(slot, Box::new(line(Version::V3)))]);
-        let mut to = |from: IpAddr, of: Option<Vec<IpAddr>>| {
+        let mut to = |from: IpAddr, of: Option<Vec<IpAddr>>, mac: [u8; 6]| {
             lines.get_mut(&slot).unwrap().route.near = of;
             let addresses = Arc::clone(&addresses);
-            is_astray(&Effect::Redirect { slot, addresses, from, mac: [2; 6] }, &lines)
+            is_astray(&Effect::Redirect { slot, addresses, from, mac }, &lines)
         };
-        assert_eq!([near, far].map(|from| to(from, None)), [false, false]);
-        assert_eq!([near, far].map(|from| to(from, Some(vec![near]))), [false, true]);
+        assert_eq!([near, far].map(|from| to(from, None, [2; 6])), [false, false]);
+        assert_eq!([near, far].map(|from| to(from, Some(vec![near]), [2; 6])), [false, true]);
+        // Nor to the MAC address of one that came by another interface, which nobody knows.
+        assert!(to(near, Some(vec![near]), [0; 6]));
+    }
+
+    /// Of one that hears a realm a record names that, or its own interface.
+    #[test]
+    fn a_record_of_the_realm_is_about_its_router() {
+        let mut line = line(Version::V3);
+        let realm = Realm { vrf: None, family: Family::V4, sealed: false };
+        let record = |ifindex| abi::Event { ifindex, family: 4, vrid: 51, ..abi::Event::zeroed() };
+        let about = |line: &Line| [2, 3, realm.index()].map(|on| line.is_about(&record(on)));
+        assert_eq!(about(&line), [true, false, false]);
+        line.route.realm = Some(realm);
+        assert_eq!(about(&line), [true, false, true]);
     }
 }

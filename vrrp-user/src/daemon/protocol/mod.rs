@@ -33,7 +33,7 @@ use crate::daemon::budget::Budget;
 use crate::fastpath::{Counters, Ring, Watcher};
 use crate::ledger::Pulse;
 use crate::net::executor::Executor;
-use crate::slowpath::{Filter, SlowPath};
+use crate::slowpath::{Filter, Realm, SlowPath};
 use crate::sys::schedule;
 use crate::transmit::{AdvertFrame, Sender};
 
@@ -45,11 +45,12 @@ pub(crate) enum Order {
     Route(Slot, Box<Route>),
     /// A router has no interface at present.
     Unroute(Slot),
-    /// Adverts of an interface and family that come up the slow path; from now on through this socket.
+    /// Adverts of an interface and family, or of a realm, that come up the slow path; from now on through this
+    /// socket.
     Listen(Box<SlowPath>),
     /// What of an interface comes up the slow path.
     Filter(u32, Filter),
-    /// The interface is gone.
+    /// The interface is gone, or nobody hears the realm any more.
     Unlisten(u32),
     /// Tell how everything is.
     Inspect(oneshot::Sender<Inspection>),
@@ -62,6 +63,8 @@ pub(crate) enum Order {
 /// How a router's adverts leave and what it listens to.
 pub(crate) struct Route {
     pub(crate) key: RouterKey,
+    /// Adverts also come by other interfaces, and leave by whichever the host's routes name.
+    pub(crate) realm: Option<Realm>,
     pub(crate) version: Version,
     pub(crate) rule: abi::Router,
     pub(crate) addresses: Vec<IpAddr>,
@@ -73,6 +76,19 @@ pub(crate) struct Route {
     pub(crate) down: (Duration, u8),
     /// The advert to the group, or to each peer.
     pub(crate) frames: Vec<AdvertFrame>,
+}
+
+impl Route {
+    /// What the slow path judges its adverts by, on its own interface and in its realm.
+    fn rules(&self) -> impl Iterator<Item = (RouterKey, abi::Router)> {
+        let of_realm = self.realm.map(|realm| {
+            // By its address, and beside whoever has that VRID there.
+            let flags = self.rule.flags | abi::Router::BESIDE;
+            let key = RouterKey { ifindex: realm.index(), ..self.key };
+            (key, abi::Router { flags, ..self.rule })
+        });
+        std::iter::once((self.key, self.rule)).chain(of_realm)
+    }
 }
 
 /// What the protocol thread tells the service thread.

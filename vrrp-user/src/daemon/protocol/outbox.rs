@@ -30,7 +30,12 @@ impl Outbox {
                 frame.sign(sequence);
             }
             if frame.is_routed() {
-                let sent = self.routed.send(ifindex, frame.packet());
+                let sent = match line.route.realm {
+                    Some(realm) => {
+                        self.routed.send_by_route(realm.routes(), ifindex, frame.packet())
+                    }
+                    None => self.routed.send(ifindex, frame.packet()),
+                };
                 match &mut fate {
                     None => fate = Some(Fate::of(sent)),
                     Some(fate) => fate.and(sent),

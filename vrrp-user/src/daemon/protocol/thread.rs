@@ -289,13 +289,16 @@ impl Protocol {
                 self.flush(now);
             }
             Order::Route(slot, route) => {
-                self.table.set(route.key, route.rule, &route.addresses, &route.peers);
+                for (key, rule) in route.rules() {
+                    self.table.set(key, rule, &route.addresses, &route.peers);
+                }
                 let (down, adverts) = route.down;
                 self.table.wait(slot.0, down, adverts);
                 let mut line = Box::new(Line::new(*route, self.pulse.signed()));
                 if let Some(old) = self.routes.remove(&slot) {
-                    if old.route.key != line.route.key {
-                        self.table.remove(old.route.key, slot.0);
+                    let stays = |key| line.route.rules().any(|(now, _)| now == key);
+                    for (key, _) in old.route.rules().filter(|(key, _)| !stays(*key)) {
+                        self.table.remove(key, slot.0);
                     }
                     line.follow(*old, clock::now());
                 }
@@ -303,7 +306,7 @@ impl Protocol {
             }
             Order::Unroute(slot) => {
                 if let Some(old) = self.routes.remove(&slot) {
-                    self.table.remove(old.route.key, slot.0);
+                    old.route.rules().for_each(|(key, _)| self.table.remove(key, slot.0));
                     self.table.reset(slot.0);
                 }
             }

@@ -40,6 +40,7 @@ fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
             peers: Vec::new(),
             near: Vec::new(),
             room: 255,
+            realm: None,
         };
         plan::route(ours, Slot(0), &way)
     };
@@ -154,6 +155,7 @@ fn addresses_that_are_not_in_it(
             peers: Vec::new(),
             near: Vec::new(),
             room: 255,
+            realm: None,
         };
         plan::route(of, Slot(0), &way).expect("a route")
     };
@@ -237,6 +239,7 @@ fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u3
             peers: Vec::new(),
             near: Vec::new(),
             room: 255,
+            realm: None,
         };
         plan::route(&ours, Slot(0), &way).expect("a route")
     };
@@ -290,6 +293,7 @@ fn a_sealed_advert_may_come_from_far() {
             peers,
             near: Vec::new(),
             room: 255,
+            realm: None,
         };
         plan::route(&config.instances[0], Slot(0), &way).expect("a route")
     };

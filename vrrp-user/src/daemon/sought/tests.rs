@@ -116,10 +116,7 @@ fn an_address_of_the_vrf_itself() {
     });
     let Sought::On(place) = &found["A"] else { panic!("{found:?}") };
     assert_eq!(place.interface, "eth1");
-    assert_eq!(
-        super::on(place),
-        "eth1, by which its source reaches 192.0.2.99: adverts must come and go by it alone"
-    );
+    assert_eq!(super::on(place), "eth1, by which its source reaches 192.0.2.99");
 }
 
 #[test]
@@ -143,6 +140,19 @@ fn one_virtual_router_on_one_interface() {
     let before = Found::from([("A".to_owned(), on("eth0")), ("B".to_owned(), on("eth1"))]);
     let moved = find(&two, &host(&[(2, "eth0", &[12]), (3, "eth1", &[])]), &before);
     assert_eq!((&moved["A"], &moved["B"]), (&Sought::Nowhere, &on("eth0")));
+}
+
+/// Who has an interface of its own hears that alone, as with keepalived.
+#[test]
+fn one_without_an_interface_hears_all_of_its_vrf() {
+    let host = host(&[(3, "eth1", &[11])]);
+    let of = |link: &str, vrf| {
+        let interface = Interface { vrf, ..host.interfaces[&3].clone() };
+        realm(&config(&instance("A", link)).instances[0], &interface)
+    };
+    let all = |vrf| Some(Realm { vrf, family: Family::V4, sealed: false });
+    assert_eq!([None, Some(4)].map(|vrf| of(&from(11), vrf)), [None, Some(4)].map(all));
+    assert_eq!(of(&format!("interface eth1\n{}", from(11)), None), None);
 }
 
 #[test]
