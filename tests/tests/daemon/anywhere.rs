@@ -157,7 +157,8 @@ fn an_interface_that_comes_later_hears() -> Result<()> {
     stays_backup(&r1)
 }
 
-/// A router reaches its peers by different interfaces, and each hears it there.
+/// A router reaches its peers by different interfaces, and each hears it there; also its last words, which
+/// others say for it.
 #[test]
 fn each_peer_is_reached_by_its_route() -> Result<()> {
     if !Kind::ours_under_test() {
@@ -173,7 +174,7 @@ fn reaches(net: &Net) -> Result<()> {
         net.route(&lab, "r1", last, lan)?;
         net.route(&lab, host, 11, lan)?;
     }
-    let r1 = lab.run("r1", &net.conf(Instance::new(200), 11, &[12, 13], "auto"))?;
+    let mut r1 = lab.run("r1", &net.conf(Instance::new(200), 11, &[12, 13], "auto"))?;
     wait_state(&r1, "VI_1", "MASTER")?;
     let backup = |host: &str, last: u8, lan: usize| -> Result<Daemon> {
         // On its own interface, so that it hears what comes by that alone.
@@ -185,5 +186,9 @@ fn reaches(net: &Net) -> Result<()> {
         Ok(backup)
     };
     drop(backup("r2", 12, 0)?);
-    backup("r3", 13, 1).map(drop)
+    let r3 = backup("r3", 13, 1)?;
+    r1.kill()?;
+    ensure!(r1.release(&lab, "r1")?.status.success(), "{}", r1.log_end());
+    let told = format!("Backup received priority 0 advertisement from {}11", net.prefix);
+    r3.wait_log(&told, LIMIT)
 }

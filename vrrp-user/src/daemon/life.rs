@@ -29,6 +29,7 @@ use crate::net::leftover::OwnAddress;
 use crate::net::paths;
 use crate::net::traces::Traces;
 use crate::run_dir::{self, RunDir, RunDirError};
+use crate::slowpath::Realm;
 use crate::sys::clock;
 
 /// See the module's documentation.
@@ -441,6 +442,7 @@ fn body(slot: Slot, running: &Running, host: &Snapshot, own: &BTreeSet<OwnAddres
         family: instance.family as u8,
         vrid: instance.vrid.get(),
         frames,
+        by_routes: running.way.as_ref().and_then(|way| way.realm).map(Realm::routes),
         key: instance.seal().unwrap_or_default(),
         addresses: addresses.collect(),
         paths: paths.collect(),

@@ -112,6 +112,7 @@ mod tests {
             family,
             vrid,
             frames: Default::default(),
+            by_routes: None,
             key: [0; 8],
             addresses: Vec::new(),
             paths: Vec::new(),

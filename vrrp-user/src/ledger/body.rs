@@ -23,6 +23,8 @@ const DEVICE: usize = 16;
 const MOST_TRACES: usize = 255;
 /// Bytes of an instance's name that are kept.
 const NAME: usize = 255;
+/// No interface has that index.
+const BY_INTERFACE: u32 = u32::MAX;
 
 /// A router as the ledger knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub(crate) struct Body {
     /// Its adverts of priority 0 as frames, by checksum form: to a group one, to single hosts one for
     /// each; all of one length. None while it has no way to send.
     pub(crate) frames: [Vec<Vec<u8>>; 2],
+    /// Those to single hosts leave by whichever interface the routes of the VRF with this index name, 0: of
+    /// none. `None`: by its own interface.
+    pub(crate) by_routes: Option<u32>,
     /// The key for those with an authentication header, which are signed when they leave.
     pub(crate) key: [u8; 8],
     /// Its addresses, also those not in its adverts.
@@ -103,6 +108,8 @@ struct Head {
     frame: u32,
     addresses: u32,
     paths: u32,
+    /// [`BY_INTERFACE`], or the VRF's index.
+    by_routes: u32,
     key: [u8; 8],
 }
 
@@ -140,7 +147,7 @@ struct RawSetting {
 }
 
 const OWN: u8 = 1;
-const _: () = assert!(size_of::<Head>() == 56 && size_of::<RawAddress>() == 64);
+const _: () = assert!(size_of::<Head>() == 60 && size_of::<RawAddress>() == 64);
 const _: () = assert!(size_of::<RawSetting>() == 28);
 
 impl Body {
@@ -202,6 +209,7 @@ impl Body {
             frame: self.frames[0].first().map_or(0, Vec::len) as u32,
             addresses: self.addresses.len() as u32,
             paths: self.paths.len() as u32,
+            by_routes: self.by_routes.unwrap_or(BY_INTERFACE),
             key: self.key,
         };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
@@ -214,17 +222,7 @@ impl Body {
             }
         }
         for held in &self.addresses {
-            bytes.extend_from_slice(bytemuck::bytes_of(&RawAddress {
-                ip: wire::octets(held.ip),
-                peer: held.peer.map_or([0; 16], wire::octets),
-                device: padded(&held.device),
-                dropped: held.dropped.map_or(0, Instant::as_nanos),
-                ifindex: held.ifindex,
-                family: family_of(held.ip) as u8,
-                prefix: held.prefix,
-                flags: if held.own { OWN } else { 0 },
-                reserved: 0,
-            }));
+            bytes.extend_from_slice(bytemuck::bytes_of(&raw(held)));
         }
         for HeldPath { kept: Kept { request, text }, dropped } in &self.paths {
             bytes.extend_from_slice(bytemuck::bytes_of(&RawPath {
@@ -284,6 +282,7 @@ impl Body {
             family: head.family,
             vrid: head.vrid,
             frames: [frames(first), frames(second)],
+            by_routes: Some(head.by_routes).filter(|vrf| *vrf != BY_INTERFACE),
             key: head.key,
             addresses: addresses.map(|raw| held(&bytemuck::pod_read_unaligned(raw))).collect(),
             paths,
@@ -292,6 +291,20 @@ impl Body {
                 settings: settings.collect(),
             },
         })
+    }
+}
+
+fn raw(held: &Held) -> RawAddress {
+    RawAddress {
+        ip: wire::octets(held.ip),
+        peer: held.peer.map_or([0; 16], wire::octets),
+        device: padded(&held.device),
+        dropped: held.dropped.map_or(0, Instant::as_nanos),
+        ifindex: held.ifindex,
+        family: family_of(held.ip) as u8,
+        prefix: held.prefix,
+        flags: if held.own { OWN } else { 0 },
+        reserved: 0,
     }
 }
 
@@ -383,6 +396,7 @@ mod tests {
             family: 4,
             vrid: 51,
             frames: [vec![vec![1; 60], vec![2; 60]], vec![vec![3; 60], vec![4; 60]]],
+            by_routes: Some(7),
             key: *b"lab12345",
             addresses: vec![
                 held("192.0.2.1", None),

@@ -151,7 +151,7 @@ fn speak(table: &Table, done: &mut [(Entry, Body, Released)], now: Instant) {
             continue;
         }
         for frame in body.frames(entry.form) {
-            match farewell.send(body.ifindex, frame, &body.key) {
+            match farewell.send(body.ifindex, body.by_routes, frame, &body.key) {
                 Ok(()) => released.spoke = true,
                 Err(error) => released.failed.push(format!("priority 0 not sent: {error}")),
             }

@@ -43,7 +43,7 @@ use super::foreign::{boot_id, namespace};
 use crate::sys::mapped::Mapped;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"xvrrpldg");
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 const HEAD_BYTES: usize = 4096;
 const SLOT_WORDS: usize = 8;
 const SLOT_BYTES: usize = SLOT_WORDS * size_of::<u64>();

@@ -23,18 +23,29 @@ impl Farewell {
         Self { sender: Sender::open(), routed: Routed::new(), sequence }
     }
 
-    /// Sends a frame of [`super::AdvertFrame`]. One with an authentication header is signed by `key`.
+    /// Sends a frame of [`super::AdvertFrame`] out of the interface with this index; with `by_routes`, one to a
+    /// single host as [`Routed::send_by_route`] does. One with an authentication header is signed by `key`.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn send(&mut self, ifindex: u32, frame: &[u8], key: &[u8; 8]) -> io::Result<()> {
+    pub(crate) fn send(
+        &mut self,
+        ifindex: u32,
+        by_routes: Option<u32>,
+        frame: &[u8],
+        key: &[u8; 8],
+    ) -> io::Result<()> {
         let mut frame = frame.to_vec();
         let (to_one, sealed) = (is_routed(&frame), is_sealed(&frame));
         if let Some(packet) = frame.get_mut(ETHERNET..).filter(|_| sealed) {
             ah::sign(key, packet, wire::IPV4_HEADER, to_one, self.sequence);
         }
         if to_one {
-            return self.routed.send(ifindex, frame.get(ETHERNET..).unwrap_or_default());
+            let packet = frame.get(ETHERNET..).unwrap_or_default();
+            return match by_routes {
+                Some(vrf) => self.routed.send_by_route(vrf, ifindex, packet),
+                None => self.routed.send(ifindex, packet),
+            };
         }
         match &self.sender {
             Ok(sender) => sender.send(ifindex, &frame),
