@@ -3,14 +3,20 @@
 //! The sizes here are upper bounds: the loader makes the maps as large as the configuration needs.
 #![expect(unsafe_code, reason = "map values are reached by pointer")]
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC};
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
+use vrrp_common::abi::index::{self, SHELVES_PER_SLOT, Shelf, Shelves};
 use vrrp_common::abi::{
     ADDRESSES_PER_SLOT, Address6Key, AddressKey, Event, MAX_SLOTS, MAX_STRANGERS, PEERS_PER_SLOT,
-    PeerKey, PerCounter, RING_BYTES, Router, RouterKey, Stranger, StrangerKey, TtlBounds,
+    PeerKey, PerCounter, RING_BYTES, ROWS_PER_SLOT, Router, RouterKey, Stranger, StrangerKey,
+    TtlBounds,
 };
+
+use crate::atomic::{behind, load};
 
 const SLOTS: usize = MAX_SLOTS as usize;
 const ADDRESS_ENTRIES: usize = (MAX_SLOTS * ADDRESSES_PER_SLOT) as usize;
@@ -19,7 +25,13 @@ const PEER_ENTRIES: usize = (MAX_SLOTS * PEERS_PER_SLOT) as usize;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
-static ROUTERS: HashMap<RouterKey, Router, SLOTS, ON_DEMAND> = HashMap::new();
+static SHELVES: Array<Shelf, { SLOTS * SHELVES_PER_SLOT as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+/// How many shelves there are, less one. The loader sets it, and the verifier takes it for a constant.
+#[unsafe(no_mangle)]
+static SHELVES_MASK: u32 = 0;
+#[btf_map]
+static ROUTERS: Array<Router, { SLOTS * ROWS_PER_SLOT as usize }> = Array::new();
 #[btf_map]
 static ADDRESSES: HashMap<AddressKey, u32, ADDRESS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
@@ -41,16 +53,40 @@ static JUDGE: ProgramArray<1> = ProgramArray::new();
 /// The instance that an advert is for.
 #[inline(always)]
 pub(crate) fn router(key: &RouterKey) -> Option<&'static Router> {
-    // SAFETY: the program never removes an entry, and the kernel frees one that user space replaces
-    // only after the program has ended or hands its memory to another entry of this map: a router's
-    // settings all the same.
-    unsafe { ROUTERS.get(key) }
+    // User space does not write to a row before it has taken all keys from it, and has had to do so with the
+    // slot's other row before that.
+    ROUTERS.get(index::find(&InMap, key)?)
+}
+
+/// The shelves in the map.
+struct InMap;
+
+impl Shelves for InMap {
+    type Shelf = *const u64;
+
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        // SAFETY: a constant. Volatile, or the compiler would take what it is here for what it is.
+        unsafe { ptr::read_volatile(&raw const SHELVES_MASK) }
+    }
+
+    #[inline(always)]
+    fn shelf(&self, number: u32) -> Option<*const u64> {
+        SHELVES.get_ptr(number).map(<*const Shelf>::cast)
+    }
+
+    #[inline(always)]
+    fn word(&self, shelf: *const u64, word: usize, before: u64) -> u64 {
+        // SAFETY: `find` asks for words that a shelf has; the array's memory stays, and all words of it are aligned.
+        unsafe { load(behind(before, shelf.add(word))) }
+    }
 }
 
 /// The position of an IPv4 address in an instance's list.
 #[inline(always)]
 pub(crate) fn address_v4(key: &AddressKey) -> Option<u32> {
-    // SAFETY: as for `router`; the value is copied at once.
+    // SAFETY: the program never removes an entry, and the kernel frees one that user space replaces only
+    // after the program has ended, or hands its memory to another entry of this map; the value is copied at once.
     unsafe { ADDRESSES.get(key) }.copied()
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn runtime(slot: u32) -> Option<*mut Runtime> {
 /// The user space may end or change the watch at any time. It writes `watch` and then reads
 /// `last_seen`; here `last_seen` is written and then `watch` read again, so that at least one sees
 /// what the other did.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn repeats(slot: u32, meaning: &Meaning, at: u64) -> bool {
     let Some(runtime) = runtime(slot) else {
         return false;

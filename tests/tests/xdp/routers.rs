@@ -38,6 +38,24 @@ fn addresses_stay_while_any_key_leads_to_their_slot() -> Result<()> {
     Ok(())
 }
 
+/// Whichever key they came by.
+#[test]
+fn all_keys_of_a_slot_lead_to_what_was_set_last() -> Result<()> {
+    let mut bench = Bench::new()?;
+    bench.configure("DUT-v2")?;
+    let frame = cases::frame("P01-v2-header", "good");
+    let other = RouterKey::new(IFINDEX, Family::V4, 99);
+    for _ in 0..3 {
+        bench.fast.set_router(other, settings(Version::V3), &vips(1), &[])?;
+        let done = bench.fast(&frame)?;
+        ensure!(done.counters.refused(Reject::Version) == 1, "{done:?}");
+        bench.configure("DUT-v2")?;
+        let done = bench.fast(&frame)?;
+        ensure!(done.counters.accepted() == 1, "{done:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn more_routers_than_slots_are_refused_in_words() -> Result<()> {
     let mut fast = FastPath::load(2)?;
@@ -50,7 +68,7 @@ fn more_routers_than_slots_are_refused_in_words() -> Result<()> {
             &[],
         )?;
     }
-    let third = fast.set_router(key(3), Router { slot: 1, ..settings(Version::V2) }, &[], &[]);
+    let third = fast.set_router(key(3), Router { slot: 2, ..settings(Version::V2) }, &[], &[]);
     let text = third.map_err(|error| error.to_string());
     ensure!(text.is_err_and(|text| text.contains("no room")));
     Ok(())

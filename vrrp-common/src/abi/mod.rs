@@ -4,6 +4,7 @@
 //! and the daemon, built by two compilers, lay it out alike. [`VERSION`] changes with any of them.
 
 mod event;
+pub mod index;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -12,9 +13,10 @@ use crate::ids::Family;
 use crate::reject::Reject;
 
 pub use self::event::Event;
+pub use self::index::ROWS_PER_SLOT;
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Slots next to each other that share one kernel timer.
@@ -53,7 +55,7 @@ const _: () = assert!(Reject::ALL.len() <= COUNTER_ACCEPTED as usize);
 /// At most one [`Event::REFUSED`] per slot and reason in this time; the counters count them all.
 pub const REFUSED_EVERY_NANOS: u64 = 250_000_000;
 
-/// Key of the `ROUTERS` map.
+/// Which router an advert is for. [`index`] says where it leads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct RouterKey {
@@ -75,7 +77,8 @@ impl RouterKey {
     }
 }
 
-/// Value of the `ROUTERS` map: what an advert for one instance must agree with.
+/// Value of the `ROUTERS` map, one of [`index::ROWS_PER_SLOT`] for each slot: what an advert for one instance must
+/// agree with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Router {

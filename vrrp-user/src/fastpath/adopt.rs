@@ -15,7 +15,8 @@ use vrrp_common::abi;
 use super::{Attached, FastPath, LoadError, Program, link, sys};
 
 /// The maps by name.
-pub(super) const MAPS: [&str; 12] = [
+pub(super) const MAPS: [&str; 13] = [
+    SHELVES,
     "ROUTERS",
     "ADDRESSES",
     "ADDRESSES6",
@@ -35,6 +36,7 @@ pub(super) const TIMERS: &str = "TIMERS";
 pub(super) const JUDGE: &str = "JUDGE";
 /// The maps that the daemon has for the kernel program alone.
 pub(super) const KEPT: [&str; 2] = [TIMERS, JUDGE];
+pub(super) const SHELVES: &str = "SHELVES";
 const RUNTIME: &str = "RUNTIME";
 const PROGRAM: &str = "program";
 /// The one for a veth's driver, where there is one.

@@ -9,6 +9,7 @@ mod attach;
 mod btf;
 mod counters;
 mod error;
+mod index;
 mod link;
 mod object;
 mod rights;
@@ -41,6 +42,7 @@ pub use self::ring::Ring;
 pub(crate) use self::routers::{Positions, Uses, bounds, leading, positions};
 pub use self::watch::{Repeats, Seen, Watcher};
 
+use self::index::Index;
 use self::routers::{Maps, Routers};
 use self::watch::Slots;
 use crate::config::model::Peer;
@@ -48,8 +50,10 @@ use crate::sys::clock;
 use crate::sys::memory::forget_constant;
 
 const PROGRAM: &str = "vrrp_xdp";
+/// How many shelves there are, less one: in the program's constants.
+const SHELVES_MASK: &str = "SHELVES_MASK";
 /// The maps with an entry for each slot.
-const PER_SLOT: [&str; 4] = ["ROUTERS", "COUNTERS", "REPORTS", "RUNTIME"];
+const PER_SLOT: [&str; 3] = ["COUNTERS", "REPORTS", "RUNTIME"];
 /// A slot's share of the ring: all routers can have something to say at once.
 const RING_PER_SLOT: u32 = 128;
 /// The smallest ring: a burst of a thousand.
@@ -197,6 +201,11 @@ impl FastPath {
             loader.map_max_entries(map, slots);
         }
         loader.map_max_entries("ARRIVALS", arrivals::rows(slots));
+        loader.map_max_entries("ROUTERS", slots * abi::ROWS_PER_SLOT);
+        let shelves = index::shelves(slots);
+        loader.map_max_entries(adopt::SHELVES, shelves);
+        let mask = shelves - 1;
+        loader.override_global(SHELVES_MASK, &mask, true);
         // Not in the program without.
         loader.map_max_entries(adopt::TIMERS, slots.div_ceil(abi::SLOTS_PER_TIMER));
         let mut ebpf = loader.load(bytes)?;
@@ -237,12 +246,16 @@ impl FastPath {
         let runtime = handles.get("RUNTIME").ok_or(LoadError::Lacks("RUNTIME"))?;
         let mapping = sys::Mapping::new(runtime.as_fd(), Slots::words(slots))
             .map_err(|error| LoadError::Kernel(format!("a map can't be mapped: {error}")))?;
+        let shelves = handles.get(adopt::SHELVES).ok_or(LoadError::Lacks(adopt::SHELVES))?;
+        let shelves = sys::Mapping::new(shelves.as_fd(), index::words(slots))
+            .map_err(|error| LoadError::Kernel(format!("a map can't be mapped: {error}")))?;
         let room = slots;
         let slots = Slots::new(mapping);
         Ok(Self {
             room,
             routers: Routers::new(Maps {
-                routers: take(&mut maps, "ROUTERS")?,
+                index: Index::new(shelves),
+                rows: take(&mut maps, "ROUTERS")?,
                 addresses: take(&mut maps, "ADDRESSES")?,
                 addresses6: take(&mut maps, "ADDRESSES6")?,
                 peers: take(&mut maps, "PEERS")?,

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use tracing::debug;
-use vrrp_common::abi::{Address6Key, AddressKey, PeerKey, Router, RouterKey, TtlBounds};
+use vrrp_common::abi::{
+    Address6Key, AddressKey, PeerKey, ROWS_PER_SLOT, Router, RouterKey, TtlBounds,
+};
 use vrrp_common::wire;
 
 use super::UpdateError;
+use super::index::{Full, Index};
+use super::sys::Mapping;
 use crate::config::model::Peer;
 
 /// Addresses with their positions.
@@ -21,7 +25,10 @@ type Peers = BTreeMap<[u8; 16], TtlBounds>;
 pub(super) struct Routers {
     maps: Maps,
     slots: BTreeMap<RouterKeyOrder, u32>,
-    uses: Uses,
+    /// The same the other way round: a removal need not look at all keys.
+    keys: BTreeSet<(u32, RouterKeyOrder)>,
+    /// The row that each slot has, or had last, and what is in it.
+    rows: BTreeMap<u32, (u32, Router)>,
     positions: BTreeMap<u32, Positions>,
     peers: BTreeMap<u32, Peers>,
     /// Those that an earlier process has set, and this one has not yet.
@@ -52,7 +59,8 @@ impl Uses {
 
 /// The maps.
 pub(super) struct Maps {
-    pub(super) routers: HashMap<MapData, RouterKey, Router>,
+    pub(super) index: Index<Mapping>,
+    pub(super) rows: Array<MapData, Router>,
     pub(super) addresses: HashMap<MapData, AddressKey, u32>,
     pub(super) addresses6: HashMap<MapData, Address6Key, u32>,
     pub(super) peers: HashMap<MapData, PeerKey, TtlBounds>,
@@ -66,7 +74,8 @@ impl Routers {
         Self {
             maps,
             slots: BTreeMap::new(),
-            uses: Uses::default(),
+            keys: BTreeSet::new(),
+            rows: BTreeMap::new(),
             positions: BTreeMap::new(),
             peers: BTreeMap::new(),
             found: BTreeSet::new(),
@@ -75,10 +84,11 @@ impl Routers {
 
     /// Learns what an earlier process has put into the maps.
     pub(super) fn recall(&mut self) -> Result<(), MapError> {
-        for entry in self.maps.routers.iter() {
-            let (key, router) = entry?;
+        for (key, row) in self.maps.index.iter() {
+            let router = self.maps.rows.get(&row, 0)?;
             self.slots.insert(order(key), router.slot);
-            self.uses.add(router.slot);
+            self.keys.insert((router.slot, order(key)));
+            self.rows.insert(router.slot, (row, router));
             self.found.insert(order(key));
         }
         for entry in self.maps.addresses.iter() {
@@ -101,7 +111,7 @@ impl Routers {
     /// Removes what an earlier process has put into the maps and nobody has set since.
     pub(super) fn drop_unused(&mut self) {
         for (ifindex, family, vrid) in std::mem::take(&mut self.found) {
-            let key = RouterKey { ifindex, family, vrid, reserved: [0; 2] };
+            let key = keyed((ifindex, family, vrid));
             if let Some(slot) = self.slots.get(&order(key)).copied() {
                 self.remove(key, slot);
             }
@@ -159,8 +169,8 @@ impl Routers {
                 self.maps.peers.insert(PeerKey { slot, address: *address }, bounds, 0)?;
             }
         }
-        let router = leading(router, &new);
-        self.maps.routers.insert(key, router, 0)?;
+        let row = self.put(leading(router, &new))?;
+        self.maps.index.lead(&key, row)?;
         self.lead(key, slot);
         let stale = self.positions.insert(slot, new).unwrap_or_default();
         for address in stale.into_keys() {
@@ -183,23 +193,45 @@ impl Routers {
             return;
         }
         self.found.remove(&order(key));
-        if let Err(error) = self.maps.routers.remove(&key) {
-            debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove: {error}");
+        if !self.maps.index.end(&key) {
+            debug!(vrid = key.vrid, ifindex = key.ifindex, "no router to remove");
         }
-        if let Some(slot) = self.slots.remove(&order(key))
-            && self.uses.drop(slot)
-        {
-            self.forget(slot);
+        if let Some(slot) = self.slots.remove(&order(key)) {
+            self.part(key, slot);
         }
+    }
+
+    /// Puts a router into a row of its slot that no key leads to, and has those that lead to the slot lead there;
+    /// returns the row. So an advert is judged by what was or by what is, and by nothing between.
+    fn put(&mut self, router: Router) -> Result<u32, UpdateError> {
+        let slot = router.slot;
+        let first = slot * ROWS_PER_SLOT;
+        let row = match self.rows.get(&slot) {
+            Some((row, there)) if *there == router => return Ok(*row),
+            Some((row, _)) => first + (row - first + 1) % ROWS_PER_SLOT,
+            None => first,
+        };
+        self.maps.rows.set(row, router, 0)?;
+        self.rows.insert(slot, (row, router));
+        for key in keys_of(&self.keys, slot) {
+            self.maps.index.lead(&keyed(key), row)?;
+        }
+        Ok(row)
     }
 
     /// Has a key lead to a slot; where none leads to its last one any more, that is forgotten.
     fn lead(&mut self, key: RouterKey, slot: u32) {
-        self.uses.add(slot);
-        if let Some(other) = self.slots.insert(order(key), slot)
-            && self.uses.drop(other)
-        {
-            self.forget(other);
+        self.keys.insert((slot, order(key)));
+        if let Some(other) = self.slots.insert(order(key), slot).filter(|other| *other != slot) {
+            self.part(key, other);
+        }
+    }
+
+    /// Notes that a key does not lead to a slot any more.
+    fn part(&mut self, key: RouterKey, slot: u32) {
+        self.keys.remove(&(slot, order(key)));
+        if keys_of(&self.keys, slot).next().is_none() {
+            self.forget(slot);
         }
     }
 
@@ -295,6 +327,25 @@ pub(crate) fn positions(old: &Positions, family: u8, addresses: &[IpAddr]) -> Po
 
 fn order(key: RouterKey) -> RouterKeyOrder {
     (key.ifindex, key.family, key.vrid)
+}
+
+const fn keyed((ifindex, family, vrid): RouterKeyOrder) -> RouterKey {
+    RouterKey { ifindex, family, vrid, reserved: [0; 2] }
+}
+
+/// The keys that lead to a slot.
+fn keys_of(
+    keys: &BTreeSet<(u32, RouterKeyOrder)>,
+    slot: u32,
+) -> impl Iterator<Item = RouterKeyOrder> + '_ {
+    let all = (slot, (u32::MIN, u8::MIN, u8::MIN))..=(slot, (u32::MAX, u8::MAX, u8::MAX));
+    keys.range(all).map(|(_, key)| *key)
+}
+
+impl From<Full> for UpdateError {
+    fn from(_: Full) -> Self {
+        Self::Full
+    }
 }
 
 #[cfg(test)]
