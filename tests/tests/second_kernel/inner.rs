@@ -16,12 +16,16 @@ fn conf(instance: Instance, source: &str, peer: &str) -> String {
     instance.alone(3).replace("    interface \n", "")
 }
 
+/// Where each finds the other's source: on one LAN.
+const STRAIGHT: [&str; 2] = ["192.0.2.12", "192.0.2.11"];
+/// On a LAN each.
+const CROSSED: [&str; 2] = ["192.0.2.12", "198.18.0.11"];
+
 /// Two routers find each other by the routes to their sources, and one of them is MASTER.
-fn one_master(make: &[&str], device: &str, vrf: &str) -> Result<()> {
-    let lab = Lab::new(&["r1", "r2"])?;
+fn one_master(make: &[&str], device: &str, vrf: &str, vias: [&str; 2]) -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
     let [first, second] = SOURCES;
-    for (host, own, other, via) in
-        [("r1", first, second, "192.0.2.12"), ("r2", second, first, "192.0.2.11")]
+    for (host, own, other, via) in [("r1", first, second, vias[0]), ("r2", second, first, vias[1])]
     {
         let ip = |words: &str| lab.ns(host).ip(words).map(drop);
         make.iter().try_for_each(|words| ip(words))?;
@@ -41,12 +45,21 @@ fn one_master(make: &[&str], device: &str, vrf: &str) -> Result<()> {
 #[test]
 #[ignore = "for the second kernel"]
 fn a_source_on_a_dummy() -> Result<()> {
-    one_master(&["link add dummy0 type dummy"], "dummy0", "")
+    one_master(&["link add dummy0 type dummy"], "dummy0", "", STRAIGHT)
 }
 
 #[test]
 #[ignore = "for the second kernel"]
 fn a_source_on_a_vrf_itself() -> Result<()> {
     let make = ["link add red type vrf table 10", "link set red up", "link set eth0 master red"];
-    one_master(&make, "red", "vrf red")
+    one_master(&make, "red", "vrf red", STRAIGHT)
+}
+
+/// Adverts of the other one come by another interface of the VRF than ours leave by.
+#[test]
+#[ignore = "for the second kernel"]
+fn a_source_on_a_vrf_with_two_links() -> Result<()> {
+    let mut make = vec!["link add red type vrf table 10", "link set red up"];
+    make.extend(["link set eth0 master red", "link set eth1 master red"]);
+    one_master(&make, "red", "vrf red", CROSSED)
 }
