@@ -230,7 +230,7 @@ fn takes_everything(name: &str, tap: Tap) -> Result<()> {
     let mut records = Vec::new();
     // With a small budget, as the daemon has.
     while slow.drain(3, &mut table, |record| records.push(record))? == 3 {}
-    let kinds: Vec<u32> = records.iter().map(|record| record.kind).collect();
+    let kinds: Vec<u8> = records.iter().map(|record| record.kind).collect();
     // Good and priority-tagged each time, one sample of each bad one.
     ensure!(kinds == [1, 1, 2, 1, 1] || kinds == [1, 1, 2, 2, 1, 1], "{records:?}");
     let (_, counters) = table.counters().next().context("no counters")?;

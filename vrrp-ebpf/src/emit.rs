@@ -3,7 +3,8 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use vrrp_common::abi::{self, Event, Meaning, StrangerKey};
-use vrrp_common::check::{Agreement, Checked, Envelope};
+use vrrp_common::bytes::Tail;
+use vrrp_common::check::{self, Agreement, Checked, Envelope};
 use vrrp_common::frame::Located;
 use vrrp_common::{Bytes, Family, Reject};
 
@@ -26,13 +27,17 @@ impl Arrival<'_> {
             return Outcome::NotOurs;
         };
         let at = now();
-        if watch::repeats(slot, &Meaning::new(&envelope, &checked), at) {
+        let list = checked.agreement.list(|| {
+            let message = Tail::new(self.frame, self.located.message);
+            check::digest::<_, 1>(&message, self.located.family)
+        });
+        if watch::repeats(slot, &Meaning::new(&envelope, &checked, list), at) {
             return Outcome::Repeated;
         }
         let Some(envelope) = self.envelope() else {
             return Outcome::NotOurs;
         };
-        let event = self.event(at, slot, &envelope, &Ok(checked));
+        let event = Event { list, ..self.event(at, slot, &envelope, &Ok(checked)) };
         let written = maps::emit(event, |event| {
             if matches!(checked.agreement, Agreement::Overlap) {
                 event.keep_head(self.frame, self.located.message);

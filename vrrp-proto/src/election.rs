@@ -90,6 +90,7 @@ mod tests {
             interval: Interval::DEFAULT,
             form: ChecksumForm::Message,
             agreement: Agreement::Exact,
+            list: 0,
             mac: [2, 0, 0, 0, 0, 9],
         };
         let ours = "192.0.2.11".parse().unwrap();

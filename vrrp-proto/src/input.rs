@@ -32,6 +32,8 @@ pub struct Advert {
     pub form: ChecksumForm,
     /// Whether the addresses are ours.
     pub agreement: Agreement,
+    /// The number of the list of addresses, by [`Agreement::list`].
+    pub list: u32,
     /// The sender's MAC address: the interface's, or the virtual router's (RFC 9568 §7.2).
     pub mac: [u8; 6],
 }

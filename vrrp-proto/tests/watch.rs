@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rstest::rstest;
 use support::{SLOT, advert, at, every, ms, settings, tracker};
+use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
 use vrrp_common::{Instant, Priority};
 use vrrp_proto::{
@@ -114,6 +116,8 @@ enum Step {
         from: u8,
         priority: u8,
         interval: u64,
+        /// The number of the list of addresses, where that is not ours.
+        list: u32,
         apart: u64,
         count: u32,
     },
@@ -130,20 +134,21 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Few, so that they come back: by number, sender, priority and interval.
+    // Few, so that they come back: by number, sender, priority, interval and list.
     let kinds = [
-        (12, 200, 10),
-        (12, 110, 1000),
-        (12, 110, 10),
-        (13, 90, 1000),
-        (13, 0, 100),
-        (14, 255, 1000),
+        (12, 200, 10, 0),
+        (12, 110, 1000, 0),
+        (12, 110, 10, 7),
+        (12, 110, 10, 8),
+        (13, 90, 1000, 0),
+        (13, 0, 100, 7),
+        (14, 255, 1000, 0),
     ];
-    let kind = prop_oneof![3 => 0usize..3, 1 => 3usize..6];
+    let kind = prop_oneof![3 => 0usize..4, 1 => 4usize..7];
     let apart = prop_oneof![Just(3u64), Just(30), Just(400)];
     let adverts = (kind, apart, 1u32..12).prop_map(move |(kind, apart, count)| {
-        let (from, priority, interval) = kinds[kind];
-        Step::Adverts { from, priority, interval, apart, count }
+        let (from, priority, interval, list) = kinds[kind];
+        Step::Adverts { from, priority, interval, list, apart, count }
     });
     let interval = prop_oneof![Just(10u64), Just(100), Just(1000)];
     let step = prop_oneof![
@@ -160,6 +165,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// The advert with this number of its list of addresses; 0: the list is ours.
+fn listing(list: u32, advert: Advert) -> Advert {
+    let agreement = if list == 0 { Agreement::Exact } else { Agreement::Overlap };
+    Advert { agreement, list, ..advert }
+}
+
 /// Runs a script; returns what was done, and how often the engine had to be woken for it.
 fn play(watches: bool, timers: bool, steps: &[Step]) -> (Vec<(Instant, String)>, u32) {
     let mut now = at(ms(0));
@@ -167,11 +178,12 @@ fn play(watches: bool, timers: bool, steps: &[Step]) -> (Vec<(Instant, String)>,
     let mut side = Side::new(watches, timers, ours.clone());
     for step in steps {
         match step {
-            Step::Adverts { from, priority, interval, apart, count } => {
+            Step::Adverts { from, priority, interval, list, apart, count } => {
+                let advert = listing(*list, advert(*from, *priority, ms(*interval)));
                 for _ in 0..*count {
                     now = now + ms(*apart);
                     side.run_until(now);
-                    side.hear(now, advert(*from, *priority, ms(*interval)));
+                    side.hear(now, advert);
                 }
                 continue;
             }
@@ -220,14 +232,15 @@ proptest! {
 /// Found by the property: one advert of a router that has come to outrank us ends `preempt_delay`.
 #[test]
 fn a_delay_ends_whether_watched_or_not() {
-    let from_12 = Step::Adverts { from: 12, priority: 110, interval: 10, apart: 3, count: 1 };
+    let from_12 =
+        Step::Adverts { from: 12, priority: 110, interval: 10, list: 0, apart: 3, count: 1 };
     let steps = [
         Step::Delay(700),
         Step::Track(Health::Good),
         from_12.clone(),
         Step::Track(Health::Bad),
         from_12,
-        Step::Adverts { from: 13, priority: 90, interval: 1000, apart: 3, count: 1 },
+        Step::Adverts { from: 13, priority: 90, interval: 1000, list: 0, apart: 3, count: 1 },
     ];
     let (heard, _) = play(false, false, &steps);
     assert_eq!(heard.iter().filter(|(_, what)| what.contains("PreemptDelayed")).count(), 2);
@@ -235,9 +248,12 @@ fn a_delay_ends_whether_watched_or_not() {
 }
 
 /// 10 s of adverts every 10 ms.
-#[test]
-fn a_master_that_repeats_itself_wakes_nobody() {
-    let steps = [Step::Adverts { from: 12, priority: 200, interval: 10, apart: 10, count: 1000 }];
+#[rstest]
+#[case::with_our_addresses(0)]
+#[case::with_others(7)]
+fn a_master_that_repeats_itself_wakes_nobody(#[case] list: u32) {
+    let (apart, count) = (10, 1000);
+    let steps = [Step::Adverts { from: 12, priority: 200, interval: 10, list, apart, count }];
     // Behind them the expiry, and adverts of its own for 20 s.
     let own = 20;
     assert_eq!(play(false, false, &steps).1, 1000 + own);
@@ -285,6 +301,24 @@ fn another_version_ends_the_watch() {
     own.version = vrrp_common::Version::V2;
     engine.handle(now, Input::Change { slot, settings: Box::new(own) });
     assert_eq!(engine.poll_watch(), Some(Watch::Stop { slot }));
+}
+
+/// A watcher is to tell one list of other addresses from the next.
+#[test]
+fn another_list_is_another_watch() {
+    let mut engine = Engine::new();
+    let (now, slot) = (at(ms(5)), SLOT);
+    engine.handle(now, Input::Add { slot, settings: Box::new(settings(100)), hold: ms(0) });
+    engine.handle(now, Input::Link { slot, link: Link::Up(OURS) });
+    for list in [0, 7, 8] {
+        let advert = listing(list, advert(12, 200, ms(1000)));
+        engine.handle(now, Input::Advert { slot, advert });
+        let watch = engine.poll_watch();
+        assert!(
+            matches!(watch, Some(Watch::Start { advert: of, .. }) if of == advert),
+            "{watch:?}"
+        );
+    }
 }
 
 fn resume(now: Instant) -> Input {

@@ -8,6 +8,7 @@ mod away;
 mod beside;
 mod changing;
 mod deaf;
+mod differing;
 mod duplicates;
 mod elsewhere;
 mod ending;

@@ -82,7 +82,8 @@ impl Pair {
         let record = table.frame(IFINDEX, Instant::from_nanos(self.now), &frame);
         let record = record.map(|record| Event { at: 0, ..record });
         let refused = record.filter(|record| record.kind == Event::REFUSED);
-        let reason = refused.map(|record| Reject::from_index(record.reason).context("no reason"));
+        let reason =
+            refused.map(|record| Reject::from_index(record.reason.into()).context("no reason"));
         let reason = reason.transpose()?;
         let passed = matches!(reason, Some(Reject::Destination | Reject::Group));
         let passes = left.is_some() || record.is_none() || passed;

@@ -1,6 +1,7 @@
 //! Adverts that repeat the watched one: noted and not reported, whatever the daemon does meanwhile.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant as Clock};
@@ -10,14 +11,14 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use vrrp_common::abi::{Event, Meaning, Router};
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Reject, Version};
+use vrrp_common::{Family, Instant, Reject, Version};
 use vrrp_tests::cases;
 use vrrp_tests::wait::urgent;
 use xvrrp::fastpath::Watcher;
 use xvrrp::slowpath::Table;
 
-use crate::bench::{Bench, SLOT, XDP_DROP, settings};
-use crate::frames::{advert, sum_header, sum_message, vips};
+use crate::bench::{Bench, SLOT, XDP_DROP, settings, settings_v6};
+use crate::frames::{advert, advert_v6, sum_header, sum_message, vips, vips_v6};
 
 const DOWN: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -194,6 +195,47 @@ fn an_advert_that_says_something_else_is_reported() -> Result<()> {
     bench.ring.drain(1, |event| kind = event.kind);
     ensure!(kind == Event::REFUSED);
     Ok(())
+}
+
+/// Of lists that overlap with a router's each is repeated, and another one is news.
+fn lists_are_told_apart(
+    (family, router): (Family, Router),
+    all: &[IpAddr],
+    write: impl Fn(&[IpAddr]) -> Vec<u8>,
+) -> Result<()> {
+    let mut ours = [&all[..3], &all[4..5]].concat();
+    let mut bench = Bench::new()?;
+    bench.set_with(family, router, &ours, &[])?;
+    let mut watcher = bench.fast.watcher().context("the watcher was taken")?;
+    let lists = [&all[..2], &all[..3], &all[..4], &[all[0], all[3], all[2]], all];
+    for (at, list) in lists.iter().enumerate() {
+        let frame = write(list);
+        let (meaning, heard) = reported(&mut bench, &frame)?;
+        ensure!(meaning.list != 0, "{list:?}: {meaning:?}");
+        watcher.start(SLOT, &meaning, DOWN, INTERVAL, heard);
+        for (other, addresses) in lists.iter().enumerate() {
+            let again = repeated(&mut bench, &watcher, &frame);
+            again.with_context(|| format!("{family:?}: {at} before {other}"))?;
+            if other != at {
+                let told = reported(&mut bench, &write(addresses));
+                told.with_context(|| format!("{family:?}: {other} behind {at}"))?;
+            }
+        }
+    }
+    // Our own is the same in any order.
+    let (meaning, heard) = reported(&mut bench, &write(&ours))?;
+    ensure!(meaning.list == 0, "{meaning:?}");
+    watcher.start(SLOT, &meaning, DOWN, INTERVAL, heard);
+    ours[1..].reverse();
+    repeated(&mut bench, &watcher, &write(&ours)).map(drop)
+}
+
+/// A list of other addresses may be repeated for months, and changes as any other.
+#[test]
+fn other_addresses_are_repeated_too() -> Result<()> {
+    let v4 = |list: &[IpAddr]| advert(Version::V3, ChecksumForm::PseudoHeader, list, &[]);
+    lists_are_told_apart((Family::V4, settings(Version::V3)), &vips(32), v4)?;
+    lists_are_told_apart((Family::V6, settings_v6()), &vips_v6(32), advert_v6)
 }
 
 fn spin(times: u32) {

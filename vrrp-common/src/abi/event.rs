@@ -15,15 +15,19 @@ const HEAD: usize = 40;
 pub struct Event {
     /// When the frame arrived or the timer ran out, as `CLOCK_MONOTONIC` nanoseconds.
     pub at: u64,
-    /// [`Event::ADVERT`], [`Event::REFUSED`] or [`Event::EXPIRED`].
-    pub kind: u32,
     /// The instance.
     pub slot: u32,
     /// The interface.
     pub ifindex: u32,
+    /// The number of an accepted one's list of addresses, by [`crate::check::Agreement::list`].
+    pub list: u32,
+    /// [`Event::ADVERT`], [`Event::REFUSED`] or [`Event::EXPIRED`].
+    pub kind: u8,
     /// The [`Reject`] of a refused one. Of an accepted one [`Reject::Replay`], where its sender's sequence
     /// numbers begin anew; else 0.
-    pub reason: u32,
+    pub reason: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
     /// The interval field of an accepted one.
     pub interval: u16,
     /// Bytes of `head` that are set.
@@ -55,15 +59,15 @@ pub struct Event {
 
 impl Event {
     /// An advert that passed every check.
-    pub const ADVERT: u32 = 1;
+    pub const ADVERT: u8 = 1;
     /// An advert that did not, or a sample of many.
-    pub const REFUSED: u32 = 2;
+    pub const REFUSED: u8 = 2;
     /// A watched advert stayed away for Master_Down_Interval: [`Event::expired`].
-    pub const EXPIRED: u32 = 3;
+    pub const EXPIRED: u8 = 3;
     /// Bytes kept of a message: its header and eight IPv4 addresses.
     pub const HEAD: usize = HEAD;
 
-    /// The record of a judged advert, without the message's first bytes.
+    /// The record of a judged advert, without the message's first bytes and the number of its list.
     #[inline(always)]
     pub fn new(
         at: u64,
@@ -75,10 +79,12 @@ impl Event {
     ) -> Self {
         let mut event = Self {
             at,
-            kind: Self::ADVERT,
             slot,
             ifindex,
+            list: 0,
+            kind: Self::ADVERT,
             reason: 0,
+            reserved: [0; 2],
             interval: 0,
             head_len: 0,
             family: family as u8,
@@ -103,7 +109,7 @@ impl Event {
             }
             Err(reason) => {
                 event.kind = Self::REFUSED;
-                event.reason = reason.index();
+                event.reason = *reason as u8;
             }
         }
         event
@@ -169,25 +175,27 @@ mod tests {
     fn a_record_means_what_the_advert_means() {
         let (envelope, checked) = judged();
         let event = Event::new(7, 2, Family::V4, 3, &envelope, &Ok(checked));
-        assert_eq!(Meaning::of(&event), Meaning::new(&envelope, &checked));
+        let event = Event { list: 9, ..event };
+        assert_eq!(Meaning::of(&event), Meaning::new(&envelope, &checked, 9));
     }
 
     #[test]
     fn whatever_matters_changes_the_words() {
         let (envelope, checked) = judged();
-        let words = Meaning::new(&envelope, &checked).words();
-        let mut others = [(envelope, checked); 6];
+        let words = Meaning::new(&envelope, &checked, 0).words();
+        let mut others = [(envelope, checked, 0); 7];
         others[0].0.source[3] ^= 1;
         others[1].0.mac[5] ^= 1;
         others[2].1.interval += 1;
         others[3].1.priority -= 1;
         others[4].1.form = ChecksumForm::Message;
         others[5].1.agreement = Agreement::Overlap;
-        for (envelope, checked) in others {
+        others[6].2 = 1;
+        for (envelope, checked, list) in others {
             assert_ne!(
-                Meaning::new(&envelope, &checked).words(),
+                Meaning::new(&envelope, &checked, list).words(),
                 words,
-                "{envelope:?} {checked:?}"
+                "{envelope:?} {checked:?} {list}"
             );
         }
     }

@@ -16,7 +16,7 @@ pub use self::event::Event;
 pub use self::index::ROWS_PER_SLOT;
 
 /// The layout's version. The kernel program carries it and the loader refuses another.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// Instances one process can hold: 255 VRIDs, two families, eight interfaces, and room.
 pub const MAX_SLOTS: u32 = 4096;
 /// Slots next to each other that share one kernel timer.
@@ -243,16 +243,18 @@ pub struct Meaning {
     /// The [`crate::check::Agreement`].
     pub agreement: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// The number of the list of addresses, by [`crate::check::Agreement::list`].
+    pub list: u32,
 }
 
 /// Words of a [`Meaning`].
 pub const MEANING_WORDS: usize = size_of::<Meaning>() / 8;
 
 impl Meaning {
-    /// The meaning of an advert that passed every check.
+    /// The meaning of an advert that passed every check, whose list of addresses has this number.
     #[inline(always)]
-    pub const fn new(envelope: &Envelope, checked: &Checked) -> Self {
+    pub const fn new(envelope: &Envelope, checked: &Checked, list: u32) -> Self {
         Self {
             source: envelope.source,
             mac: envelope.mac,
@@ -260,7 +262,8 @@ impl Meaning {
             priority: checked.priority,
             form: checked.form as u8,
             agreement: checked.agreement as u8,
-            reserved: [0; 5],
+            reserved: 0,
+            list,
         }
     }
 
@@ -273,7 +276,8 @@ impl Meaning {
             priority: event.priority,
             form: event.form,
             agreement: event.agreement,
-            reserved: [0; 5],
+            reserved: 0,
+            list: event.list,
         }
     }
 

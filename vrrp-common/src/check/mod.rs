@@ -4,6 +4,7 @@
 //! advert. The order follows RFC 9568 §7.1: what is cheap and about the packet comes before what
 //! needs our settings.
 
+mod digest;
 mod message;
 mod packet;
 
@@ -16,6 +17,8 @@ use crate::frame::Located;
 use crate::ids::Family;
 use crate::reject::Reject;
 use crate::wire::ChecksumForm;
+
+pub use self::digest::digest;
 
 /// What the validator asks about our own configuration, and about what was heard before: maps in the
 /// kernel, tables in user space.
@@ -59,6 +62,17 @@ impl Agreement {
             0 => Self::Exact,
             2 => Self::Unasked,
             _ => Self::Overlap,
+        }
+    }
+
+    /// The number by which an advert's list of addresses is told from another one: its [`digest`] where
+    /// another list would be news. Of our own list only the order could differ, and where nobody asks for
+    /// the addresses, another list says nothing.
+    #[inline(always)]
+    pub fn list(self, digest: impl FnOnce() -> u32) -> u32 {
+        match self {
+            Self::Exact | Self::Unasked => 0,
+            Self::Overlap => digest(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Following {
     pub form: ChecksumForm,
     /// Whether its addresses are ours.
     pub agreement: Agreement,
+    /// The number of its list of addresses, by [`Agreement::list`].
+    pub list: u32,
     /// Its MAC address.
     pub mac: [u8; 6],
     /// When its last advert arrived.
@@ -38,6 +40,7 @@ impl Following {
             interval: advert.interval,
             form: advert.form,
             agreement: advert.agreement,
+            list: advert.list,
             mac: advert.mac,
             heard: now,
         }
@@ -51,6 +54,7 @@ impl Following {
             interval: self.interval,
             form: self.form,
             agreement: self.agreement,
+            list: self.list,
             mac: self.mac,
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use vrrp_common::Instant;
-use vrrp_common::check::Agreement;
 
 use super::{Router, State};
 use crate::engine::Lanes;
@@ -53,14 +52,11 @@ impl Router {
 
     /// The advert whose repetition means nothing but that Master_Down_Timer starts anew, for how long, and
     /// since when.
-    ///
-    /// Addresses that differ from ours can change among themselves without showing in an [`Advert`], so
-    /// those are not left to a watcher.
     fn watchable(&self) -> Option<(Advert, Duration, Instant)> {
         let State::Backup(backup) = &self.state else {
             return None;
         };
-        let following = backup.following.filter(|f| f.agreement == Agreement::Exact)?;
+        let following = backup.following?;
         // The next advert of a router that has come to outrank us ends the wait for `preempt_delay`.
         let unsettled = backup.outranked.is_some()
             || backup.released.is_some()

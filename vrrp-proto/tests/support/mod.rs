@@ -83,6 +83,7 @@ pub(crate) fn advert(from: u8, priority: u8, interval: Duration) -> Advert {
         interval: every(interval),
         form: ChecksumForm::PseudoHeader,
         agreement: Agreement::Exact,
+        list: 0,
         mac: [2, 0, 0, 0, 0, from],
     }
 }
@@ -420,12 +421,14 @@ impl Lan {
             }
             let (sender, hearer) = (&self.hosts[from].settings, &self.hosts[to].settings);
             let same = sender.addresses == hearer.addresses;
+            let agreement = if same { Agreement::Exact } else { Agreement::Overlap };
             let advert = Advert {
                 source: self.hosts[from].address,
                 priority,
                 interval: sender.interval,
                 form,
-                agreement: if same { Agreement::Exact } else { Agreement::Overlap },
+                agreement,
+                list: agreement.list(|| sender.addresses.len() as u32),
                 mac: [2, 0, 0, 0, 0, 11 + from as u8],
             };
             let frame = Frame { to, version: sender.version, advert };

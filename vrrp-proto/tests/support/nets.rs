@@ -350,6 +350,7 @@ impl Nets {
                 interval,
                 form,
                 agreement: Agreement::Exact,
+                list: 0,
                 mac: mac(from, net),
             };
             self.wire.insert((self.now + self.latency, self.frames), (to, net, advert));

@@ -262,7 +262,7 @@ impl Service {
         let now = Instant::from_nanos(record.at);
         let Some(running) = self.running.get_mut(&slot) else { return };
         let name = running.instance.name.clone();
-        let reason = Reject::from_index(record.reason);
+        let reason = Reject::from_index(record.reason.into());
         let Some(reason) = reason.filter(|_| record.kind == abi::Event::REFUSED) else {
             let source = wire::address(running.instance.family, record.source);
             let missing = refusals::missing(record, running.instance.vrid, running.advertised());

@@ -238,7 +238,7 @@ pub(crate) fn oddities(record: &abi::Event, ours: &[VirtualAddress]) -> Vec<Stri
                 .to_owned(),
         );
     }
-    if record.reason == Reject::Replay.index() {
+    if record.reason == Reject::Replay as u8 {
         all.push(
             "its sequence number is lower than before: for Master_Down_Interval no greater one was \
              heard, so its sender began anew, maybe with its clock set back"
@@ -253,7 +253,7 @@ pub(crate) fn oddities(record: &abi::Event, ours: &[VirtualAddress]) -> Vec<Stri
 pub(crate) fn missing(record: &abi::Event, vrid: Vrid, ours: &[VirtualAddress]) -> Option<String> {
     let refused = record.kind == abi::Event::REFUSED;
     let differs = if refused {
-        let reason = Reject::from_index(record.reason);
+        let reason = Reject::from_index(record.reason.into());
         matches!(reason, Some(Reject::Addresses | Reject::ForeignCluster))
     } else {
         Agreement::from_index(record.agreement) == Agreement::Overlap

@@ -66,7 +66,7 @@ impl Topic {
     /// What the record of an advert is about.
     pub(crate) fn of_record(record: &abi::Event) -> Self {
         if record.kind == abi::Event::REFUSED {
-            Self::Refused(Reject::from_index(record.reason))
+            Self::Refused(Reject::from_index(record.reason.into()))
         } else {
             Self::Odd
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::abi::{self, Event, PerCounter, Router, RouterKey, StrangerKey, TtlBounds};
+use vrrp_common::bytes::Tail;
 use vrrp_common::check::{self, Agreement, Envelope, Judgement, Rules};
 use vrrp_common::frame::{self, Located};
 use vrrp_common::{Family, Instant, Reject};
@@ -180,7 +181,7 @@ impl Table {
                 let tally = self.tallies.entry(slot).or_default();
                 let sequence = sequence(frame, &located);
                 let mut anew = false;
-                let keep_head = match verdict {
+                let (keep_head, list) = match verdict {
                     Ok(checked) => {
                         tally.counters.count(abi::COUNTER_ACCEPTED);
                         let memory = self.memories.entry(slot).or_default();
@@ -188,7 +189,8 @@ impl Table {
                         if let Some(sequence) = sequence {
                             anew = memory.numbers.accept(envelope.source, sequence);
                         }
-                        matches!(checked.agreement, Agreement::Overlap)
+                        let list = checked.agreement.list(|| digest(frame, &located));
+                        (matches!(checked.agreement, Agreement::Overlap), list)
                     }
                     Err(reason) => {
                         tally.counters.count(reason.index());
@@ -199,17 +201,18 @@ impl Table {
                         if !tally.report_due(reason.index(), at.as_nanos()) {
                             return None;
                         }
-                        true
+                        (true, 0)
                     }
                 };
                 let nanos = at.as_nanos();
                 let mut event =
                     Event::new(nanos, ifindex, located.family, slot, &envelope, &verdict);
+                event.list = list;
                 if keep_head {
                     keep(&mut event, frame, &located);
                 }
                 if anew {
-                    event.reason = Reject::Replay.index();
+                    event.reason = Reject::Replay as u8;
                 }
                 Some(event)
             }
@@ -246,6 +249,11 @@ fn is_counted(frame: &[u8], judgement: &Judgement) -> bool {
             | Judgement::Ours { verdict: Err(Reject::Destination | Reject::Group), .. }
     );
     passes && frame::locate::<_, false>(frame).is_ok()
+}
+
+/// The number of an advert's list of addresses.
+fn digest(frame: &[u8], located: &Located) -> u32 {
+    check::digest::<_, 8>(&Tail::new(frame, located.message), located.family)
 }
 
 fn keep(event: &mut Event, frame: &[u8], located: &Located) {
@@ -465,23 +473,23 @@ mod tests {
         };
         let key = RouterKey::new(7, Family::V4, 51);
         let ours = IpAddr::from([192, 0, 2, 250]);
-        let reasons = |table: &mut Table, second: u64, numbers: &[u32]| -> Vec<u32> {
+        let reasons = |table: &mut Table, second: u64, numbers: &[u32]| -> Vec<u8> {
             let at = Instant::from_nanos(second * 1_000_000_000);
             let hear = |number: &u32| table.frame(7, at, &sealed(&password, *number));
             let records: Vec<_> = numbers.iter().map(hear).collect();
-            records.into_iter().map(|record| record.map_or(u32::MAX, |one| one.reason)).collect()
+            records.into_iter().map(|record| record.map_or(u8::MAX, |one| one.reason)).collect()
         };
         table.set(key, rule, &[ours], &[]);
         assert_eq!(reasons(&mut table, 10, &[7]), [0]);
         let more = [ours, IpAddr::from([192, 0, 2, 251])];
         table.set(key, rule, &more, &[]);
         table.wait(3, Duration::from_secs(4), 3);
-        assert_eq!(reasons(&mut table, 20, &[6, 8]), [Reject::Replay.index(), 0]);
+        assert_eq!(reasons(&mut table, 20, &[6, 8]), [Reject::Replay as u8, 0]);
         // On another interface, too.
         let moved = RouterKey::new(8, Family::V4, 51);
         table.set(moved, rule, &more, &[]);
         table.remove(key, 3);
         let record = table.frame(8, Instant::from_nanos(30_000_000_000), &sealed(&password, 8));
-        assert_eq!(record.map(|one| one.reason), Some(Reject::Replay.index()));
+        assert_eq!(record.map(|one| one.reason), Some(Reject::Replay as u8));
     }
 }

@@ -123,7 +123,7 @@ mod tests {
         let mut record: abi::Event = bytemuck::Zeroable::zeroed();
         (record.kind, record.slot) = (abi::Event::REFUSED, 1);
         for reason in [Reject::Ttl, Reject::Checksum] {
-            record.reason = reason.index();
+            record.reason = reason as u8;
             assert_eq!(told(|| chatter.of_record(&record)), [1; MOST as usize], "{reason:?}");
         }
         let waited = Waited::Owner;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use vrrp_common::abi::{self, Meaning};
 use vrrp_common::arrivals::Arrivals;
-use vrrp_common::{Instant, Interval, wire};
+use vrrp_common::{Instant, Interval};
 use vrrp_proto::{Effect, Slot};
 
 use super::Route;
@@ -34,8 +34,8 @@ pub(super) struct Line {
     arrivals: Option<Box<Arrivals>>,
     /// Who sent accepted ones.
     pub(super) senders: Senders,
-    /// The last advert whose addresses differ from ours: when, from whom, and how it began.
-    differing: Option<(Instant, [u8; 16], [u8; abi::Event::HEAD])>,
+    /// The last advert whose addresses differ from ours that was told: when, from whom, and its list.
+    differing: Option<(Instant, [u8; 16], u32)>,
     /// The last advert from a sender that is no unicast peer.
     unlisted: Option<(Instant, [u8; 16])>,
     /// The number of the last authentication header.
@@ -144,13 +144,11 @@ impl Line {
     /// Says whether a record with other addresses is news: another sender, another list, or a minute
     /// later.
     pub(super) fn newly_differs(&mut self, now: Instant, record: &abi::Event) -> bool {
-        let news = self.differing.is_none_or(|(at, source, head)| {
-            source != record.source
-                || head[wire::HEADER..] != record.head[wire::HEADER..]
-                || now.since(at).as_secs() >= 60
+        let news = self.differing.is_none_or(|(at, source, list)| {
+            (source, list) != (record.source, record.list) || now.since(at).as_secs() >= 60
         });
         if news {
-            self.differing = Some((now, record.source, record.head));
+            self.differing = Some((now, record.source, record.list));
         }
         news
     }
@@ -252,6 +250,19 @@ mod tests {
         same.follow(third, again);
         assert_eq!(same.interval(&record(10)), None);
         assert_eq!(same.interval(&record(11)), Interval::new(Duration::from_millis(10)));
+    }
+
+    /// Of a long list the record has the beginning alone.
+    #[test]
+    fn another_list_is_news() {
+        let mut line = line(Version::V3);
+        let mut is_news = |(second, sender, list): (u64, u8, u32)| {
+            let record = abi::Event { source: [sender; 16], list, ..abi::Event::zeroed() };
+            line.newly_differs(Instant::from_nanos(second * 1_000_000_000), &record)
+        };
+        let adverts = [(1, 12, 7), (2, 12, 7), (3, 12, 8), (4, 13, 8), (63, 13, 8), (64, 13, 8)];
+        let news = [true, false, true, true, false, true];
+        assert_eq!(adverts.map(&mut is_news), news);
     }
 
     /// The MAC address that came with an advert through a router is the router's.

@@ -254,6 +254,7 @@ impl Protocol {
             interval,
             form: ChecksumForm::from_index(record.form),
             agreement,
+            list: record.list,
             mac: record.mac,
         };
         if self.watching.note(slot, now, &advert, line.last_arrival()) {
@@ -303,6 +304,7 @@ impl Protocol {
                     line.follow(*old, clock::now());
                 }
                 self.routes.insert(slot, line);
+                self.watching.ask_again(slot, &mut self.table, &mut self.engine);
             }
             Order::Unroute(slot) => {
                 if let Some(old) = self.routes.remove(&slot) {

@@ -1,6 +1,7 @@
 //! What the kernel program watches for the routers here, and what the engine is told of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use vrrp_common::abi::Meaning;
 use vrrp_common::{Instant, Version, wire};
@@ -21,6 +22,12 @@ pub(super) struct Watching {
 
 struct Watched {
     advert: Advert,
+    /// The same as the kernel program compares it.
+    meaning: Meaning,
+    /// Master_Down_Interval, as its timer counts it.
+    down: Duration,
+    /// The next one is to be reported: the kernel program does not watch for it until then.
+    asked: bool,
     /// The last one that the engine knows of.
     known: Instant,
     /// What the kernel had seen last when this began: another one.
@@ -60,11 +67,29 @@ impl Watching {
     /// was not there to keep it. Says whether it is the first one behind those that it kept.
     pub(super) fn note(&mut self, slot: Slot, at: Instant, advert: &Advert, last: Instant) -> bool {
         let watched = self.watched.get_mut(&slot).filter(|watched| watched.advert == *advert);
-        let (Some(watcher), Some(watched)) = (&self.watcher, watched) else { return false };
+        let (Some(watcher), Some(watched)) = (&mut self.watcher, watched) else { return false };
         let kept = watcher.seen(slot.0).at;
         watcher.heard(slot.0, at);
         watched.known = watched.known.max(at);
+        if std::mem::take(&mut watched.asked) {
+            watched.begin(watcher, slot, at);
+        }
         kept > last
+    }
+
+    /// Has a router's watched advert reported once more: it is to be looked at by another list of addresses,
+    /// or other peers, than it was.
+    pub(super) fn ask_again(&mut self, slot: Slot, table: &mut Table, engine: &mut Engine) {
+        let (Some(watcher), Some(watched)) = (&mut self.watcher, self.watched.get_mut(&slot))
+        else {
+            return;
+        };
+        watcher.stop(slot.0);
+        watched.asked = true;
+        watched.tell(watcher, slot, engine);
+        if let Some(at) = watched.repeated(watcher.seen(slot.0).at) {
+            table.heard(slot.0, at, wire::octets(watched.advert.source));
+        }
     }
 
     /// The same for all.
@@ -162,14 +187,21 @@ impl Watching {
         if let Some(meaning) = version.and_then(|version| meaning(version, &advert)) {
             // The kernel's timer wakes the thread for what is due then.
             let down = down.saturating_sub(EARLY);
-            watcher.start(slot.0, &meaning, down, advert.interval.get(), heard);
             let counted = watcher.repeated(slot.0);
-            self.watched.insert(slot, Watched { advert, known: heard, other: seen, counted });
+            let (known, other, asked) = (heard, seen, false);
+            let watched = Watched { advert, meaning, down, asked, known, other, counted };
+            watched.begin(watcher, slot, heard);
+            self.watched.insert(slot, watched);
         }
     }
 }
 
 impl Watched {
+    /// Has the kernel program keep to itself what comes behind the advert that came at `heard`.
+    fn begin(&self, watcher: &mut Watcher, slot: Slot, heard: Instant) {
+        watcher.start(slot.0, &self.meaning, self.down, self.advert.interval.get(), heard);
+    }
+
     /// When it came last, where the kernel has seen it at all.
     fn repeated(&self, seen: Instant) -> Option<Instant> {
         Some(seen).filter(|at| *at > self.other)
@@ -201,6 +233,7 @@ fn meaning(version: Version, advert: &Advert) -> Option<Meaning> {
         priority: advert.priority.get(),
         form: advert.form as u8,
         agreement: advert.agreement as u8,
-        reserved: [0; 5],
+        reserved: 0,
+        list: advert.list,
     })
 }

@@ -52,7 +52,7 @@ fn said_of(ours: &Instance, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut table = Table::new();
     table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
     let record = table.frame(7, Instant::from_nanos(1), &frame).expect("a record");
-    let reason = Reject::from_index(record.reason).expect("a reason");
+    let reason = Reject::from_index(record.reason.into()).expect("a reason");
     assert_eq!(record.kind, abi::Event::REFUSED);
     let explained = explain(&record, reason, ours);
     assert_eq!(explained.source, address(12));
@@ -256,7 +256,7 @@ fn sealed(adverts: u8, numbers: &[u32]) -> (Vec<Option<Reject>>, Vec<String>, u3
         let at = Instant::from_nanos(1_000_000_000 * (second as u64 + 1));
         let record = table.frame(7, at, theirs.bytes()).expect("a record");
         let refused = record.kind == abi::Event::REFUSED;
-        reasons.push(Reject::from_index(record.reason).filter(|_| refused));
+        reasons.push(Reject::from_index(record.reason.into()).filter(|_| refused));
         if !refused {
             said.extend(oddities(&record, &ours.addresses));
         }
@@ -308,7 +308,7 @@ fn a_sealed_advert_may_come_from_far() {
     let mut table = Table::new();
     table.set(mine.key, mine.rule, &mine.addresses, &mine.peers);
     let record = table.frame(7, Instant::from_nanos(1), &frame).expect("a record");
-    assert_eq!(record.kind, abi::Event::ADVERT, "{:?}", Reject::from_index(record.reason));
+    assert_eq!(record.kind, abi::Event::ADVERT, "{:?}", Reject::from_index(record.reason.into()));
 }
 
 /// It is refused for a Master_Down_Interval, and heard with a word then.
