@@ -205,11 +205,12 @@ impl Routers {
     /// returns the row. So an advert is judged by what was or by what is, and by nothing between.
     fn put(&mut self, router: Router) -> Result<u32, UpdateError> {
         let slot = router.slot;
-        let first = slot * ROWS_PER_SLOT;
+        // The first rows of all slots, then the second ones: most slots are in the same, next to each other.
+        let all = self.maps.rows.len();
         let row = match self.rows.get(&slot) {
             Some((row, there)) if *there == router => return Ok(*row),
-            Some((row, _)) => first + (row - first + 1) % ROWS_PER_SLOT,
-            None => first,
+            Some((row, _)) => (row + all / ROWS_PER_SLOT) % all,
+            None => slot,
         };
         self.maps.rows.set(row, router, 0)?;
         self.rows.insert(slot, (row, router));
