@@ -7,6 +7,7 @@ use crate::table::Table;
 
 mod addresses;
 mod bare;
+mod constant;
 mod crash;
 mod detect;
 mod flood;

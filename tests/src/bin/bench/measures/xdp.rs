@@ -4,23 +4,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use object::write::{Object, Symbol, SymbolSection};
-use object::{
-    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
-};
 use vrrp_common::abi::{Event, Meaning, Router, RouterKey};
 use vrrp_common::{Family, Instant, Version, wire};
 use vrrp_tests::bench_args::{Measure, Who};
 use vrrp_tests::generator::{Beat, sum_header};
 use xvrrp::fastpath::{FastPath, Ring, Watcher};
 
+use crate::measures::constant::{self, DROP, PASS};
 use crate::stage::{Bench, LOW, VIP, VRID};
 use crate::table::{Figure, Limit, Table, figure};
 
-const DROP: u32 = 1;
-const PASS: u32 = 2;
 /// The loopback interface, which test runs arrive on.
 const IFINDEX: u32 = 1;
 const SLOT: u32 = 3;
@@ -42,9 +36,8 @@ pub(crate) fn run(bench: &Bench, table: &mut Table) {
 }
 
 fn all_rounds(rounds: u32, table: &mut Table) -> Result<()> {
-    let mut empty = Ebpf::load(&empty_object()?)?;
-    let empty: &mut Xdp = empty.program_mut(EMPTY).context("no empty program")?.try_into()?;
-    empty.load().context("load the empty program")?;
+    let mut empty = constant::load(PASS)?;
+    let empty = constant::program(&mut empty)?;
     let mut ours = Ours::load()?;
     for _ in 0..rounds {
         let (floor, action) = time(empty, &Kind::Refused.frame(), FRAMES)?;
@@ -197,28 +190,4 @@ fn time(program: &mut Xdp, frame: &[u8], repeat: u32) -> Result<(f64, u32)> {
     let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
     let done = program.test_run(options)?;
     Ok((done.duration.as_nanos() as f64, done.return_value))
-}
-
-const EMPTY: &str = "empty";
-
-/// A program that lets every frame pass: what any program costs.
-fn empty_object() -> Result<Vec<u8>> {
-    // r0 = XDP_PASS; exit
-    const CODE: [u8; 16] = [0xb7, 0, 0, 0, PASS as u8, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-    let section = object.add_section(Vec::new(), b"xdp".to_vec(), SectionKind::Text);
-    object.append_section_data(section, &CODE, 8);
-    object.add_symbol(Symbol {
-        name: EMPTY.into(),
-        value: 0,
-        size: CODE.len() as u64,
-        kind: SymbolKind::Text,
-        scope: SymbolScope::Dynamic,
-        weak: false,
-        section: SymbolSection::Section(section),
-        flags: SymbolFlags::None,
-    });
-    let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
-    object.append_section_data(license, b"Dual MIT/GPL\0", 1);
-    Ok(object.write()?)
 }
