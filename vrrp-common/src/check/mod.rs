@@ -65,7 +65,7 @@ impl Agreement {
         }
     }
 
-    /// The number by which an advert's list of addresses is told from another one: its [`digest`] where
+    /// The number by which an advert's list of addresses is told from another one: its [`digest()`] where
     /// another list would be news. Of our own list only the order could differ, and where nobody asks for
     /// the addresses, another list says nothing.
     #[inline(always)]
