@@ -26,7 +26,9 @@ impl Service {
             Notice::SendFailed(slot, failing, len) => self.send_failed(slot, &failing, len),
             Notice::Deaf(ifindex, error) => {
                 // One that is gone by now is closed like any other that goes.
-                if let Some(interface) = self.host.interfaces.get(&ifindex) {
+                if !self.ports.fail_realm(ifindex, &error)
+                    && let Some(interface) = self.host.interfaces.get(&ifindex)
+                {
                     self.ports.fail(ifindex, &interface.name, &error, &mut self.fast);
                 }
                 self.reconcile();

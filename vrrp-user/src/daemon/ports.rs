@@ -156,7 +156,8 @@ impl Ports {
             self.close(ifindex, fast);
         }
         self.failed.retain(|ifindex| there.contains_key(ifindex));
-        self.resting.retain(|ifindex| there.contains_key(ifindex));
+        let realms: BTreeSet<u32> = self.realms.keys().map(|realm| realm.index()).collect();
+        self.resting.retain(|index| there.contains_key(index) || realms.contains(index));
         self.be_present(wanted.values().flat_map(|wanted| &wanted.alone).copied().collect());
         self.hear_realms(
             &wanted.values().flat_map(|wanted| &wanted.realms).copied().collect(),
@@ -305,6 +306,18 @@ impl Ports {
         }
     }
 
+    /// A realm with this index can't be heard after all: it is tried again. `false`: there is none.
+    pub(super) fn fail_realm(&mut self, index: u32, error: &str) -> bool {
+        let Some((_, heard)) = self.realms.iter_mut().find(|(realm, _)| realm.index() == index)
+        else {
+            return false;
+        };
+        *heard = false;
+        self.resting.insert(index);
+        warn!("adverts that come by another interface go unheard, trying again: {error}");
+        true
+    }
+
     /// Hears exactly these realms from now on.
     fn hear_realms(&mut self, wanted: &BTreeSet<Realm>, host: &Snapshot) {
         for (gone, _) in self.realms.extract_if(.., |realm, _| !wanted.contains(realm)) {
@@ -313,11 +326,15 @@ impl Ports {
         }
         for realm in wanted {
             let before = self.realms.get(realm).copied();
-            if before == Some(true) {
+            if before == Some(true) || self.resting.contains(&realm.index()) {
                 continue;
             }
-            let vrf = realm.vrf.and_then(|vrf| Some(host.interfaces.get(&vrf)?.name.as_str()));
-            let opened = SlowPath::open_realm(*realm, vrf);
+            let name = |vrf| host.interfaces.get(&vrf).map(|vrf| vrf.name.as_str());
+            // Without its name it would hear what is in no VRF.
+            let opened = match realm.vrf.map(name) {
+                Some(None) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+                vrf => SlowPath::open_realm(*realm, vrf.flatten()),
+            };
             if let Err(error) = &opened
                 && before.is_none()
             {

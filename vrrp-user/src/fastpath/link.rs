@@ -154,6 +154,8 @@ fn tags(kind: Option<&InfoKind>) -> Tags {
     match kind {
         Some(kind) if *kind == InfoKind::Bridge => Tags::All,
         Some(kind) if FED_BY_OTHERS.contains(kind) => Tags::Removed,
+        // Like a veth, and without a program in its driver.
+        Some(kind) if *kind == InfoKind::Netkit => Tags::Beside,
         Some(_) | None => Tags::Kept,
     }
 }
@@ -352,6 +354,7 @@ mod tests {
         let seen = on_veth(native, true);
         assert_eq!(judged(seen, failed(), failed()), Ok(None));
         assert_eq!(on_veth(native, false), tags(None));
+        assert_eq!(on_veth(generic, false), tags(Some(&InfoKind::Netkit)));
         for seen in [true, false] {
             let beside = on_veth(generic, seen);
             for on in [CUSTOMER, SERVICE] {

@@ -169,7 +169,7 @@ impl Routers {
                 self.maps.peers.insert(PeerKey { slot, address: *address }, bounds, 0)?;
             }
         }
-        let row = self.put(leading(router, &new))?;
+        let row = self.put(key, leading(router, &new))?;
         self.maps.index.lead(&key, row)?;
         self.lead(key, slot);
         let stale = self.positions.insert(slot, new).unwrap_or_default();
@@ -201,9 +201,9 @@ impl Routers {
         }
     }
 
-    /// Puts a router into a row of its slot that no key leads to, and has those that lead to the slot lead there;
-    /// returns the row. So an advert is judged by what was or by what is, and by nothing between.
-    fn put(&mut self, router: Router) -> Result<u32, UpdateError> {
+    /// Puts a router into a row of its slot that no key leads to, and has all that lead to the slot, but `by`, lead
+    /// there; returns the row. So an advert is judged by what was or by what is, and by nothing between.
+    fn put(&mut self, by: RouterKey, router: Router) -> Result<u32, UpdateError> {
         let slot = router.slot;
         // The first rows of all slots, then the second ones: most slots are in the same, next to each other.
         let all = self.maps.rows.len();
@@ -214,8 +214,13 @@ impl Routers {
         };
         self.maps.rows.set(row, router, 0)?;
         self.rows.insert(slot, (row, router));
-        for key in keys_of(&self.keys, slot) {
-            self.maps.index.lead(&keyed(key), row)?;
+        for key in keys_of(&self.keys, slot).filter(|key| *key != order(by)) {
+            // Of an earlier process's keys nobody knows yet whose they are.
+            if self.found.contains(&key) {
+                self.maps.index.end(&keyed(key));
+            } else {
+                self.maps.index.lead(&keyed(key), row)?;
+            }
         }
         Ok(row)
     }

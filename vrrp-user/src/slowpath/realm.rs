@@ -4,7 +4,7 @@
 use std::io;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use vrrp_common::{Family, wire};
 
 use super::filter::ethertype;
@@ -50,6 +50,9 @@ impl Realm {
         };
         let kind = Type::RAW.nonblocking().cloexec();
         let socket = Socket::new(domain, kind, Some(Protocol::from(i32::from(protocol))))?;
+        if self.sealed {
+            socket.attach_filter(&sealed_alone(self.family))?;
+        }
         // Groups are joined for other instances.
         match self.family {
             Family::V4 => {
@@ -100,6 +103,24 @@ impl Realm {
         kind.copy_from_slice(&ethertype(self.family).to_be_bytes());
         Some(by)
     }
+}
+
+/// A filter for authentication headers with an advert behind: a tunnel's traffic would wake the daemon for
+/// each packet, and fill the socket. The kernel shows it IPv4 from the header on, IPv6 from behind it.
+fn sealed_alone(family: Family) -> Vec<SockFilter> {
+    const HEADER_LENGTH: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+    const BEHIND: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+    const FIRST: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const UNLESS_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let step = |code: u32, if_not, value| SockFilter::new(code as u16, 0, if_not, value);
+    let mut steps = match family {
+        Family::V4 => vec![step(HEADER_LENGTH, 0, 0), step(BEHIND, 0, 0)],
+        Family::V6 => vec![step(FIRST, 0, 0)],
+    };
+    steps.push(step(UNLESS_EQUAL, 1, u32::from(wire::PROTOCOL)));
+    steps.extend([step(RETURN, 0, u32::MAX), step(RETURN, 0, 0)]);
+    steps
 }
 
 /// The header of a packet that holds a VRRP message and nothing else.

@@ -34,7 +34,13 @@ impl Routed {
     pub fn send_by_route(&mut self, vrf: u32, ifindex: u32, packet: &[u8]) -> io::Result<()> {
         // Its own interface stands for all of a VRF's.
         match self.send(vrf, packet) {
-            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => {
+            // A VRF often ends its table with an `unreachable default`, which is the second one.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable
+                ) =>
+            {
                 self.send(ifindex, packet)
             }
             sent => sent,
