@@ -1,4 +1,4 @@
-//! Our frames on a VLAN, and on one within a provider's, as another decoder reads them.
+//! Our frames on a VLAN, on one within a provider's, and from an ipvlan, as another decoder reads them.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ const GROUP_V6: &str = "ff02::12";
 
 /// The routers' VRIDs, their interfaces with the tags that these put on, and what tshark reads in their
 /// adverts: see [`Read`].
-const ROUTERS: [(u8, (&str, &str), [&str; 5]); 8] = [
+const ROUTERS: [(u8, (&str, &str), [&str; 5]); 9] = [
     (51, VLAN, [MAC, GROUP, "2", "1", ""]),
     (52, VLAN, [MAC, GROUP, "3", "", ""]),
     (53, VLAN, [MAC, GROUP_V6, "3", "", ""]),
@@ -28,7 +28,11 @@ const ROUTERS: [(u8, (&str, &str), [&str; 5]); 8] = [
     (56, INNER, [MAC, GROUP, "3", "", ""]),
     (57, INNER, [MAC, GROUP_V6, "3", "", ""]),
     (58, INNER, ["00:00:5e:00:02:3a", GROUP_V6, "3", "", ""]),
+    (ON_IPVLAN, PLAIN, [MAC, GROUP, "3", "", ""]),
 ];
+/// No tag, but an interface that the kernel of the other tests has not.
+const ON_IPVLAN: u8 = 59;
+const PLAIN: (&str, &str) = ("eth0", "");
 const VLAN: (&str, &str) = ("eth0.100", "100");
 const INNER: (&str, &str) = ("inner", "7,100");
 
@@ -44,6 +48,9 @@ fn conf() -> String {
             GROUP => one.holding(&[&format!("203.0.113.{vrid}/32")]),
             _ => one.holding(&[&format!("fe80::5e00:{vrid}/64")]),
         };
+        if vrid == ON_IPVLAN {
+            one = one.line("use_ipvlan ipv59 192.0.2.59/24");
+        }
         if mac != MAC {
             one = one.line(&format!("use_vmac vrrp.{vrid}"));
         }
