@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use vrrp_common::abi::RouterKey;
 use vrrp_common::abi::index::{
-    self, REACH, ROW_WORDS, SHELVES_PER_SLOT, Shelf, Shelves, place, row_in, tag, with_row,
+    self, REACH, ROW_WORDS, SHELVES_PER_SLOT, Shelf, Shelves, VRIDS_PER_SHELF, place, row_in, tag,
+    with_row,
 };
 
 const WORDS: usize = size_of::<Shelf>() / 8;
@@ -64,7 +65,7 @@ impl<M: Deref<Target = [AtomicU64]>> Index<M> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (RouterKey, u32)> + '_ {
         (0..=self.mask()).flat_map(move |shelf| {
             let tag = self.load(shelf, 0);
-            (0..16u8).filter_map(move |at| {
+            (0..VRIDS_PER_SHELF).filter_map(move |at| {
                 let (word, shift) = place(at);
                 let row = row_in(self.load(shelf, word), shift)?;
                 Some((index::key(tag, at), row))

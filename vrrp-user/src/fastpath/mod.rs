@@ -39,7 +39,7 @@ pub use self::attach::Lately;
 pub use self::counters::Counters;
 pub use self::error::{LoadError, UpdateError};
 pub use self::ring::Ring;
-pub(crate) use self::routers::{Positions, Uses, bounds, leading, positions};
+pub(crate) use self::routers::{Positions, bounds, leading, positions};
 pub use self::watch::{Repeats, Seen, Watcher};
 
 use self::index::Index;

@@ -35,28 +35,6 @@ pub(super) struct Routers {
     found: BTreeSet<RouterKeyOrder>,
 }
 
-/// How many keys lead to each slot: without it, each removal would have to look at all keys.
-#[derive(Debug, Default)]
-pub(crate) struct Uses(BTreeMap<u32, u32>);
-
-impl Uses {
-    /// One more leads to a slot.
-    pub(crate) fn add(&mut self, slot: u32) {
-        *self.0.entry(slot).or_default() += 1;
-    }
-
-    /// One less does; says whether it was the last.
-    pub(crate) fn drop(&mut self, slot: u32) -> bool {
-        let Some(count) = self.0.get_mut(&slot) else { return false };
-        *count -= 1;
-        let last = *count == 0;
-        if last {
-            self.0.remove(&slot);
-        }
-        last
-    }
-}
-
 /// The maps.
 pub(super) struct Maps {
     pub(super) index: Index<Mapping>,

@@ -14,6 +14,7 @@ mod socket;
 mod strangers;
 mod sys;
 mod table;
+mod uses;
 
 pub use self::filter::{Filter, Target};
 pub use self::realm::Realm;

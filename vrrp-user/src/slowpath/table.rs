@@ -14,9 +14,10 @@ use vrrp_common::{Family, Instant, Reject};
 use super::numbers::Numbers;
 use super::senders::Senders;
 use super::strangers::Strangers;
+use super::uses::Uses;
 use crate::ah;
 use crate::config::model::Peer;
-use crate::fastpath::{Counters, Positions, Repeats, Uses, bounds, leading, positions};
+use crate::fastpath::{Counters, Positions, Repeats, bounds, leading, positions};
 
 /// The routers whose adverts the slow path judges, with their counters.
 #[derive(Debug, Default)]
