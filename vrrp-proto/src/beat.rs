@@ -15,6 +15,13 @@ pub(crate) fn tolerance(interval: Duration) -> Duration {
     interval / 64
 }
 
+/// From when the interval behind an advert counts that was due and leaves now: from when it was due, or every late
+/// wake-up would shift the beat. Where that was more than half an interval ago, from now: the next one would come
+/// right behind it, and who was frozen would make up for what it missed.
+pub(crate) fn counts_from(due: Instant, now: Instant, interval: Duration) -> Instant {
+    if now.since(due) > interval / 2 { now } else { due }
+}
+
 /// With whose adverts the others' are to leave.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Beat {

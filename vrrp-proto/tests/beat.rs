@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -105,12 +105,16 @@ impl Host {
             if woken > end {
                 break;
             }
-            self.now = self.now.max(woken);
-            self.wakes += 1;
-            self.engine.handle_timeout(self.now);
-            self.note();
+            self.wake(woken);
         }
         self.now = end;
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        self.wakes += 1;
+        self.engine.handle_timeout(self.now);
+        self.note();
     }
 
     /// By xorshift.
@@ -146,6 +150,8 @@ impl Host {
             let [shortest, longest] = speaker.intervals;
             let gap = now.since(last);
             let least = shortest.saturating_sub(longest / EARLY + late);
+            // However late the last one was.
+            let least = least.max((shortest / 2).saturating_sub(longest / EARLY));
             assert!(gap >= least, "{slot:?}: {gap:?} at {now:?}");
         }
         speaker.last = Some(now);
@@ -308,6 +314,16 @@ proptest! {
         prop_assert!(host.spoke.len() - begin <= most, "{} adverts", host.spoke.len() - begin);
     }
 
+    /// Who is often woken late, by whatever it is, makes up for nothing.
+    #[test]
+    fn the_late_do_not_speak_twice(routers in routers(&SHORT, 60), late in 0u64..400_000) {
+        let mut host = Host::new(0);
+        host.start(routers);
+        host.run_for(ms(500));
+        host.late = late;
+        host.run_for(ms(4000));
+    }
+
     /// Where intervals are multiples of one, the others wake with it.
     #[test]
     fn longer_intervals_wake_with_the_shortest(
@@ -324,6 +340,44 @@ proptest! {
         let wakes = host.wakes_in(time);
         prop_assert!(u128::from(wakes) <= most, "{} wake-ups, {} at most", wakes, most);
     }
+}
+
+/// Whether they are in step by then or not.
+#[test]
+fn one_wake_is_one_advert_however_late_it_is() {
+    let router = |start, interval| Router { start: ms(start), interval: ms(interval), owner: true };
+    for turns in [1, 200] {
+        for late in 0..4 * 128 {
+            let mut host = Host::new(0);
+            host.start(vec![router(0, 64), router(3, 64), router(5, 128), router(9, 100)]);
+            host.run_for(turns * ms(64));
+            let late = late * ms(64) / 128;
+            host.late = u64::try_from(late.as_micros()).expect("short");
+            host.spoke.clear();
+            let due = host.engine.poll_timeout().expect("Active routers");
+            host.wake(due + late);
+            let once: BTreeSet<Slot> = host.spoke.iter().copied().collect();
+            assert_eq!(host.spoke.len(), once.len(), "{late:?}: {:?}", host.spoke);
+            // Nothing comes right behind it either, and then all is as before.
+            (0..20).for_each(|_| host.wake(host.engine.poll_timeout().expect("Active routers")));
+        }
+    }
+}
+
+/// One that is as late each time is no slower than it should be.
+#[test]
+fn a_late_wake_does_not_shift_the_beat() {
+    let mut host = Host::new(0);
+    host.late = 31_000;
+    host.start(vec![Router { start: ms(0), interval: ms(64), owner: true }]);
+    let mut woken = || {
+        let due = host.engine.poll_timeout().expect("an Active router");
+        host.wake(due + ms(31));
+        host.now
+    };
+    let begin = woken();
+    (0..99).for_each(|_| _ = woken());
+    assert_eq!(woken().since(begin), 100 * ms(64));
 }
 
 /// Where many leave at once, those that have the least time go first: to send a hundred others takes longer

@@ -235,12 +235,8 @@ impl Router {
             State::Active(active) => {
                 let repeat = active.announcements.expire(now, &self.settings.announce);
                 if active.advert_at <= now {
-                    // From the deadline, not from now, or every late wake-up would shift the beat;
-                    // but missed beats are not made up for (a frozen process wakes to many).
                     let interval = self.settings.interval.get();
-                    let next = active.advert_at + interval;
-                    let missed = next <= now + beat::tolerance(interval);
-                    let next = if missed { now + interval } else { next };
+                    let next = beat::counts_from(active.advert_at, now, interval) + interval;
                     active.advert_at = beat.next(now, self.slot, next, interval);
                     self.speak(now, lanes);
                 }
