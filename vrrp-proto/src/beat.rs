@@ -22,6 +22,11 @@ pub(crate) fn counts_from(due: Instant, now: Instant, interval: Duration) -> Ins
     if now.since(due) > interval / 2 { now } else { due }
 }
 
+/// How much later than due an advert may leave.
+pub(crate) fn lateness(interval: Duration) -> Duration {
+    interval / 50
+}
+
 /// With whose adverts the others' are to leave.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Beat {

@@ -258,6 +258,15 @@ impl Router {
         }
     }
 
+    /// How much later than due it may do what is due next.
+    pub(crate) fn leeway(&self) -> Duration {
+        match &self.state {
+            State::Initialize | State::Fault { .. } => Duration::MAX,
+            State::Backup(_) => Duration::ZERO,
+            State::Active(_) => beat::lateness(self.settings.interval.get()),
+        }
+    }
+
     /// Sends an advert that is almost due, because others leave now.
     pub(crate) fn join(&mut self, now: Instant, beat: &mut Beat, lanes: &mut Lanes) {
         let until = now + self.tolerance();

@@ -31,7 +31,8 @@ use crate::slowpath::{SlowPath, Table};
 use crate::sys::clock::{self, Timer};
 
 /// How long before a takeover the thread is woken: about the longest that takes on an idle machine. What
-/// is left it waits out awake, and the effects thread with it; that is once for each takeover.
+/// is left it waits out awake, and the effects thread with it; that is once for each takeover. Before adverts
+/// it is woken early by as much as that is more than they may be late: those with an interval of 10 or 20 ms.
 pub(super) const EARLY: Duration = Duration::from_micros(500);
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
 const ROUNDS: usize = 64;
@@ -90,8 +91,7 @@ impl Protocol {
         let mut awake = clock::now();
         loop {
             let due = self.engine.poll_timeout();
-            let early = if self.engine.takes_over_next() { EARLY } else { Duration::ZERO };
-            self.timer.arm(due.map(|at| at - early))?;
+            self.timer.arm(due.map(|at| at - self.early()))?;
             self.pulse.heartbeat(clock::now(), due);
             let order = tokio::select! {
                 biased;
@@ -119,7 +119,7 @@ impl Protocol {
                 self.obey_all(order);
             }
             self.flush(clock::now());
-            if let Some(at) = self.awaited_takeover() {
+            if let Some(at) = self.awaited() {
                 // Not asleep, with whom it takes awake as well.
                 while clock::now() < at {
                     std::hint::spin_loop();
@@ -151,18 +151,23 @@ impl Protocol {
         now
     }
 
-    /// When a Backup becomes Active whose Active router has been silent to within a moment of that.
-    fn awaited_takeover(&mut self) -> Option<Instant> {
-        let near = clock::now() + EARLY;
-        if !self.engine.takes_over_next() || self.engine.poll_timeout()? > near {
-            return None;
+    /// How much earlier than due the thread is woken, so that what is due next is not done too late.
+    fn early(&self) -> Duration {
+        EARLY.saturating_sub(self.engine.leeway())
+    }
+
+    /// When something is due that is to be waited for awake: within a moment a Backup becomes Active whose
+    /// Active router has been silent so far, or adverts leave that may not be late by a waking.
+    fn awaited(&mut self) -> Option<Instant> {
+        let now = clock::now();
+        if self.engine.takes_over_next() && self.engine.poll_timeout()? <= now + EARLY {
+            self.watching.refresh_due(now + EARLY, &mut self.engine);
         }
-        self.watching.refresh_due(near, &mut self.engine);
-        let at = self.engine.poll_timeout().filter(|at| *at <= near)?;
-        if !self.engine.takes_over_next() {
-            return None;
+        let early = self.early();
+        let at = self.engine.poll_timeout().filter(|at| !early.is_zero() && *at <= now + early)?;
+        if self.engine.takes_over_next() {
+            self.wake_executor();
         }
-        self.wake_executor();
         Some(at)
     }
 
