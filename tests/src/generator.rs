@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::netns::Netns;
-use crate::packet;
+use crate::{packet, wait};
 
 /// What one system call hands over at most.
 const BATCH: usize = 256;
@@ -167,7 +167,15 @@ impl Generator {
     /// # Errors
     /// No packet socket.
     pub fn in_step(netns: &Netns, frames: Vec<Vec<u8>>, every: Duration) -> Result<Self> {
-        Self::start(netns, frames, Some(every))
+        Self::start(netns, frames, Some(every), || ())
+    }
+
+    /// The same with the real-time priority of a daemon's protocol thread.
+    ///
+    /// # Errors
+    /// No packet socket.
+    pub fn in_step_first(netns: &Netns, frames: Vec<Vec<u8>>, every: Duration) -> Result<Self> {
+        Self::start(netns, frames, Some(every), || wait::scheduled("51"))
     }
 
     /// Sends the frames again and again as fast as the kernel takes them.
@@ -175,15 +183,23 @@ impl Generator {
     /// # Errors
     /// No packet socket.
     pub fn at_full_speed(netns: &Netns, frames: Vec<Vec<u8>>) -> Result<Self> {
-        Self::start(netns, frames, None)
+        Self::start(netns, frames, None, || ())
     }
 
-    fn start(netns: &Netns, frames: Vec<Vec<u8>>, every: Option<Duration>) -> Result<Self> {
+    fn start(
+        netns: &Netns,
+        frames: Vec<Vec<u8>>,
+        every: Option<Duration>,
+        prepare: fn(),
+    ) -> Result<Self> {
         let socket = netns.enter(|| packet::open_to_send("eth0"))?;
         let end = Arc::new(AtomicBool::new(false));
         let sender = std::thread::spawn({
             let end = Arc::clone(&end);
-            move || send_all(&socket, &frames, every, &end)
+            move || {
+                prepare();
+                send_all(&socket, &frames, every, &end)
+            }
         });
         Ok(Self { end, sender: Some(sender) })
     }

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result};
 use vrrp_tests::bench_args::{BenchArgs, Measure, Who};
 use vrrp_tests::capture::SeenAdvert;
 use vrrp_tests::conf::{Conf, Instance};
+use vrrp_tests::generator::Beat;
 use vrrp_tests::process::{Machine, Memory, Usage};
-use vrrp_tests::{Daemon, Kind, Lab, wait_until};
+use vrrp_tests::{Daemon, Kind, Lab, lab, wait_until};
 
 use crate::table::{Figure, Table};
 
@@ -156,6 +157,23 @@ pub(crate) fn many(count: u8, priority: u8, interval: Interval) -> String {
             .holding(&[address.as_str()])
     };
     (1..=count).map(instance).fold(Conf::new(3), Conf::with).text()
+}
+
+/// The adverts of [`many`] as they leave a host.
+pub(crate) fn beats(count: u8, host: &str, interval: Interval) -> Vec<Vec<u8>> {
+    let beat = |vrid: u8| {
+        let beat = Beat {
+            source: Ipv4Addr::new(192, 0, 2, lab::number(host)),
+            version: 3,
+            vrid,
+            priority: HIGH,
+            interval_ms: interval.ms as u16,
+            addresses: vec![address(u32::from(vrid))],
+            password: None,
+        };
+        beat.frame()
+    };
+    (1..=count).map(beat).collect()
 }
 
 /// How many of the addresses of [`address`] a host has.

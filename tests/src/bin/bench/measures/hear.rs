@@ -1,6 +1,5 @@
 //! The cost of hearing: a Backup of 200 virtual routers whose master speaks each 10 ms.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,10 +7,10 @@ use aya::Ebpf;
 use aya::programs::xdp::XdpMode;
 use vrrp_tests::Daemon;
 use vrrp_tests::bench_args::{Measure, Who};
-use vrrp_tests::generator::{Beat, Generator};
+use vrrp_tests::generator::Generator;
 
 use crate::measures::constant::{self, DROP};
-use crate::stage::{Bench, HIGH, Interval, LOW, Load, address, held, kind, many};
+use crate::stage::{Bench, Interval, LOW, Load, beats, held, kind, many};
 use crate::table::{Figure, Limit, Table, figure};
 
 const ROUTERS: u8 = 200;
@@ -81,21 +80,9 @@ fn figures(hearer: Hearer, load: &Load, nobody: [&Load; 2]) -> Vec<(Figure, f64)
 
 fn once(bench: &Bench, hearer: Hearer) -> Result<Load> {
     let lab = bench.lab(&["r1", "gen"])?;
-    let beats = (1..=ROUTERS).map(|vrid| {
-        let beat = Beat {
-            source: Ipv4Addr::new(192, 0, 2, 101),
-            version: 3,
-            vrid,
-            priority: HIGH,
-            interval_ms: INTERVAL.ms as u16,
-            addresses: vec![address(u32::from(vrid))],
-            password: None,
-        };
-        beat.frame()
-    });
     let every = Duration::from_millis(u64::from(INTERVAL.ms));
     // First: a Backup that hears nobody would lead.
-    let generator = Generator::in_step(lab.ns("gen"), beats.collect(), every)?;
+    let generator = Generator::in_step(lab.ns("gen"), beats(ROUTERS, "gen", INTERVAL), every)?;
     let conf = many(ROUTERS, LOW, INTERVAL);
     let (mut daemon, mut bare) = (None, None);
     match hearer {

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use vrrp_tests::bench_args::{Measure, Who};
+use vrrp_tests::generator::Generator;
 use vrrp_tests::process::sent_packets;
 use vrrp_tests::{Daemon, Lab};
 
-use crate::stage::{Bench, HIGH, Interval, Load, kind, many, times_by_router, wait_held};
+use crate::stage::{Bench, HIGH, Interval, Load, beats, kind, many, times_by_router, wait_held};
 use crate::stats::{quantile, steps};
 use crate::table::{Figure, Limit, Table, figure};
 
@@ -30,6 +31,9 @@ pub(crate) fn run(bench: &Bench, table: &mut Table) {
                 keepalived = run.as_ref().ok().map(|run| run.load.cpu);
             }
             table.note_run(Measure::Send, who, run.map(|run| figures(who, run, keepalived)));
+            if who == Who::Xvrrp {
+                table.note_run(Measure::Send, who, bare(bench));
+            }
         }
     }
 }
@@ -46,10 +50,9 @@ struct Run {
 fn figures(who: Who, run: Run, other: Option<f64>) -> Vec<(Figure, f64)> {
     let Run { load, rate, silences } = run;
     let figure = |what: &str, unit, limit| figure(Measure::Send, what, unit, limit);
-    let longest = silences.iter().copied().fold(0.0, f64::max);
     let mut figures = vec![
         (figure("adverts per second", "", Limit::at_least(19_990.0)), rate),
-        (figure("longest silence of a virtual router", "ms", Limit::all(LATE)), longest),
+        (figure("longest silence of a virtual router", "ms", Limit::all(LATE)), longest(&silences)),
         // Of 400 beats in a run: all leave together, so that one late one of the machine's is in each.
         (
             figure("silence of a virtual router, 99 % of all", "ms", Limit::all(LATE)),
@@ -75,6 +78,26 @@ fn once(bench: &Bench, who: Who) -> Result<Run> {
     // Behind that: whoever looks at each frame needs a CPU too.
     let silences = silences(bench, &lab)?;
     Ok(Run { load, rate, silences })
+}
+
+/// What the machine leaves to be had: a loop with the protocol thread's priority sleeps until the next beat and
+/// sends prebuilt adverts by one system call, and nothing else.
+fn bare(bench: &Bench) -> Result<Vec<(Figure, f64)>> {
+    let lab = bench.lab(&["r1", "client"])?;
+    let every = Duration::from_millis(u64::from(INTERVAL.ms));
+    let generator = Generator::in_step_first(lab.ns("r1"), beats(ROUTERS, "r1", INTERVAL), every)?;
+    std::thread::sleep(bench.lasting(2000, 1000));
+    let silences = silences(bench, &lab)?;
+    generator.finish()?;
+    let figure = |what| figure(Measure::Send, what, "ms", Limit::NONE);
+    Ok(vec![
+        (figure("longest silence of a bare loop"), longest(&silences)),
+        (figure("silence of a bare loop, 99 % of all"), quantile(&silences, 0.99)),
+    ])
+}
+
+fn longest(silences: &[f64]) -> f64 {
+    silences.iter().copied().fold(0.0, f64::max)
 }
 
 fn cost(bench: &Bench, lab: &Lab, daemon: &Daemon) -> Result<(Load, f64)> {
