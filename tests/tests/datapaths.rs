@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::cases::{self, Case, Verdict, verdict};
-use vrrp_tests::wait::pause;
+use vrrp_tests::wait::{pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 use xvrrp::fastpath::FastPath;
 
@@ -94,13 +94,51 @@ fn b09_a_tag_beside_the_frame() -> Result<()> {
     })
 }
 
+/// What comes up to a macvlan has its tag beside it, whether or not it was in the frame on the wire.
+#[test]
+fn b09_a_tag_beside_the_frame_on_a_macvlan() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[
+        ("here", || on_a_macvlan("r1", false)),
+        ("with tags in the frames", || on_a_macvlan("r1", true)),
+        ("from another namespace", || on_a_macvlan("r2", false)),
+    ])
+}
+
 fn beside_the_frame((word, name): (&str, &str)) -> Result<()> {
     let lab = Lab::new(&["r1", "gen"])?;
     let conf = cases::configuration("DUT-v3");
     let daemon = Daemon::start(&lab, Kind::Xvrrp, "r1", &conf, &["--datapath", word])?;
+    hears_no_tagged(&lab, ("r1", "eth0"), name, &daemon)
+}
+
+/// With a macvlan of r1's interface on a host, which may be another one.
+fn on_a_macvlan(host: &str, tags_in_frames: bool) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2", "gen"])?;
+    if tags_in_frames {
+        lab.tags_in_frames()?;
+    }
+    let (below, netns) = (lab.ns("r1"), lab.ns(host));
+    below.ip(&format!("link add mv0 link eth0 netns {} type macvlan mode bridge", netns.name()))?;
+    netns.ip("addr add 192.0.2.21/24 dev mv0")?;
+    netns.ip("link set mv0 up")?;
+    let conf = cases::configuration("DUT-v3").replace("interface eth0", "interface mv0");
+    let daemon = Daemon::start(&lab, Kind::Xvrrp, host, &conf, &[])?;
+    hears_no_tagged(&lab, (host, "mv0"), "socket", &daemon)
+}
+
+/// A daemon on an interface of a host hears what is of no VLAN, on this data path.
+fn hears_no_tagged(
+    lab: &Lab,
+    (host, interface): (&str, &str),
+    name: &str,
+    daemon: &Daemon,
+) -> Result<()> {
     daemon.wait_log("Entering BACKUP", LIMIT)?;
     let status = daemon.status()?;
-    let (used, why) = status.datapath("eth0")?;
+    let (used, why) = status.datapath(interface)?;
     ensure!(used == name, "{used} in place of {name}: {why}");
     let of_vlan = cases::frame("P09-link-plain", "vlan-100-on-the-parent-device");
     let (mut of_service_vlan, mut of_nobody) = (of_vlan.clone(), of_vlan.clone());
@@ -111,7 +149,7 @@ fn beside_the_frame((word, name): (&str, &str)) -> Result<()> {
     wait_until("it is MASTER", LIMIT, || {
         pause(250);
         let sent = [&of_vlan, &of_service_vlan, &of_nobody].map(|frame| lab.inject("gen", frame));
-        sent.iter().all(Result::is_ok) && lab.holds("r1", "192.0.2.250")
+        sent.iter().all(Result::is_ok) && lab.holds(host, "192.0.2.250")
     })
     .with_context(|| daemon.log_end())?;
     for frame in ["priority-tag-vid0-pcp7", "good-last"] {

@@ -48,9 +48,14 @@ fn b59_interfaces_without_a_driver() -> Result<()> {
     let daemon = lab.run("r1", &conf.text())?;
     for device in &all {
         daemon.wait_log(&format!("{device}: adverts "), LIMIT)?;
-        // A bond takes a program and gives it to its slaves, where adverts would be theirs.
-        let reason = if *device == "bond0" { "bond" } else { "native XDP" };
-        path(&daemon, device, "generic", reason)?;
+        let (way, reason) = match *device {
+            // A bond takes a program and gives it to its slaves, where adverts would be theirs.
+            "bond0" => ("generic", "bond"),
+            // A veth lets the frames of all VLANs come up to them.
+            "mv0" | "ipv0" => ("socket", "rx-vlan-filter"),
+            _ => ("generic", "native XDP"),
+        };
+        path(&daemon, device, way, reason)?;
     }
     judged(&lab, &daemon, &["mv0"], "eth0", <[u8]>::to_vec)?;
     judged(&lab, &daemon, &["ipv0", "bond0"], "eth1", <[u8]>::to_vec)?;

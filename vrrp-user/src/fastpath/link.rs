@@ -62,9 +62,14 @@ fn hidden(
 ) -> io::Result<Option<String>> {
     Ok(match tags {
         Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
-        Tags::Removed => vlans()?.first().map(|Vlan { name: vlan, .. }| {
-            format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
-        }),
+        Tags::Removed => {
+            if features()?.iter().all(|on| on != FILTER) {
+                return Ok(Some(unfiltered()));
+            }
+            vlans()?.first().map(|Vlan { name: vlan, .. }| {
+                format!("VLAN tags are off before frames come up to it, and {vlan} is on it")
+            })
+        }
         Tags::Seen => None,
         Tags::Kept | Tags::Beside => {
             let features = features()?;
@@ -84,6 +89,14 @@ fn hidden(
             })
         }
     })
+}
+
+/// Why nothing is known of the VLAN of a frame that has come up from another interface.
+fn unfiltered() -> String {
+    format!(
+        "VLAN tags are off before frames come up to it, and what is below has no {FILTER} on, which would \
+         keep those of other VLANs away"
+    )
 }
 
 /// Nothing tells what the other end of a veth does with tags; so whoever leaves them in the frame there
@@ -107,6 +120,10 @@ const CUSTOMER: Stripping = ("rx-vlan-hw-parse", "rxvlan");
 /// Of 802.1ad.
 const SERVICE: Stripping = ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse");
 
+/// Has hardware let no frames through of VLANs that are not on it: the kernel's name, and the word for
+/// `ethtool -K`. What is on top of an interface has it as that has, also in another namespace.
+const FILTER: &str = "rx-vlan-filter";
+
 /// A VLAN on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Vlan {
@@ -125,9 +142,9 @@ enum Tags {
     /// They are where it does not see them, whichever VLANs are on the interface.
     Beside,
     /// They are taken off at another interface, from which the frame comes up to this one. Hardware
-    /// lets none through of VLANs that are not on it, unless it is told to.
+    /// with [`FILTER`] lets none through of VLANs that are not on it; a veth lets all through.
     Removed,
-    /// The same, and the other interfaces let the frames of all VLANs through.
+    /// The same, and nothing keeps the frames of other VLANs away, whatever is switched on.
     All,
 }
 
@@ -316,6 +333,9 @@ mod tests {
         assert!(features.iter().all(|on| on != CUSTOMER.0 && on != SERVICE.0), "{features:?}");
     }
 
+    /// As one of the features that are on.
+    const FILTERING: Stripping = (FILTER, FILTER);
+
     fn failed<T>() -> io::Result<T> {
         Err(io::Error::from_raw_os_error(libc::EMFILE))
     }
@@ -337,15 +357,28 @@ mod tests {
     #[test]
     fn what_is_not_known_of_tags_is_taken_for_hidden() {
         let failure = Err(Some(libc::EMFILE));
-        assert_eq!(judged(Tags::Removed, failed(), failed()), failure);
-        assert_eq!(judged(Tags::Removed, failed(), Ok(&[])), Ok(None));
-        assert_eq!(judged(Tags::Kept, Ok(&[CUSTOMER]), failed()), failure);
-        assert_eq!(judged(Tags::Kept, failed(), Ok(&[])), failure);
-        let why = judged(Tags::Removed, failed(), Ok(&[&[CUSTOMER]])).unwrap().expect("a reason");
-        assert!(why.contains("eth0v0 is on it"), "{why}");
+        for tags in [Tags::Removed, Tags::Kept] {
+            assert_eq!(judged(tags, Ok(&[CUSTOMER, FILTERING]), failed()), failure);
+            assert_eq!(judged(tags, failed(), Ok(&[])), failure);
+        }
         // There it is not asked.
         assert_eq!(judged(Tags::Kept, Ok(&[]), failed()), Ok(None));
         assert!(judged(Tags::All, failed(), failed()).unwrap().is_some());
+    }
+
+    /// What is on top of a card, or of something that lets all through.
+    #[test]
+    fn where_tags_are_off_something_below_has_to_keep_other_vlans_away() {
+        let removed = |on: &[Stripping], vlans: &[&'static [Stripping]]| {
+            judged(Tags::Removed, Ok(on), Ok(vlans)).expect("an answer")
+        };
+        assert_eq!(removed(&[FILTERING], &[]), None);
+        let why = removed(&[FILTERING], &[&[CUSTOMER]]).expect("a reason");
+        assert!(why.contains("eth0v0 is on it"), "{why}");
+        for vlans in [&[][..], &[&[CUSTOMER][..]]] {
+            let why = removed(&[CUSTOMER], vlans).expect("a reason");
+            assert!(why.contains("has no rx-vlan-filter on"), "{why}");
+        }
     }
 
     #[test]
