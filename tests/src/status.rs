@@ -169,6 +169,21 @@ impl Instance<'_> {
         all.map(|one| (word(&one["address"]), word(&one["checksum"]), counts(one))).collect()
     }
 
+    /// Whose addresses differ from its own: for how many milliseconds, those that only it has, and those that
+    /// only the sender has.
+    pub fn differing(&self) -> Vec<(String, u64, [Vec<String>; 2])> {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let words = |value: &Value| value.as_array().into_iter().flatten().map(word).collect();
+        let all = self.0["senders"].as_array().into_iter().flatten();
+        let differing = all.filter_map(|one| Some((word(&one["address"]), one.get("differs")?)));
+        differing
+            .map(|(sender, it)| {
+                let since = it["since_ms_ago"].as_u64().unwrap_or_default();
+                (sender, since, ["missing", "extra"].map(|which| words(&it[which])))
+            })
+            .collect()
+    }
+
     /// Others that are MASTER too, with their priorities.
     pub fn other_masters(&self) -> Vec<(&str, u64)> {
         let all = self.0["other_masters"].as_array().into_iter().flatten();

@@ -18,7 +18,7 @@ mod troubles;
 pub use groups::SyncGroup;
 pub use paths::Path;
 pub use scripts::Script;
-pub use senders::Sender;
+pub use senders::{Differs, Sender};
 pub use troubles::{Failing, OtherMaster};
 
 /// Everything, as `status --json` prints it. Times are milliseconds.

@@ -1,10 +1,11 @@
 //! A MASTER whose addresses are not all ours: each difference is told once, and what repeats itself wakes
-//! nobody.
+//! nobody. As long as it lasts, `status` shows it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use vrrp_tests::daemon::xvrrp;
 use vrrp_tests::process::Usage;
-use vrrp_tests::wait::pause;
-use vrrp_tests::{Daemon, Kind, Lab};
+use vrrp_tests::wait::{pause, together};
+use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 use super::{LIMIT, brisk, wait_state};
 
@@ -62,4 +63,70 @@ fn a_lasting_difference_is_told_once() -> Result<()> {
     ensure!(r1.count_log(WORDS) == 3, "{}", r1.log());
     ensure!(r1.count_log("Entering MASTER") == 0, "{}", r1.log());
     Ok(())
+}
+
+#[test]
+fn status_shows_it_as_long_as_it_lasts() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[("XDP", || is_shown("auto")), ("socket", || is_shown("socket"))])
+}
+
+/// Waits until `status` shows that only it has some addresses, and only r2 others; says for how long.
+fn wait_shown(daemon: &Daemon, only_here: &[u8], only_there: &[u8]) -> Result<u64> {
+    let words =
+        |lasts: &[u8]| lasts.iter().map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>();
+    let right = [words(only_here), words(only_there)];
+    let shown = || Ok::<_, anyhow::Error>(daemon.status()?.instance("VI_1")?.differing());
+    let mut since = 0;
+    wait_until(&format!("{right:?} is shown"), LIMIT, || {
+        let shown = shown().unwrap_or_default();
+        shown.iter().any(|(sender, time, lists)| {
+            since = *time;
+            sender == "192.0.2.12" && *lists == right
+        })
+    })
+    .with_context(|| format!("{:?}, {}", shown(), daemon.log_end()))?;
+    Ok(since)
+}
+
+fn wait_none_shown(daemon: &Daemon) -> Result<()> {
+    wait_until("nothing differs", LIMIT, || {
+        let status = daemon.status();
+        status.is_ok_and(|it| it.instance("VI_1").is_ok_and(|it| it.differing().is_empty()))
+    })
+    .map(drop)
+    .with_context(|| daemon.log_end())
+}
+
+fn is_shown(datapath: &str) -> Result<()> {
+    let lab = Lab::new(&["r1", "r2"])?;
+    let mut r2 = lab.run("r2", &conf(200, &[250, 251]))?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+    let first = conf(100, &[250, 252]);
+    let r1 = Daemon::start(&lab, Kind::Xvrrp, "r1", &first, &["--datapath", datapath])?;
+    let begin = wait_shown(&r1, &[252], &[251])?;
+    pause(1000);
+    let since = wait_shown(&r1, &[252], &[251])?;
+    ensure!(since >= begin + 1000, "{begin} ms before, now {since} ms");
+    let run_dir = r1.run_dir().display().to_string();
+    let text = xvrrp(&["status", "--run-dir", &run_dir])?.stdout;
+    let line = "in its adverts and 2 in ours; not in its: 192.0.2.252; not in ours: 192.0.2.251\n";
+    ensure!(String::from_utf8_lossy(&text).contains(line), "{}", String::from_utf8_lossy(&text));
+    // Another list of theirs: the difference is as old.
+    r2.reload(&conf(200, &[250, 253]))?;
+    ensure!(wait_shown(&r1, &[252], &[253])? >= since, "it began anew");
+    r1.reload(&conf(100, &[250, 252, 254]))?;
+    wait_shown(&r1, &[252, 254], &[253])?;
+    r1.reload(&conf(100, &[250, 253]))?;
+    wait_none_shown(&r1)?;
+    // An advert of theirs that is alike.
+    pause(500);
+    r2.reload(&conf(200, &[250, 251]))?;
+    ensure!(wait_shown(&r1, &[253], &[251])? < since, "it began with the one before");
+    // Nobody is there any more.
+    r2.kill()?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_none_shown(&r1)
 }

@@ -269,19 +269,19 @@ pub(crate) fn missing(record: &abi::Event, vrid: Vrid, ours: &[VirtualAddress]) 
 }
 
 /// An advert's addresses beside ours.
-struct Compared {
+pub(crate) struct Compared {
     /// How many it says it has.
-    count: u8,
+    pub(crate) count: u8,
     /// How many are ours.
-    ours: usize,
+    pub(crate) ours: usize,
     /// Those of ours that it has not. Beyond what the record holds nothing can be said to be missing.
-    missing: Vec<IpAddr>,
-    /// Those that are not ours.
-    extra: Vec<IpAddr>,
+    pub(crate) missing: Vec<IpAddr>,
+    /// Those that are not ours, as far as the record holds them.
+    pub(crate) extra: Vec<IpAddr>,
 }
 
 impl Compared {
-    fn of(record: &abi::Event, ours: &[VirtualAddress]) -> Self {
+    pub(crate) fn of(record: &abi::Event, ours: &[VirtualAddress]) -> Self {
         let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
         let count = head.get(3).copied().unwrap_or_default();
         let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
@@ -290,6 +290,11 @@ impl Compared {
         let missing = ours.difference(&theirs).copied().filter(|_| whole).collect();
         let extra = theirs.difference(&ours).copied().collect();
         Self { count, ours: ours.len(), missing, extra }
+    }
+
+    /// Nothing is known to differ.
+    pub(crate) fn is_alike(&self) -> bool {
+        self.ours == usize::from(self.count) && self.missing.is_empty() && self.extra.is_empty()
     }
 }
 

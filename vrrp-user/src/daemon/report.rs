@@ -1,16 +1,18 @@
 //! `status`: from what the threads know to what is shown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp_common::arrivals::Arrivals;
 use vrrp_common::wire::ChecksumForm;
-use vrrp_common::{Instant, Reject, Vrid, abi, time, wire};
+use vrrp_common::{Instant, Interval, Reject, Vrid, abi, time, wire};
 use vrrp_proto::{Health, Paths, Slot, StateName, View, VirtualAddress};
 
 use super::budget::Budget;
 use super::host;
-use super::protocol::{Heard, Inspection};
+use super::protocol::{Differing, Heard, Inspection};
+use super::refusals::Compared;
 use super::running::Running;
 use super::service::Service;
 use super::unsent::other_masters;
@@ -34,7 +36,7 @@ impl Service {
             let counters = self.counters(view, counters.get(&view.slot));
             let arrivals = self.arrivals(view.slot, arrivals.get(&view.slot));
             let senders = senders.get(&view.slot).map_or(&[][..], Vec::as_slice);
-            let senders = heard(now, view, senders);
+            let senders = heard(now, view, running, senders);
             let failing = failing.get(&view.slot).map(|it| self.failing(now, view.slot, it));
             Some(status::Instance {
                 senders,
@@ -78,8 +80,7 @@ impl Service {
     ) -> status::Instance {
         let instance = &running.instance;
         let interval = view.following.map_or(instance.interval, |f| f.interval);
-        let adverts = instance.down_timer_adverts;
-        let down = time::master_down(instance.version, view.priority, interval, adverts);
+        let down = down_interval(view, instance, interval);
         let peer = view.following.map(|following| status::Peer {
             address: following.source.to_string(),
             priority: following.priority.get(),
@@ -301,18 +302,43 @@ fn merged(all: impl Iterator<Item = (abi::StrangerKey, abi::Stranger)>) -> Stran
 
 /// The senders of accepted adverts in the order of their addresses. What the kernel keeps to itself of the
 /// one that is followed, the view knows.
-fn heard(now: Instant, view: &View, senders: &[Heard]) -> Vec<status::Sender> {
-    let mut senders = senders.to_vec();
+fn heard(now: Instant, view: &View, running: &Running, senders: &[Heard]) -> Vec<status::Sender> {
+    let mut senders: Vec<&Heard> = senders.iter().collect();
     senders.sort_by_key(|sender| sender.source);
     let followed = |source| view.following.filter(|following| following.source == source);
-    let one = |sender: Heard| status::Sender {
-        address: sender.source.to_string(),
-        checksum: sender.form.name().to_owned(),
-        message: sender.adverts(ChecksumForm::Message),
-        pseudo_header: sender.adverts(ChecksumForm::PseudoHeader),
-        heard_ms_ago: millis(now, followed(sender.source).map_or(sender.at, |f| f.heard)),
+    let one = |sender: &Heard| {
+        let at = followed(sender.source).map_or(sender.at, |following| following.heard);
+        let is_there =
+            |it: &&Differing| now.since(at) <= down_interval(view, &running.instance, it.interval);
+        let differing = sender.differing.as_deref().filter(is_there);
+        status::Sender {
+            address: sender.source.to_string(),
+            checksum: sender.form.name().to_owned(),
+            message: sender.adverts(ChecksumForm::Message),
+            pseudo_header: sender.adverts(ChecksumForm::PseudoHeader),
+            heard_ms_ago: millis(now, at),
+            differs: differing.and_then(|it| differs(now, it, running.advertised())),
+        }
     };
     senders.into_iter().map(one).collect()
+}
+
+/// How the addresses of a sender differ from what ours are by now.
+fn differs(now: Instant, it: &Differing, ours: &[VirtualAddress]) -> Option<status::Differs> {
+    let compared = Compared::of(&it.record, ours);
+    let words = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect();
+    (!compared.is_alike()).then(|| status::Differs {
+        since_ms_ago: millis(now, it.since),
+        addresses: compared.count,
+        ours: compared.ours,
+        missing: words(&compared.missing),
+        extra: words(&compared.extra),
+    })
+}
+
+/// Master_Down_Interval behind an advert that names this interval.
+fn down_interval(view: &View, instance: &Instance, interval: Interval) -> Duration {
+    time::master_down(instance.version, view.priority, interval, instance.down_timer_adverts)
 }
 
 fn millis(now: Instant, then: Instant) -> u64 {

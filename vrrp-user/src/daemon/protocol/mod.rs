@@ -26,7 +26,7 @@ use vrrp_common::{Instant, Version};
 use vrrp_proto::{Event, Input, Slot, View};
 
 pub(crate) use self::failing::Failing;
-pub(crate) use self::senders::Sender as Heard;
+pub(crate) use self::senders::{Differing, Sender as Heard};
 use self::thread::Protocol;
 use crate::config::model::{Peer, Scheduling};
 use crate::daemon::budget::Budget;

@@ -1,16 +1,18 @@
-//! Whom a router heard, and how each computes its checksums.
+//! Whom a router heard, how each computes its checksums, and whose addresses are not quite ours.
 
 use std::net::IpAddr;
 
-use vrrp_common::Instant;
+use vrrp_common::check::Agreement;
 use vrrp_common::wire::ChecksumForm;
+use vrrp_common::{Instant, Interval, abi};
+use vrrp_proto::Advert;
 
 /// So many are remembered, the longest silent forgotten first: more than a LAN has routers of one VRID, and
 /// few where somebody invents senders.
 const MOST: usize = 16;
 
 /// A sender of accepted adverts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sender {
     pub(crate) source: IpAddr,
     /// The form of its last advert's checksum.
@@ -20,12 +22,38 @@ pub(crate) struct Sender {
     /// How many came in each form, by its number: one whose adverts come through something that rewrites some
     /// of them has both.
     adverts: [u64; 2],
+    /// Where the addresses in its last advert were not all ours, or not all of ours.
+    pub(crate) differing: Option<Box<Differing>>,
+}
+
+/// Adverts whose addresses differ from ours, each from the same sender, with none between that has ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Differing {
+    /// When the first of them came.
+    pub(crate) since: Instant,
+    /// The last one that was not only repeated, and its interval.
+    pub(crate) record: abi::Event,
+    pub(crate) interval: Interval,
 }
 
 impl Sender {
     /// How many of its adverts came in a form.
     pub(crate) const fn adverts(&self, form: ChecksumForm) -> u64 {
         self.adverts[form as usize]
+    }
+
+    fn compare(&mut self, advert: &Advert, record: &abi::Event) {
+        match (advert.agreement, &mut self.differing) {
+            (Agreement::Overlap, Some(differing)) => {
+                (differing.record, differing.interval) = (*record, advert.interval);
+            }
+            (Agreement::Overlap, differing @ None) => {
+                let (since, interval) = (Instant::from_nanos(record.at), advert.interval);
+                *differing = Some(Box::new(Differing { since, record: *record, interval }));
+            }
+            // Nobody is to know of the latter.
+            (Agreement::Exact | Agreement::Unasked, differing) => *differing = None,
+        }
     }
 }
 
@@ -34,17 +62,21 @@ impl Sender {
 pub(super) struct Senders(Vec<Sender>);
 
 impl Senders {
-    /// Notes an advert.
-    pub(super) fn note(&mut self, source: IpAddr, form: ChecksumForm, at: Instant) {
-        let sender = Sender { source, form, at, adverts: [0; 2] };
+    /// Notes an advert, and what the record of it says.
+    pub(super) fn note(&mut self, advert: &Advert, record: &abi::Event) {
+        let (source, form, at) = (advert.source, advert.form, Instant::from_nanos(record.at));
+        let fresh = Sender { source, form, at, adverts: [0; 2], differing: None };
         if let Some(known) = self.of(source) {
             (known.form, known.at) = (form, at);
         } else if self.0.len() < MOST {
-            self.0.push(sender);
+            self.0.push(fresh);
         } else if let Some(oldest) = self.0.iter_mut().min_by_key(|known| known.at) {
-            *oldest = sender;
+            *oldest = fresh;
         }
         self.count(source, form, 1);
+        if let Some(known) = self.of(source) {
+            known.compare(advert, record);
+        }
     }
 
     /// Counts adverts of a sender, where it is known.
@@ -65,6 +97,9 @@ impl Senders {
 
 #[cfg(test)]
 mod tests {
+    use bytemuck::Zeroable;
+    use vrrp_common::Priority;
+
     use super::*;
 
     const FORMS: [ChecksumForm; 2] = [ChecksumForm::Message, ChecksumForm::PseudoHeader];
@@ -77,6 +112,15 @@ mod tests {
         Instant::from_nanos(at)
     }
 
+    fn advert(last: u8, form: ChecksumForm, agreement: Agreement) -> Advert {
+        let (priority, interval) = (Priority::new(100), Interval::DEFAULT);
+        Advert { source: ip(last), priority, interval, form, agreement, list: 0, mac: [0; 6] }
+    }
+
+    fn record(at: u64) -> abi::Event {
+        abi::Event { at, ..abi::Event::zeroed() }
+    }
+
     #[test]
     fn each_has_its_own_forms() {
         let [message, pseudo] = FORMS;
@@ -84,7 +128,7 @@ mod tests {
         for (last, form, time) in
             [(1, message, 1), (2, pseudo, 2), (1, message, 3), (1, pseudo, 4), (1, message, 5)]
         {
-            senders.note(ip(last), form, at(time));
+            senders.note(&advert(last, form, Agreement::Exact), &record(time));
         }
         // What the kernel kept to itself.
         senders.count(ip(2), pseudo, 40);
@@ -99,7 +143,10 @@ mod tests {
     #[test]
     fn the_longest_silent_is_forgotten_first() {
         let mut senders = Senders::default();
-        let mut note = |last: u8, time| senders.note(ip(last), ChecksumForm::Message, at(time));
+        let mut note = |last: u8, time| {
+            let advert = advert(last, ChecksumForm::Message, Agreement::Overlap);
+            senders.note(&advert, &record(time));
+        };
         for last in 0..MOST as u8 {
             note(last, u64::from(last) + 1);
         }
@@ -107,7 +154,30 @@ mod tests {
         note(200, 100);
         let of = |last| senders.all().iter().find(|sender| sender.source == ip(last));
         assert!(of(0).is_some() && of(1).is_none());
-        assert_eq!(of(200).map(|sender| sender.adverts), Some([1, 0]));
+        let [known, fresh] = [0, 200].map(|last| of(last).unwrap());
+        assert_eq!(fresh.adverts, [1, 0]);
+        let since = [known, fresh].map(|sender| sender.differing.as_ref().map(|it| it.since));
+        assert_eq!(since, [Some(at(1)), Some(at(100))]);
         assert_eq!(senders.all().len(), MOST);
+    }
+
+    /// Of each sender by itself: since when, and the last one.
+    #[test]
+    fn a_difference_lasts_until_the_addresses_are_ours() {
+        let mut senders = Senders::default();
+        let mut after = |last: u8, agreement, time| {
+            senders.note(&advert(last, ChecksumForm::Message, agreement), &record(time));
+            let differing = senders.all().iter().map(|sender| sender.differing.as_ref());
+            let times = differing.map(|it| it.map(|it| (it.since, it.record.at)));
+            times.collect::<Vec<_>>()
+        };
+        let (exact, overlap, unasked) = (Agreement::Exact, Agreement::Overlap, Agreement::Unasked);
+        assert_eq!(after(1, exact, 1), [None]);
+        assert_eq!(after(1, overlap, 2), [Some((at(2), 2))]);
+        assert_eq!(after(1, overlap, 3), [Some((at(2), 3))]);
+        assert_eq!(after(2, exact, 4), [Some((at(2), 3)), None]);
+        assert_eq!(after(2, overlap, 5), [Some((at(2), 3)), Some((at(5), 5))]);
+        assert_eq!(after(1, exact, 6), [None, Some((at(5), 5))]);
+        assert_eq!(after(2, unasked, 7), [None, None]);
     }
 }

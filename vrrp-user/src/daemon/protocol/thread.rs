@@ -266,7 +266,7 @@ impl Protocol {
             line.forget_arrival();
         }
         line.note_arrival(now, record, interval, self.engine.is_backup(slot));
-        line.senders.note(advert.source, advert.form, now);
+        line.senders.note(&advert, record);
         if differs || unlisted || anew {
             self.tell_record(record);
         }
