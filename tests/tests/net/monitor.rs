@@ -326,3 +326,43 @@ fn a_flood_is_survived() -> Result<()> {
         })
     })
 }
+
+#[test]
+fn many_changes_wake_it_a_few_times() -> Result<()> {
+    const PAUSE: Duration = Duration::from_micros(100);
+    let cable = Cable::new()?;
+    let all = many(200);
+    watched(&cable.here, async |_, changes| {
+        let (mut addresses, index) = (Addresses::open()?, if_nametoindex("eth0")?);
+        let before = slept()?;
+        let adding = std::thread::spawn({
+            let all = all.clone();
+            move || {
+                for address in &all {
+                    addresses.add([address], |_| Some(index));
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        });
+        for address in &all {
+            expect(changes, "an address", |change| match change {
+                Change::AddressAdded { address: added, .. } => {
+                    (added.ip == address.ip).then_some(())
+                }
+                _ => None,
+            })
+            .await?;
+        }
+        let times = slept()? - before;
+        adding.join().expect("it put them on");
+        ensure!(times < all.len() / 2, "it slept {times} times for {} addresses", all.len());
+        Ok(())
+    })
+}
+
+/// How often the calling thread went to sleep so far.
+fn slept() -> Result<usize> {
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    let number = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    Ok(number.context("no voluntary_ctxt_switches")?.trim().parse()?)
+}

@@ -30,6 +30,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)
 const CALM: Duration = Duration::from_secs(3);
 /// Losses are told in the log once in that time.
 const TOLD: Duration = Duration::from_secs(60);
+/// How long nobody is woken after events: who puts 200 addresses on would wake this thread for each, which takes
+/// the one as long as its work.
+const REST: Duration = Duration::from_millis(2);
 /// Datagrams read before other tasks of the thread get their turn.
 const BUDGET: usize = 64;
 
@@ -169,28 +172,26 @@ impl Watch {
 
     /// Tells events as they come, until some are lost or can't be read.
     async fn tell_all(&mut self) -> io::Error {
-        let socket = match watch(self.events.as_fd()) {
-            Ok(socket) => socket,
-            Err(error) => return error,
-        };
-        // What nobody tells of for a long time is known, too.
-        let mut last = self.tell();
         loop {
-            match last {
+            match self.tell() {
                 // More may wait; but others get their turn.
                 Ok(()) => tokio::task::yield_now().await,
-                Err(error) if is_end(&error) => self.caught_up(),
+                // What nobody tells of for a long time is known, too.
+                Err(error) if is_end(&error) => {
+                    self.caught_up();
+                    if let Err(error) = self.more().await {
+                        return error;
+                    }
+                }
                 Err(error) => return error,
-            }
-            let mut ready = match socket.readable().await {
-                Ok(ready) => ready,
-                Err(error) => return error,
-            };
-            last = self.tell();
-            if last.as_ref().is_err_and(is_end) {
-                ready.clear_ready();
             }
         }
+    }
+
+    /// Waits for events; but first a moment in which those that come wake nobody.
+    async fn more(&self) -> io::Result<()> {
+        tokio::time::sleep(REST).await;
+        watch(self.events.as_fd())?.readable().await.map(drop)
     }
 
     /// Reads a share of the events that wait, and tells what they changed.
