@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use vrrp_tests::conf::{Conf, Instance};
-use vrrp_tests::wait::{pause, together};
+use vrrp_tests::wait::{one_of_three, pause, together};
 use vrrp_tests::{Daemon, Kind, Lab, wait_until};
 
 use super::sought::{heard, text};
@@ -191,4 +191,62 @@ fn reaches(net: &Net) -> Result<()> {
     ensure!(r1.release(&lab, "r1")?.status.success(), "{}", r1.log_end());
     let told = format!("Backup received priority 0 advertisement from {}11", net.prefix);
     r3.wait_log(&told, LIMIT)
+}
+
+/// A router whose address no link has loses one of two, and the routing daemon finds the other one: it stays
+/// what it was. Without both it gives up what it has.
+#[test]
+fn the_loss_of_one_of_two_links_is_no_fault() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    one_of_three(|| {
+        together(&[
+            ("no carrier", || loses(&V4, Lab::carrier)),
+            ("down", || loses(&V4, set)),
+            ("IPv6", || loses(&V6, set)),
+        ])
+    })
+}
+
+/// Takes a host the link of its `eth0`, or gives it back.
+type Take = fn(&Lab, &str, bool) -> Result<()>;
+
+fn set(lab: &Lab, host: &str, up: bool) -> Result<()> {
+    let state = if up { "up" } else { "down" };
+    lab.ns(host).ip(&format!("link set eth0 {state}")).map(drop)
+}
+
+fn loses(net: &Net, take: Take) -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    net.number(&lab, &HOSTS[..2])?;
+    net.route(&lab, "r1", 12, 0)?;
+    net.route(&lab, "r2", 11, 0)?;
+    // Where it is no link's loss takes it.
+    let conf = |priority, ours, theirs| {
+        net.conf(brisk(priority), ours, &[theirs], "auto").replace("dev eth0", "dev lo")
+    };
+    let r1 = lab.run("r1", &conf(200, 11, 12))?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let r2 = lab.run("r2", &conf(100, 12, 11))?;
+    wait_state(&r2, "VI_1", "BACKUP")?;
+    stays_backup(&r2)?;
+
+    for (host, daemon, other) in [("r1", &r1, 12), ("r2", &r2, 11)] {
+        let entered = daemon.count_log("Entering");
+        take(&lab, host, false)?;
+        // What a routing daemon needs. It is less than the two intervals that a loss is waited for.
+        pause(200);
+        net.route(&lab, host, other, 1)?;
+        stays_backup(&r2).with_context(|| format!("without eth0 of {host}"))?;
+        ensure!(daemon.count_log("Entering") == entered, "{host}: {}", daemon.log_end());
+        ensure!(daemon.status()?.instance("VI_1")?.interface() == "eth1", "{}", daemon.log_end());
+    }
+
+    lab.second_carrier("r1", false)?;
+    wait_state(&r1, "VI_1", "FAULT")?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+    lab.second_carrier("r1", true)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    wait_state(&r2, "VI_1", "BACKUP").map(drop)
 }

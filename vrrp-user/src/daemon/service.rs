@@ -364,6 +364,7 @@ impl Service {
                     self.host_changed(&changes);
                 }
                 () = self.paths.due() => self.look_after_paths(),
+                () = self.seeking.due() => self.seek(),
                 _ = elsewhere.tick(), if self.announces_elsewhere => self.announce_elsewhere(),
                 _ = strangers.tick(), if self.config.global.log_unknown => self.tell_unknown().await,
                 Some(timing) = ears.timings.recv() => self.timed(timing),

@@ -1,21 +1,26 @@
 //! The interfaces of instances that are written without one: whichever has their source address, or, where
-//! that is on one that leads nowhere, as the loopback interface, the one by which it reaches the first peer.
-//! The others bring them adverts too ([`realm`]).
+//! that is on one that leads nowhere, as the loopback interface, the one by which it reaches the first peer
+//! that it reaches by one with a link. The others bring them adverts too ([`realm`]).
 //!
 //! The configuration in use is the written one with these names filled in. They are looked for anew with
 //! every change on the host, and another answer is applied like a reload. Of routes nobody tells: they are
-//! asked every two seconds, where one matters.
+//! asked every two seconds, where one matters, and more often behind the loss of a link ([`asking`]).
+
+mod asking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 use vrrp_common::Family;
 use vrrp_proto::VirtualAddress;
+use vrrp_proto::settings::Delays;
 
+use self::asking::Asking;
 use super::service::Service;
-use super::{plan, room};
+use super::{host, plan, room};
 use crate::config::Doubt;
 use crate::config::diag::Code;
 use crate::config::model::{Config, Instance};
@@ -66,6 +71,7 @@ pub(super) struct Seeking {
     /// The configuration as it is written, where an interface is to be found for it.
     written: Option<Config>,
     found: Found,
+    asking: Asking,
 }
 
 impl Seeking {
@@ -80,6 +86,21 @@ impl Seeking {
             Sought::On(place) | Sought::Taken { place, .. } => place.towards.is_some(),
             Sought::Unfit(_) => true,
             Sought::Nowhere => false,
+        })
+    }
+
+    /// Waits until those are to be asked for again, because a link is lost.
+    pub(super) async fn due(&mut self) {
+        self.asking.due().await;
+    }
+
+    /// Whether an interface by which a route leads is without its link.
+    fn is_cut_off(&self, host: &Snapshot) -> bool {
+        self.found.values().any(|sought| match sought {
+            Sought::On(Place { interface, towards: Some(_) }) => {
+                !host.by_name(interface).is_some_and(host::is_up)
+            }
+            Sought::On(_) | Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. } => false,
         })
     }
 }
@@ -127,7 +148,7 @@ fn find(written: &Config, host: &Snapshot, before: &Found, routes: Routes<'_>) -
         // One that is down carries nothing; else where it was, so that it does not move for nothing.
         let rank = |one: &&&Interface| {
             let moves = last.as_ref().is_none_or(|last| last.interface != one.name);
-            (!super::host::is_up(one), moves, one.ifindex)
+            (!host::is_up(one), moves, one.ifindex)
         };
         let sought = match (fit.min_by_key(rank), with.first()) {
             (Some(interface), _) => claim(&mut taken, instance, Place::with_the_address(interface)),
@@ -156,19 +177,28 @@ fn is_fit(interface: &Interface) -> bool {
     interface.mac.is_some() && !interface.is_inner
 }
 
-/// The interface by which an instance reaches its first peer from an address that adverts don't come to
-/// on the interface which has it.
+/// The interface by which an instance reaches a peer from an address that adverts don't come to on the
+/// interface which has it: the first peer that it reaches by one with a link, if there is such a peer.
 fn by_route(
     instance: &Instance,
     inner: &Interface,
     host: &Snapshot,
     routes: Routes<'_>,
 ) -> Option<Place> {
-    let mut peers = plan::peers(instance).iter().map(|peer| peer.address);
-    let peer = peers.find(|peer| !host.has(*peer))?;
-    let index = routes(instance.sought?, peer, inner.vrf)?;
-    let leaves = host.interfaces.get(&index).filter(|interface| is_fit(interface))?;
-    Some(Place { interface: leaves.name.clone(), towards: Some(peer) })
+    let source = instance.sought?;
+    let peers = plan::peers(instance).iter().map(|peer| peer.address);
+    let mut without_link = None;
+    for peer in peers.filter(|peer| !host.has(*peer)) {
+        let index = routes(source, peer, inner.vrf);
+        let by = index.and_then(|index| host.interfaces.get(&index)).filter(|by| is_fit(by));
+        let Some(by) = by else { continue };
+        let place = Place { interface: by.name.clone(), towards: Some(peer) };
+        if host::is_up(by) {
+            return Some(place);
+        }
+        without_link.get_or_insert(place);
+    }
+    without_link
 }
 
 /// Whether an interface is in the VRF that an instance is to be in.
@@ -205,18 +235,27 @@ fn claim(taken: &mut BTreeMap<Key, String>, instance: &Instance, place: Place) -
 fn fill(written: &Config, found: &Found) -> Config {
     let mut config = written.clone();
     for instance in config.instances.iter_mut().filter(|one| one.sought.is_some()) {
-        let Some(Sought::On(Place { interface: name, .. })) = found.get(&instance.name) else {
-            continue;
-        };
-        let instance = Arc::make_mut(instance);
+        let Some(Sought::On(place)) = found.get(&instance.name) else { continue };
+        let (instance, name) = (Arc::make_mut(instance), &place.interface);
         instance.interface.clone_from(name);
-        instance.link_delays = config.global.link_delays.get(name).copied().unwrap_or_default();
+        let written = config.global.link_delays.get(name).copied().unwrap_or_default();
+        instance.link_delays = link_delays(place, written);
         let all = instance.addresses.iter_mut().chain(&mut instance.excluded);
         for address in all.filter(|address| address.device.is_empty()) {
             address.device.clone_from(name);
         }
     }
     config
+}
+
+/// How long an interface's link must be lost or back. What a route leads by is of the moment: another one may
+/// lead by the next interface as soon as a routing daemon has seen the loss. So it is waited for as long as
+/// the engine waits for any, which is until peers are about to take over.
+fn link_delays(place: &Place, written: Delays) -> Delays {
+    match place.towards {
+        Some(_) => Delays { down: Duration::MAX, ..written },
+        None => written,
+    }
 }
 
 /// Why an instance has no address to send from, where its source says which its interface is.
@@ -365,6 +404,7 @@ impl Service {
             let config = self.filled(written);
             self.apply(config, false);
         }
+        self.seeking.asking.note(self.seeking.is_cut_off(&self.host));
     }
 
     /// The configuration with the interfaces that the host has for it now.

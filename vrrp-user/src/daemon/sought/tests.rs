@@ -103,6 +103,48 @@ fn an_address_that_no_link_has_is_reached_by_a_route() {
     );
 }
 
+/// Of two uplinks one leads to a peer as well as the other.
+#[test]
+fn a_link_that_is_lost_leads_to_nobody() {
+    let text = instance("A", &from(11)).replace("192.0.2.99\n", "192.0.2.99\n192.0.2.98\n");
+    let written = config(&text);
+    let up = host(&[(1, "lo", &[11]), (2, "eth0", &[12]), (3, "eth1", &[13])]);
+    let down = |host: &Snapshot, index| {
+        let mut host = host.clone();
+        host.interfaces.insert(Interface { carrier: false, ..host.interfaces[&index].clone() });
+        host
+    };
+    let look = |host: &Snapshot, by: [Option<u32>; 2]| {
+        let found = super::find(&written, host, &Found::new(), &mut |_, to, _| {
+            by[usize::from(to.to_string() == "192.0.2.98")]
+        });
+        let Sought::On(Place { interface, towards: Some(to) }) = &found["A"] else {
+            panic!("{found:?}")
+        };
+        let cut_off = Seeking { found: found.clone(), ..Seeking::default() }.is_cut_off(host);
+        (interface.clone(), to.to_string(), cut_off)
+    };
+    let place = |name: &str, to: &str, cut_off| (name.to_owned(), to.to_owned(), cut_off);
+    let (first, second) = ("192.0.2.99", "192.0.2.98");
+    let (without_one, without_both) = (down(&up, 2), down(&down(&up, 2), 3));
+    let both = [Some(2), Some(3)];
+    assert_eq!(look(&up, both), place("eth0", first, false));
+    assert_eq!(look(&without_one, both), place("eth1", second, false));
+    assert_eq!(look(&without_both, both), place("eth0", first, true));
+    assert_eq!(look(&without_one, [Some(2); 2]), place("eth0", first, true));
+    assert_eq!(look(&up, [None, Some(3)]), place("eth1", second, false));
+}
+
+/// By the next interface a route may lead in a moment; an address is on its own.
+#[test]
+fn the_loss_of_a_link_is_waited_for_where_a_route_leads_by_it() {
+    let written = Delays { down: Duration::from_secs(2), up: Duration::from_secs(3) };
+    let place = |towards| Place { interface: "eth1".to_owned(), towards };
+    assert_eq!(link_delays(&place(None), written), written);
+    let by_route = link_delays(&place("192.0.2.99".parse().ok()), written);
+    assert_eq!(by_route, Delays { down: Duration::MAX, ..written });
+}
+
 /// What has the address is the VRF's own interface: packets go by the VRF's routes.
 #[test]
 fn an_address_of_the_vrf_itself() {
