@@ -12,6 +12,7 @@ use vrrp_common::wire::{Advert, ChecksumForm};
 use vrrp_common::{Family, wire};
 use vrrp_common::{Priority, Version, Vrid};
 use vrrp_tests::{packet, wait_until};
+use xvrrp::slowpath::{Realm, SlowPath, Table};
 use xvrrp::transmit::{AdvertFrame, Around, Presence, Routed};
 
 use crate::Cable;
@@ -119,6 +120,29 @@ fn the_source_chooses_the_route() -> Result<()> {
     Ok(())
 }
 
+/// A peer on the link, of a network that the host is not in: by no route, and by one that says so, as VRFs
+/// often end with.
+#[test]
+fn whom_no_route_leads_to_is_a_neighbour() -> Result<()> {
+    const FAR: &str = "198.51.100.2";
+    let cable = Cable::new()?;
+    cable.there.ip(&format!("addr add {FAR}/32 dev eth0"))?;
+    let socket = cable.there.enter(|| packet::open("eth0"))?;
+    for route in [None, Some("unreachable")] {
+        if let Some(kind) = route {
+            cable.here.ip(&format!("route add {kind} default metric 4278198272"))?;
+        }
+        let frame = advert("192.0.2.11", FAR, &["192.0.2.250"])?;
+        let by_route = |index| Routed::new().send_by_route(0, index, frame.packet());
+        cable
+            .here
+            .enter(|| Ok(by_route(if_nametoindex("eth0")?)?))
+            .with_context(|| format!("{route:?}"))?;
+        arrive(&socket, &[frame.packet()]).with_context(|| format!("{route:?}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn what_can_t_be_sent_is_told() -> Result<()> {
     let cable = Cable::new()?;
@@ -136,6 +160,57 @@ fn what_can_t_be_sent_is_told() -> Result<()> {
         assert!(Routed::new().send(index, &[0x45; 10]).is_err());
         Ok(())
     })
+}
+
+/// A packet with an authentication header, and this behind that.
+fn sealed(source: IpAddr, destination: IpAddr, next: u8) -> Vec<u8> {
+    // Its numbers and its sum are nobody's; behind it stands something.
+    let mut header = [&[next, 4, 0, 0][..], &[7; 20], &[0x21; 8]].concat();
+    let mut packet = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut ip = vec![0x45, 0xc0, 0, 52, 0, 0, 0, 0, 255, wire::PROTOCOL_AH, 0, 0];
+            ip.extend([source.octets(), destination.octets()].concat());
+            ip
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mut ip = vec![0x60, 0, 0, 0, 0, 32, wire::PROTOCOL_AH, 255];
+            ip.extend([source.octets(), destination.octets()].concat());
+            ip
+        }
+        _ => unreachable!("of one family"),
+    };
+    packet.append(&mut header);
+    packet
+}
+
+/// A host's tunnels may have such a header with each packet, too.
+#[test]
+fn of_what_is_sealed_adverts_alone_are_taken() -> Result<()> {
+    const TUNNELLED: u8 = 41;
+    let cable = Cable::new()?;
+    cable.here.ip("addr add 2001:db8::1/64 dev eth0 nodad")?;
+    cable.there.ip("addr add 2001:db8::2/64 dev eth0 nodad")?;
+    for (family, source, destination) in
+        [(Family::V4, "192.0.2.11", "192.0.2.12"), (Family::V6, "2001:db8::1", "2001:db8::2")]
+    {
+        let realm = Realm { vrf: None, family, sealed: true };
+        let mut slow = cable.there.enter(|| Ok(SlowPath::open_realm(realm, None)?))?;
+        let (source, destination) = (source.parse()?, destination.parse()?);
+        cable.here.enter(|| {
+            let (index, mut routed) = (if_nametoindex("eth0")?, Routed::new());
+            for next in [TUNNELLED, TUNNELLED, wire::PROTOCOL] {
+                routed.send(index, &sealed(source, destination, next))?;
+            }
+            Ok(())
+        })?;
+        let (mut taken, mut table) = (0, Table::new());
+        wait_until("the last one comes", LIMIT, || {
+            taken += slow.drain(10, &mut table, |_| ()).unwrap_or_default();
+            taken > 0
+        })?;
+        ensure!(taken == 1, "{family:?}: {taken} were taken");
+    }
+    Ok(())
 }
 
 /// How often that host said that it does not know the protocol of a packet.

@@ -126,6 +126,9 @@ fn judge_all(file: &Path) -> Result<()> {
         let told = count(tags, |frame| frame.is_neighbour_advertisement);
         ensure!(told >= 1, "{told} neighbour advertisements on VLAN {tags}");
     }
+    let here = [format!("203.0.113.{ON_IPVLAN}"), MAC.to_owned()];
+    let is_it = |frame: &Read| frame.is_gratuitous && frame.says == here && frame.vlans.is_empty();
+    ensure!(frames.iter().any(is_it), "nobody says {here:?}");
     match frames.iter().find(|frame| !frame.is_good()) {
         Some(bad) => anyhow::bail!("{bad:?}"),
         None => Ok(()),

@@ -56,6 +56,25 @@ fn all_keys_of_a_slot_lead_to_what_was_set_last() -> Result<()> {
     Ok(())
 }
 
+/// After a crash the instances may have other slots than before.
+#[test]
+fn an_earlier_process_s_keys_are_not_led_to_another_one_s_router() -> Result<()> {
+    let mut bench = Bench::new()?;
+    bench.configure("DUT-v2")?;
+    let frame = cases::frame("P01-v2-header", "good");
+    let exports = bench.fast.exports().into_iter();
+    let kept: Result<_> = exports.map(|(name, fd)| Ok((name, fd.try_clone_to_owned()?))).collect();
+    let mut next = FastPath::adopt(kept?)?;
+    ensure!(bench.run(&frame, 1)? == XDP_DROP, "no longer judged as before");
+    let [own, other] = [VRID, 99].map(|vrid| RouterKey::new(IFINDEX, Family::V4, vrid));
+    next.set_router(other, settings(Version::V3), &vips(1), &[])?;
+    ensure!(bench.run(&frame, 1)? == XDP_PASS, "judged by another router's settings");
+    next.set_router(own, Router { slot: SLOT + 1, ..settings(Version::V2) }, &vips(1), &[])?;
+    ensure!(bench.run(&frame, 1)? == XDP_DROP, "not judged by its own");
+    ensure!(next.counters(SLOT + 1).accepted() == 1, "{:?}", next.counters(SLOT + 1));
+    Ok(())
+}
+
 #[test]
 fn more_routers_than_slots_are_refused_in_words() -> Result<()> {
     let mut fast = FastPath::load(2)?;

@@ -467,3 +467,6 @@ fn refilter(orders: &UnboundedSender<Order>, ifindex: u32, filter: Filter) {
     // As above: one of the two threads ending is the end of both.
     let _ = orders.send(Order::Filter(ifindex, filter));
 }
+
+#[cfg(test)]
+mod tests;
