@@ -202,19 +202,19 @@ fn the_loss_of_one_of_two_links_is_no_fault() -> Result<()> {
     }
     one_of_three(|| {
         together(&[
-            ("no carrier", || loses(&V4, Lab::carrier)),
-            ("down", || loses(&V4, set)),
-            ("IPv6", || loses(&V6, set)),
+            ("no carrier", || loses(&V4, |lab, host| lab.carrier(host, false))),
+            ("down", || loses(&V4, down)),
+            ("gone", || loses(&V4, |lab, host| lab.ns(host).ip("link del eth0").map(drop))),
+            ("IPv6", || loses(&V6, down)),
         ])
     })
 }
 
-/// Takes a host the link of its `eth0`, or gives it back.
-type Take = fn(&Lab, &str, bool) -> Result<()>;
+/// Takes a host the link of its `eth0`.
+type Take = fn(&Lab, &str) -> Result<()>;
 
-fn set(lab: &Lab, host: &str, up: bool) -> Result<()> {
-    let state = if up { "up" } else { "down" };
-    lab.ns(host).ip(&format!("link set eth0 {state}")).map(drop)
+fn down(lab: &Lab, host: &str) -> Result<()> {
+    lab.ns(host).ip("link set eth0 down").map(drop)
 }
 
 fn loses(net: &Net, take: Take) -> Result<()> {
@@ -234,7 +234,7 @@ fn loses(net: &Net, take: Take) -> Result<()> {
 
     for (host, daemon, other) in [("r1", &r1, 12), ("r2", &r2, 11)] {
         let entered = daemon.count_log("Entering");
-        take(&lab, host, false)?;
+        take(&lab, host)?;
         // What a routing daemon needs. It is less than the two intervals that a loss is waited for.
         pause(200);
         net.route(&lab, host, other, 1)?;

@@ -166,7 +166,7 @@ impl Service {
             (Some(interface), way) if !host::is_up(interface) => {
                 Link::Down(way.as_ref().map(|way| way.source))
             }
-            (None, _) if running.instance.sought.is_some() => Link::NoSource,
+            (None, _) if self.seeking.lacks_source(&running.instance) => Link::NoSource,
             (None, _) => Link::Down(None),
             (Some(_), _) if taken => Link::Taken,
             (Some(interface), _) if !self.ports.hears(&interface.name) => Link::Deaf,

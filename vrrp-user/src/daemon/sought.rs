@@ -80,6 +80,13 @@ impl Seeking {
         why_not(instance, host, &self.found)
     }
 
+    /// Whether it is its source that says where an instance is, and there it is not.
+    pub(super) fn lacks_source(&self, instance: &Instance) -> bool {
+        let is_by_route =
+            |sought: &Sought| matches!(sought, Sought::On(place) if place.towards.is_some());
+        instance.sought.is_some() && !self.found.get(&instance.name).is_some_and(is_by_route)
+    }
+
     /// Whether the host's routes say where an instance is, or might.
     pub(super) fn asks_routes(&self) -> bool {
         self.found.values().any(|sought| match sought {
