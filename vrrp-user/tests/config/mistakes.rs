@@ -54,7 +54,6 @@ use crate::common::{addresses, config, faults, hints, instance, refused, run, sn
 #[case::weight_much("track_interface {\neth1 weight 254\n}", "6:13 error bad-value", "")]
 #[case::weight_word("track_interface {\neth1 wieght 2\n}", "6:6 error bad-value", "`weight W`")]
 #[case::reverse("track_interface {\neth1 reverse\n}", "6:6 error bad-value", "`weight W reverse`")]
-#[case::nobody("no_virtual_ipaddress", "5:1 error not-served", "`virtual_ipaddress`")]
 #[case::peers("unicast_peers {\n192.0.2.1\n}", "5:1 error unknown-word", "`unicast_peer`")]
 #[case::file("track_file {\nload\n}", "5:1 error not-served", "vrrp_script")]
 #[case::routes("virtual_routes {\ndefault vai 192.0.2.1\n}", "6:9 error unknown-word", "`via`")]
@@ -198,14 +197,14 @@ fn what_is_missing_is_said() {
         [
             "1:15 error missing",
             "1:15 error missing",
-            "1:15 error missing",
+            "1:15 warning missing",
             "3:1 error no-value",
             "3:1 error missing",
             "3:1 error missing",
-            "3:1 error missing"
+            "3:1 warning missing"
         ]
     );
-    assert!(refused(&loaded, "A").contains("`interface`, and 2 more"));
+    assert!(refused(&loaded, "A").contains("`interface`, and 1 more"));
     refused(&loaded, "(unnamed)");
 }
 
@@ -443,4 +442,32 @@ fn a_night_of_typing() {
     );
     assert!(loaded.diags.iter().all(|diag| diag.code != Code::Brace));
     snapshot("a_night_of_typing", &loaded);
+}
+
+/// Many files whose scripts move an address at a provider name none; keepalived runs them with version 2, and
+/// says that an address would be sensible.
+#[rstest]
+#[case::none("", "1:15 warning missing", true)]
+#[case::empty("virtual_ipaddress {\n}", "2:1 warning missing", true)]
+#[case::excluded("virtual_ipaddress_excluded {\n192.0.2.9\n}", "1:15 warning missing", true)]
+#[case::meant("no_virtual_ipaddress", "", true)]
+#[case::version_3("version 3", "1:15 error missing", false)]
+#[case::meant_with_version_3("version 3\nno_virtual_ipaddress", "1:15 error missing", false)]
+#[case::strict("strict_mode", "1:15 error missing", false)]
+#[case::by_its_source(
+    "unicast_src_ip 2001:db8::1\nunicast_peer {\n2001:db8::2\n}",
+    "1:15 error missing",
+    false
+)]
+#[case::misspelt("virtual_ipadress {\n192.0.2.9\n}", "2:1 error unknown-word", false)]
+#[case::faulty("virtual_ipaddress {\n192.0.2.900\n}", "3:1 error address", false)]
+fn version_2_needs_no_address(#[case] lines: &str, #[case] fault: &str, #[case] runs: bool) {
+    let rest = "interface eth0\nvirtual_router_id 7\npriority 100\n}\n";
+    let loaded = text(&format!("vrrp_instance A {{\n{lines}\n{rest}"));
+    assert_eq!(faults(&loaded).concat(), fault, "{}", loaded.render(false));
+    if runs {
+        assert_eq!(addresses(run(&loaded, "A")), [""; 0]);
+    } else {
+        refused(&loaded, "A");
+    }
 }

@@ -59,6 +59,8 @@ pub(super) struct Draft<'a> {
     pub(super) notify: Notify,
     /// Where each of its keywords is written first.
     pub(super) places: Places,
+    /// Where addresses are missing, if there are none.
+    pub(super) nobody: Option<Span>,
     pub(super) refusals: Vec<Refusal>,
 }
 
@@ -96,6 +98,7 @@ impl<'a> Draft<'a> {
             options: Options::default(),
             notify: Notify::default(),
             places: Places::new(),
+            nobody: None,
             refusals: Vec::new(),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use vrrp_common::{Family, Priority, wire};
+use vrrp_common::wire::{self, family_of};
+use vrrp_common::{Family, Priority, Version};
 
 use super::super::diag::{Code, Diag};
 use super::super::model::Span;
@@ -34,12 +35,11 @@ impl Maker<'_> {
             }
         }
         let [addresses, excluded] = lists;
-        let empty = addresses.is_empty() && draft.refusals.len() == before;
-        if let Some(block) = blocks[0].first().filter(|_| empty) {
-            let span = block.head();
-            let message = format!("the `virtual_ipaddress` of {} is empty", shown(&self.name));
-            let diag = Diag::error(Code::Missing, span, message);
-            self.lose(draft, diag.hint("write an address into it, `192.0.2.1/24` say"));
+        // What is there and faulty has had its message.
+        if addresses.is_empty() && draft.refusals.len() == before {
+            let block = blocks[0].first().map(Item::head);
+            let absent = (!self.mentions("virtual_ipaddress")).then(|| self.span.clone());
+            draft.nobody = block.or(absent);
         }
         let advertised = addresses.len();
         let all = addresses.into_iter().chain(excluded).collect();
@@ -63,6 +63,26 @@ impl Maker<'_> {
             excluded.splice(0..0, rest);
         }
         (addresses, excluded)
+    }
+
+    /// The family of the adverts: the addresses', or without any the source's.
+    pub(super) fn family(draft: &Draft<'_>, addresses: &[Written]) -> Family {
+        let source = draft.source.as_ref().map(|(ip, _)| *ip);
+        addresses.first().map(|one| one.address.ip).or(source).map_or(Family::V4, family_of)
+    }
+
+    /// RFC 3768 lets an advert carry no address, RFC 9568 §5.2.5 does not.
+    pub(super) fn go_without_addresses(&mut self, draft: &mut Draft<'_>, version: Version) {
+        let Some(span) = draft.nobody.take() else { return };
+        let message = format!("{} has no address in `virtual_ipaddress`", shown(&self.name));
+        let write = "write `virtual_ipaddress { ADDRESS/LENGTH }`";
+        if version == Version::V3 || self.strict() {
+            self.lose(draft, Diag::error(Code::Missing, span, message).hint(write));
+        } else if !draft.places.contains_key("no_virtual_ipaddress") {
+            let diag = Diag::warning(Code::Missing, span, message);
+            let hint = format!("{write}, or `no_virtual_ipaddress` if it is meant so");
+            self.ctx.push(diag.hint(hint).now("its adverts name none, as in keepalived"));
+        }
     }
 
     pub(super) fn check_family(

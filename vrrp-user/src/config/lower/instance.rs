@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vrrp_common::Priority;
 use vrrp_common::time::DOWN_ADVERTS;
-use vrrp_common::wire::family_of;
-use vrrp_common::{Family, Priority};
 use vrrp_proto::Paths;
 
 use super::super::ast::Statement;
@@ -113,7 +112,7 @@ pub(super) fn lower(ctx: &mut Ctx, block: &Item<'_>, common: Common<'_>) -> Lowe
 pub(super) struct Maker<'c> {
     pub(super) ctx: &'c mut Ctx,
     pub(super) name: String,
-    span: Span,
+    pub(super) span: Span,
     pub(super) lost: String,
     statements: &'c [Statement],
     pub(super) common: Common<'c>,
@@ -127,7 +126,7 @@ impl Maker<'_> {
         let device = draft.interface.as_ref().map_or("", |(name, _)| name).to_owned();
         let links = self.links(&mut draft);
         let (mut addresses, mut excluded) = self.addresses(&mut draft, &device);
-        let family = addresses.first().map_or(Family::V4, |one| family_of(one.address.ip));
+        let family = Self::family(&draft, &addresses);
         for list in [&mut addresses, &mut excluded] {
             self.put_on_vmacs(&mut draft, family, &device, list);
         }
@@ -151,9 +150,10 @@ impl Maker<'_> {
         addresses: &[Written],
         excluded: &[Written],
     ) -> Option<Instance> {
-        let family = addresses.first().map_or(Family::V4, |one| family_of(one.address.ip));
+        let family = Self::family(draft, addresses);
         self.check_family(draft, family, addresses);
         let version = self.version(draft, family);
+        self.go_without_addresses(draft, version);
         let interval = self.interval(draft, version);
         let (wants_master, priority) = self.rank(draft);
         let auth = auth::lower(self, draft, version);
@@ -276,11 +276,6 @@ impl Maker<'_> {
         let missing = [
             ("interface", !self.has_interface(draft), "write `interface` and the link's name"),
             ("virtual_router_id", draft.vrid.is_none(), router_id),
-            (
-                "virtual_ipaddress",
-                draft.addresses.is_empty(),
-                "write `virtual_ipaddress { ADDRESS/LENGTH }`",
-            ),
         ];
         for (word, is_missing, hint) in missing {
             if is_missing && !self.mentions(word) {
@@ -322,12 +317,13 @@ impl Maker<'_> {
     }
 
     /// Says whether the block has this word, or something that was to be it.
-    fn mentions(&self, word: &str) -> bool {
+    pub(super) fn mentions(&self, word: &str) -> bool {
         let keys = self.statements.iter().filter_map(|line| line.words.first());
         let mut keys = keys.map(|key| key.text.split(['=', ':', ';']).next().unwrap_or_default());
+        let is_another = |key| words::lookup(Place::Instance, key).is_some();
         keys.any(|key| {
             key == word
-                || nearest(key, [word].into_iter()).is_some()
+                || !is_another(key) && nearest(key, [word].into_iter()).is_some()
                 || words::alias(Place::Instance, key).is_some_and(|known| known.name == word)
         })
     }

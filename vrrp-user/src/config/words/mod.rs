@@ -132,7 +132,6 @@ pub(super) fn own(global: &str) -> Option<&'static str> {
 pub(super) fn instead(name: &str) -> Option<&'static str> {
     Some(match name {
         "track_file" | "track_process" | "track_bfd" => "a `vrrp_script` can watch the same",
-        "no_virtual_ipaddress" => "write an address into `virtual_ipaddress`",
         "net_namespace" => "start it there: `ip netns exec NAME xvrrp …`",
         _ => return None,
     })

@@ -320,6 +320,7 @@ const INSTANCE: &[Known] = &[
     served("track_script", Block).vital(),
     served("track_interface", Block).vital(),
     served("dont_track_primary", Flag),
+    served("no_virtual_ipaddress", Flag),
     served("v3_checksum_as_v2", Bool),
     served("lower_prio_no_advert", Bool),
     served("higher_prio_send_advert", Bool),
@@ -351,7 +352,6 @@ const INSTANCE_LATER: &[Known] = &[
     refused("track_file", Anything, "tracking a file"),
     refused("track_process", Anything, "tracking a process"),
     refused("track_bfd", Anything, "tracking a BFD session"),
-    refused("no_virtual_ipaddress", Flag, "an instance without addresses"),
 ];
 
 const AUTHENTICATION: &[Known] = &[
