@@ -9,12 +9,14 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use vrrp_common::{Instant, abi};
 use vrrp_proto::Paths;
 use vrrp_proto::input::{Outcome, Slot};
 use vrrp_proto::output::Effect;
 use vrrp_proto::settings::VirtualAddress;
 
+use super::inbox::Inbox;
 use super::leftover::OwnAddress;
 use super::own_link::{Found, Macvlan};
 use super::paths::Kept;
@@ -76,7 +78,7 @@ pub struct Timing {
 /// what address work it was given and ends; announcements that still wait are dropped.
 #[derive(Debug)]
 pub struct Executor {
-    messages: mpsc::Sender<Message>,
+    messages: UnboundedSender<Message>,
     turn: Turn,
 }
 
@@ -116,7 +118,8 @@ impl Executor {
         report: impl Fn(Slot, Outcome) + Send + 'static,
         timed: impl Fn(Timing) + Send + 'static,
     ) -> io::Result<Self> {
-        let (messages, queue) = mpsc::channel();
+        let (messages, receiver) = unbounded_channel();
+        let queue = Inbox::new(receiver);
         let turn = Turn::default();
         let worker = Worker::new(config, queue, turn.clone(), report, timed)?;
         thread::Builder::new().name("xvrrp-effects".to_owned()).spawn(move || worker.run())?;

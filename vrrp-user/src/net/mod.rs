@@ -20,6 +20,7 @@ pub mod firewall;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod host_routes;
+mod inbox;
 mod interfaces;
 pub(crate) mod lease;
 pub mod leftover;

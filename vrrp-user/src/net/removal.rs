@@ -82,7 +82,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         let mut all = Removals::default();
         all.take(first);
         while self.ahead.is_none()
-            && let Ok(next) = self.queue.try_recv()
+            && let Some(next) = self.queue.take()
         {
             let taken = matches!(&next, Message::Effect(effect) if all.take(effect));
             if !taken {

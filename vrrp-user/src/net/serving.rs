@@ -93,7 +93,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     /// Whether another message waits.
     fn has_more(&mut self) -> bool {
         if self.ahead.is_none() {
-            self.ahead = self.queue.try_recv().ok();
+            self.ahead = self.queue.take();
         }
         self.ahead.is_some()
     }

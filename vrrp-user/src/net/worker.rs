@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::announce::Announcer;
 use super::announcing::Up;
 use super::claims::Claims;
 use super::executor::{Config, LEFTOVERS, Message, Timing, Turn};
+use super::inbox::Inbox;
 use super::lease::Lease;
 use super::leftover::{self, OwnAddress};
 use super::link::{self, Link};
@@ -37,7 +38,7 @@ const AWAKE: Duration = Duration::from_micros(800);
 /// The thread's own.
 pub(super) struct Worker<R, T> {
     config: Config,
-    pub(super) queue: Receiver<Message>,
+    pub(super) queue: Inbox<Message>,
     pub(super) turn: Turn,
     /// A message that was taken from the queue before its turn.
     pub(super) ahead: Option<Message>,
@@ -71,7 +72,7 @@ enum Next {
 impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     pub(super) fn new(
         config: Config,
-        queue: Receiver<Message>,
+        queue: Inbox<Message>,
         turn: Turn,
         report: R,
         timed: T,
@@ -159,10 +160,10 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         if let Some(message) = self.ahead.take() {
             return Next::Message(message);
         }
-        match self.queue.try_recv() {
-            Ok(message) => return Next::Message(message),
-            Err(TryRecvError::Disconnected) => return Next::End,
-            Err(TryRecvError::Empty) => {}
+        match self.queue.poll() {
+            Poll::Ready(Some(message)) => return Next::Message(message),
+            Poll::Ready(None) => return Next::End,
+            Poll::Pending => {}
         }
         let renewal = self.lease.next().map(|at| (at, Next::Renew));
         let announcement = self.announcer.next().map(|at| (at, Next::Announce));
@@ -171,19 +172,18 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
             if self.hearing.has_more() {
                 return Next::Rest;
             }
-            return self.queue.recv().map_or(Next::End, Next::Message);
+            return self.queue.wait().map_or(Next::End, Next::Message);
         };
-        let wait = due.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
+        if due <= Instant::now() {
             return work;
         }
         if self.hearing.has_more() {
             return Next::Rest;
         }
-        match self.queue.recv_timeout(wait) {
-            Ok(message) => Next::Message(message),
-            Err(RecvTimeoutError::Timeout) => work,
-            Err(RecvTimeoutError::Disconnected) => Next::End,
+        match self.queue.wait_until(due) {
+            Poll::Ready(Some(message)) => Next::Message(message),
+            Poll::Ready(None) => Next::End,
+            Poll::Pending => work,
         }
     }
 
@@ -193,11 +193,10 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
         let end = Instant::now() + AWAKE;
         self.rehearse();
         while Instant::now() < end {
-            match self.queue.try_recv() {
-                Ok(message) => return Some(message),
-                Err(TryRecvError::Disconnected) => return None,
+            match self.queue.poll() {
+                Poll::Ready(message) => return message,
                 // On a single CPU, whoever is to send it needs that.
-                Err(TryRecvError::Empty) => thread::yield_now(),
+                Poll::Pending => thread::yield_now(),
             }
         }
         None
@@ -288,7 +287,7 @@ impl<R: Fn(Slot, Outcome), T: Fn(Timing)> Worker<R, T> {
     /// Takes the announcement of exactly these addresses out of the queue, where it comes next; says how
     /// often each is to be announced.
     fn announcement_of(&mut self, slot: Slot, addresses: &Arc<[VirtualAddress]>) -> Option<u32> {
-        let next = self.ahead.take().or_else(|| self.queue.try_recv().ok());
+        let next = self.ahead.take().or_else(|| self.queue.take());
         if let Some(Message::Effect(Effect::Announce { slot: of, addresses: which, repeat })) =
             &next
             && *of == slot

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use vrrp_common::abi::{self, RouterKey};
@@ -166,6 +167,8 @@ pub(crate) struct Parts {
 /// Runs until [`Order::Stop`], or until the service thread is gone.
 pub(crate) fn run(parts: Parts) {
     let notices = parts.notices.clone();
+    // Handlers run on threads that nobody waits for. It fails only for a way to block that there is not.
+    let _ = SigSet::all().thread_block();
     if let Err(denied) = schedule::apply(&parts.scheduling, schedule::Role::Protocol) {
         // As below.
         let _ = notices.send(Notice::Denied(denied.to_string()));

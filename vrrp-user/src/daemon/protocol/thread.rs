@@ -7,8 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 use vrrp_common::abi;
 use vrrp_common::check::Agreement;
 use vrrp_common::wire::{self, ChecksumForm};
@@ -115,7 +117,7 @@ impl Protocol {
             }
             // Whatever woke us: listen before a timer is believed.
             more = self.listen_until(clock::now());
-            if more && let Ok(order) = self.orders.try_recv() {
+            if more && let Some(order) = self.next_order() {
                 self.obey_all(order);
             }
             self.flush(clock::now());
@@ -278,11 +280,19 @@ impl Protocol {
     fn obey_all(&mut self, first: Order) {
         self.obey(first);
         for _ in 1..ORDERS {
-            match self.orders.try_recv() {
-                Ok(order) => self.obey(order),
-                Err(_) => break,
+            match self.next_order() {
+                Some(order) => self.obey(order),
+                None => break,
             }
         }
+    }
+
+    /// The next order, where there is one.
+    ///
+    /// Not by `try_recv`, which waits for a sender that has begun to send: whoever has that one's CPU has it for
+    /// longer than a takeover may take. Nor by tokio's budget, which begins anew only where the loop sleeps.
+    fn next_order(&mut self) -> Option<Order> {
+        unconstrained(self.orders.recv()).now_or_never().flatten()
     }
 
     fn obey(&mut self, order: Order) {
