@@ -79,7 +79,7 @@ fn least(
     mut after: impl FnMut(&mut Bench),
 ) -> Result<u64> {
     let mut least = Duration::MAX;
-    for _ in 0..ROUNDS * (RUNS / repeat) as usize {
+    for _ in 0..ROUNDS {
         let (found, time) = run(bench.fast.program()?, frame, repeat)?;
         ensure!(found == action, "action {found}");
         least = least.min(time);
