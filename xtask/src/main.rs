@@ -13,6 +13,8 @@ mod deny;
 mod linker;
 mod object;
 mod packages;
+mod programs;
+mod root_tests;
 mod run;
 mod second;
 mod slim;

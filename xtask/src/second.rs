@@ -8,11 +8,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::object::target_dir;
 use crate::packages::{self, FOR_SECOND_KERNEL};
-use crate::run::{cargo, output, program, root, run};
+use crate::programs::{self, TestProgram};
+use crate::run::{program, root, run};
 
 mod image;
 mod kernel;
@@ -71,7 +72,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<()> {
     image.tree(&root.join("tests/cases"))?;
     image.tree(&root.join("vrrp-common/testdata"))?;
     let mut runs = Vec::new();
-    for (name, file) in test_programs()? {
+    for TestProgram { name, file } in programs::build(&names())? {
         let inside = format!("/tests/{name}");
         image.program(&stripped(&file, &folder.join(&name))?, &inside)?;
         runs.extend(calls(&name, &inside, filter));
@@ -111,31 +112,9 @@ fn calls(name: &str, inside: &str, filter: Option<&str>) -> Vec<Vec<String>> {
     calls.into_iter().map(call).collect()
 }
 
-/// Builds the test programs and says where they lie.
-fn test_programs() -> Result<Vec<(String, PathBuf)>> {
-    let mut names = vec![OWN];
-    names.extend(ALSO.map(|(name, _)| name));
-    let mut build = cargo(["test", "--package", "vrrp-tests", "--no-run"]);
-    for name in &names {
-        build.args(["--test", name]);
-    }
-    run(&mut build)?;
-    // Nothing is left to do, so that this only tells.
-    let told = output(build.arg("--message-format=json")).context("cargo tells no programs")?;
-    let built: Vec<_> = told.lines().filter_map(executable).collect();
-    match names.iter().find(|name| built.iter().all(|(built, _)| built != *name)) {
-        Some(missing) => bail!("cargo built no {missing}"),
-        None => Ok(built),
-    }
-}
-
-/// A test program's name and place, if this is what cargo's message is about.
-fn executable(message: &str) -> Option<(String, PathBuf)> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let name = message["target"]["name"].as_str()?.to_owned();
-    let is_test = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
-    let path = message["executable"].as_str().filter(|_| is_test)?;
-    Some((name, path.into()))
+/// The names of the test programs that run there.
+fn names() -> Vec<&'static str> {
+    std::iter::once(OWN).chain(ALSO.map(|(name, _)| name)).collect()
 }
 
 /// A copy without what only debuggers read: it all goes through the emulated machine's memory.
@@ -147,18 +126,6 @@ fn stripped(file: &Path, copy: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn programs_are_found_among_cargos_messages() {
-        let own = r#"{"reason":"compiler-artifact","target":{"name":"attach","kind":["test"]},"executable":"/t/attach-1"}"#;
-        assert_eq!(executable(own), Some(("attach".to_owned(), "/t/attach-1".into())));
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"xvrrp","kind":["lib"]},"executable":null}"#;
-        assert_eq!(executable(library), None);
-        let bench = r#"{"reason":"compiler-artifact","target":{"name":"bench","kind":["bin"]},"executable":"/t/bench"}"#;
-        assert_eq!(executable(bench), None, "built because its package is tested");
-        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
-        assert_eq!(executable("warning: something"), None);
-    }
 
     #[test]
     fn a_filter_takes_the_place_of_what_is_chosen() {

@@ -1,13 +1,10 @@
 //! `cargo xtask test`: all checks that a change must pass, with the set-up that they need.
 
-use std::process::Command;
-
 use anyhow::{Result, bail};
 
-use crate::object::target_dir;
 use crate::run::{cargo, is_root, root, run};
 use crate::steps::Steps;
-use crate::{build_ebpf, demo, deny, packages, second, tidy};
+use crate::{build_ebpf, demo, deny, packages, root_tests, second, tidy};
 
 /// Which parts to run; without any: all.
 #[derive(clap::Args, Debug)]
@@ -121,11 +118,7 @@ fn root_tests(steps: &mut Steps, args: &Args) {
         packages::ensure(&packages::FOR_TESTS, "the root tests", !args.no_install)
     });
     steps.step_after(&[BUILD, RELEASE, PACKAGES], "root tests", || {
-        let daemon = target_dir(&root()).join("release/xvrrp");
-        let mut tests: Command = cargo(["test", "--no-fail-fast", "--package", "vrrp-tests", "--"]);
-        // One at a time: they measure times, and own namespaces and peers of the same names.
-        tests.arg("--test-threads=1").args(&args.filter);
-        run(tests.env("XVRRP", daemon))
+        root_tests::test(args.filter.as_deref())
     });
     if args.filter.is_none() {
         steps.step_after(
