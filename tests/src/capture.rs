@@ -18,6 +18,10 @@ use crate::netns::Netns;
 use crate::packet;
 use crate::turns::Turns;
 
+/// How long what arrives waits to be read: to wake the reader for each frame takes the sender, whose time is
+/// what is measured, as long as to send it. The kernel has stamped it by then.
+const REST: Duration = Duration::from_millis(2);
+
 /// A frame with the time of its arrival, in the clock of [`crate::now`].
 #[derive(Clone, Debug)]
 pub struct Seen<T = Frame> {
@@ -137,7 +141,9 @@ fn read_all<T>(
             Err(Errno::EAGAIN) => {
                 turns.done(turn);
                 let mut arrives = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-                let _ = poll(&mut arrives, PollTimeout::from(10_u8));
+                if poll(&mut arrives, PollTimeout::from(10_u8)).is_ok_and(|ready| ready > 0) {
+                    std::thread::sleep(REST);
+                }
             }
             Err(_) => return,
         }
