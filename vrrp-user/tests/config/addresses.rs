@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::common::{faults, hints, instance, refused, run};
+use crate::common::{addresses, faults, hints, instance, refused, run};
 
 #[rstest]
 #[case::above("192.0.2.256", "more than 255")]
@@ -50,10 +50,16 @@ fn each_name_of_a_scope_is_in_the_hint() {
 }
 
 #[test]
-fn families_do_not_mix() {
-    let loaded = instance("virtual_ipaddress {\n2001:db8::1\n}");
-    assert_eq!(faults(&loaded), ["6:1 error conflict"]);
-    assert!(refused(&loaded, "VI_1").contains("IPv4 and IPv6"));
+fn an_advert_has_one_family_and_the_rest_is_held_without() {
+    let loaded = instance("virtual_ipaddress {\n2001:db8::1/64\n192.0.2.251\n2001:db8::2/64\n}");
+    assert_eq!(faults(&loaded), ["6:1 warning conflict"], "{}", loaded.render(false));
+    let held =
+        "the IPv6 addresses are held like `virtual_ipaddress_excluded`; keepalived leaves them out";
+    assert_eq!(loaded.diags[0].consequence, held);
+    let one = run(&loaded, "VI_1");
+    assert_eq!(addresses(one), ["192.0.2.250/24", "192.0.2.251/32"]);
+    let excluded: Vec<String> = one.excluded.iter().map(|one| one.ip.to_string()).collect();
+    assert_eq!(excluded, ["2001:db8::1", "2001:db8::2"]);
     // Among the excluded they may.
     let loaded = instance("virtual_ipaddress_excluded {\n2001:db8::1\n}");
     assert_eq!(loaded.diags, []);

@@ -48,6 +48,7 @@ impl Maker<'_> {
         draft.refusals.extend(lost);
         let inside = |one: &Written| inside.iter().any(|span| span.contains(&one.span.start));
         let (mut addresses, mut excluded): (Vec<_>, Vec<_>) = all.into_iter().partition(inside);
+        self.keep_one_family(&mut addresses, &mut excluded);
         let (most, what) = match addresses.first().map(|one| one.address.ip) {
             Some(IpAddr::V6(_)) => (MOST_V6, "IPv6 addresses"),
             Some(IpAddr::V4(_)) | None => (MOST, "addresses"),
@@ -63,6 +64,30 @@ impl Maker<'_> {
             excluded.splice(0..0, rest);
         }
         (addresses, excluded)
+    }
+
+    /// An advert has addresses of one family, the first one's. The others are held without it:
+    /// all that was written is there, and peers hear what keepalived sends.
+    fn keep_one_family(&mut self, addresses: &mut Vec<Written>, excluded: &mut Vec<Written>) {
+        let Some(first) = addresses.first().map(|one| (one.address.ip, one.span.clone())) else {
+            return;
+        };
+        let same = |one: &Written| family_of(one.address.ip) == family_of(first.0);
+        let (kept, others): (Vec<_>, Vec<_>) =
+            std::mem::take(addresses).into_iter().partition(same);
+        *addresses = kept;
+        let Some(other) = others.first() else { return };
+        let family = if other.address.ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        let message = "IPv4 and IPv6 addresses in one advert";
+        let now = format!(
+            "the {family} addresses are held like `virtual_ipaddress_excluded`; keepalived leaves \
+             them out"
+        );
+        let diag = Diag::warning(Code::Conflict, other.span.clone(), message)
+            .hint("an advert carries one family: move them to `virtual_ipaddress_excluded` or to an instance of its own")
+            .also(first.1, "the first one sets the family");
+        self.ctx.push(diag.now(now));
+        excluded.splice(0..0, others);
     }
 
     /// The family of the adverts: the addresses', or without any the source's.
@@ -91,16 +116,9 @@ impl Maker<'_> {
         family: Family,
         addresses: &[Written],
     ) {
-        let is = |ip: IpAddr| if ip.is_ipv4() { Family::V4 } else { Family::V6 };
         let Some(first) = addresses.first() else { return };
-        if let Some(other) = addresses.iter().find(|one| is(one.address.ip) != family) {
-            let message = "IPv4 and IPv6 addresses in one advert";
-            let diag = Diag::error(Code::Conflict, other.span.clone(), message)
-                .hint("an advert carries one family: move it to `virtual_ipaddress_excluded` or to an instance of its own")
-                .also(first.span.clone(), "the first one sets the family");
-            self.lose(draft, diag);
-        }
-        if let Some((source, span)) = draft.source.clone().filter(|(ip, _)| is(*ip) != family) {
+        let other = |(ip, _): &(IpAddr, Span)| family_of(*ip) != family;
+        if let Some((source, span)) = draft.source.clone().filter(other) {
             let word = source_word(draft);
             let message = format!("`{word} {source}` is not of the addresses' family");
             let diag = Diag::error(Code::Conflict, span, message);
