@@ -13,6 +13,8 @@ use super::items::{Item, bad_value, first};
 
 /// The longest time keepalived takes, in seconds.
 pub(super) const LONGEST: u64 = 4294;
+/// The longest time between two refreshes: keepalived reads it as an unsigned number.
+const LONGEST_REFRESH: u64 = u32::MAX as u64;
 /// The longest time between two announcements on other interfaces, in seconds: a day.
 const LONGEST_ELSEWHERE: i64 = 86_400;
 
@@ -37,9 +39,9 @@ impl Garp {
             "garp_master_repeat" => count(ctx, &mut self.repeat, item, 1),
             "garp_master_refresh_repeat" => count(ctx, &mut self.refresh_repeat, item, 1),
             "garp_lower_prio_repeat" => count(ctx, &mut self.lower_repeat, item, 0),
-            "garp_master_delay" => time(ctx, &mut self.delay, item),
-            "garp_master_refresh" => time(ctx, &mut self.refresh, item),
-            "garp_lower_prio_delay" => time(ctx, &mut self.lower_delay, item),
+            "garp_master_delay" => time(ctx, &mut self.delay, item, LONGEST),
+            "garp_master_refresh" => time(ctx, &mut self.refresh, item, LONGEST_REFRESH),
+            "garp_lower_prio_delay" => time(ctx, &mut self.lower_delay, item, LONGEST),
             "garp_extra_if" | "vmac_garp_intvl" => elsewhere(ctx, &mut self.elsewhere, item),
             _ => return false,
         }
@@ -111,8 +113,8 @@ fn count(ctx: &mut Ctx, slot: &mut Option<u32>, item: &Item<'_>, least: u32) {
     }
 }
 
-fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>) {
-    match seconds(first(item), LONGEST) {
+fn time(ctx: &mut Ctx, slot: &mut Option<Duration>, item: &Item<'_>, longest: u64) {
+    match seconds(first(item), longest) {
         Ok(time) => *slot = Some(time),
         Err(bad) => ctx.push(bad_value(item, bad).now("the default is used")),
     }

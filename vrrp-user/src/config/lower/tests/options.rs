@@ -55,6 +55,20 @@ fn no_announcement_at_all_is_one() {
     assert_eq!(with("vrrp_garp_lower_prio_repeat 0", "").faults(), [] as [String; 0]);
 }
 
+/// keepalived 2.2.7 takes any number of seconds between two refreshes, 4294 for the others.
+#[test]
+fn announcements_may_be_hours_apart() {
+    for (globals, lines) in
+        [("", "garp_master_refresh 14400"), ("vrrp_garp_master_refresh 14400", "")]
+    {
+        let read = with(globals, lines);
+        assert_eq!(read.faults(), [] as [String; 0]);
+        assert_eq!(read.instance("VI_1").announce.refresh.as_secs(), 14_400);
+    }
+    assert_eq!(with("", "garp_master_refresh 4294967296").faults(), ["5:21 error bad-value"]);
+    assert_eq!(with("", "garp_master_delay 4295").faults(), ["5:19 error bad-value"]);
+}
+
 #[test]
 fn missed_adverts() {
     let adverts = |globals, lines| with(globals, lines).instance("VI_1").down_timer_adverts;
