@@ -99,6 +99,15 @@ fn which_of_two_counts() {
     assert!(said.starts_with("it changes nothing, as in keepalived"), "{said}");
 }
 
+/// A priority that is written, although badly, is not said to be missing.
+#[rstest]
+#[case::too_much("priority 256", "6:10 error bad-value")]
+#[case::nothing("priority", "6:1 error no-value")]
+fn one_fault_of_a_priority_is_said_once(#[case] line: &str, #[case] fault: &str) {
+    let loaded = instance(&format!("state MASTER\n{line}"));
+    assert_eq!(faults(&loaded), [fault], "{}", loaded.render(false));
+}
+
 #[test]
 fn blocks_of_authentication_are_read_as_one() {
     let auth = |blocks: &str| {

@@ -107,6 +107,8 @@ impl Maker<'_> {
         master: Option<(bool, Span)>,
     ) -> (bool, Priority) {
         match (&draft.priority, master) {
+            // One that is written badly has had its message.
+            (None, Some(_)) if self.mentions("priority") => (true, Priority::DEFAULT),
             (None, Some((_, span))) => {
                 let message = "`state MASTER` without a `priority`";
                 let diag = Diag::warning(Code::Missing, span, message);
