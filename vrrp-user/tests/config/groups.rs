@@ -14,11 +14,13 @@ fn one(name: &str, vrid: u8, lines: &str) -> String {
     )
 }
 
+const SCRIPTS: &str =
+    "vrrp_script s {\nscript /bin/true\n}\nvrrp_script t {\nscript /bin/true\n}\n";
+
 /// A group with these lines, which start in line 2, and three instances: A, B and C.
 fn group(lines: &str) -> String {
-    let scripts = "vrrp_script s {\nscript /bin/true\n}\nvrrp_script t {\nscript /bin/true\n}\n";
     let all = ["A", "B", "C"].into_iter().zip(1..).map(|(name, vrid)| one(name, vrid, ""));
-    format!("vrrp_sync_group G {{\n{lines}\n}}\n{}{scripts}", all.collect::<String>())
+    format!("vrrp_sync_group G {{\n{lines}\n}}\n{}", all.collect::<String>())
 }
 
 fn members(config: &Config) -> Vec<(&str, Vec<&str>)> {
@@ -125,7 +127,7 @@ fn tracked(instance: &Instance) -> Vec<(&str, i16)> {
 #[test]
 fn what_the_group_tracks_all_track() {
     let lines = "group { A B }\ntrack_script {\ns weight -20\n}\ntrack_interface {\neth1\neth9\n}";
-    let loaded = text(&group(lines));
+    let loaded = text(&(SCRIPTS.to_owned() + &group(lines)));
     assert_eq!(faults(&loaded), Vec::<String>::new());
     // eth1 is the interface of A, whose loss is a fault anyway.
     assert_eq!(tracked(run(&loaded, "A")), [("s", -20), ("eth9", 0)]);
@@ -143,7 +145,7 @@ fn weights_of_one_are_dropped_unless_they_are_wanted() {
             &format!("virtual_router_id 1\n{own}\n"),
             1,
         );
-        text(&file)
+        text(&(SCRIPTS.to_owned() + &file))
     };
     let loaded = with("group { A B }");
     assert_eq!(tracked(run(&loaded, "A")), [("t", 0)]);

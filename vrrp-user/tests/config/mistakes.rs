@@ -108,6 +108,20 @@ fn one_fault_of_a_priority_is_said_once(#[case] line: &str, #[case] fault: &str)
     assert_eq!(faults(&loaded), [fault], "{}", loaded.render(false));
 }
 
+/// keepalived 2.2.7 says that it found none.
+#[test]
+fn a_script_below_who_tracks_it_is_tracked_and_told() {
+    let script = "vrrp_script chk {\nscript /bin/true\n}\n";
+    let one = "vrrp_instance VI_1 {\ninterface eth0\nvirtual_router_id 51\n\
+         virtual_ipaddress { 192.0.2.250/24 }\ntrack_script {\nchk\n}\n}\n";
+    assert_eq!(faults(&text(&format!("{script}{one}"))), [""; 0]);
+    let loaded = text(&format!("{one}{script}"));
+    assert_eq!(faults(&loaded), ["6:1 warning wrong-place"], "{}", loaded.render(false));
+    let said = "it is tracked; keepalived tracks the scripts above alone";
+    assert_eq!(loaded.diags[0].consequence, said);
+    assert_eq!(run(&loaded, "VI_1").track_scripts.len(), 1);
+}
+
 #[test]
 fn blocks_of_authentication_are_read_as_one() {
     let auth = |blocks: &str| {

@@ -23,7 +23,12 @@ pub(super) fn scripts(
     reader.lines(item, &|word| scripts.contains_key(&word.text), &|reader, word| match scripts
         .get(&word.text)
     {
-        Some(Ok(script)) => Some((word.text.clone(), script.weight)),
+        Some(Ok(script)) => {
+            if script.span.start > word.span.start {
+                reader.ctx.push(stands_below(word));
+            }
+            Some((word.text.clone(), script.weight))
+        }
         Some(Err(refusal)) => {
             reader.refusals.push(refusal.clone());
             None
@@ -60,6 +65,15 @@ pub(super) fn interfaces(
         tracked.delays = delays.get(&tracked.name).copied().unwrap_or_default();
     }
     (reader.tracked, reader.refusals)
+}
+
+/// keepalived looks a name up where it reads it, and finds none that comes later.
+fn stands_below(word: &Word) -> Diag {
+    let name = shown(&word.text);
+    let message = format!("`vrrp_script {name}` stands below its use");
+    Diag::warning(Code::WrongPlace, word.span.clone(), message)
+        .now("it is tracked; keepalived tracks the scripts above alone")
+        .hint("move it above: a keepalived peer with this file has another priority")
 }
 
 fn unknown_script(word: &Word, scripts: &Scripts) -> Diag {
