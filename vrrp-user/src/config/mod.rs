@@ -305,7 +305,7 @@ fn is_error(diag: &Diag) -> bool {
 /// What comes of a check that can't be run.
 const NOT_CHECKED: &str = "it is not run; a check that is not run counts as failed";
 /// Of one that need not be.
-const UNTRACKED: &str = "no instance tracks it, so it is not run anyway";
+const UNTRACKED: &str = "no instance that is run tracks it, so it is not run either";
 /// Of another command.
 const NOT_TOLD: &str = "it is not run";
 

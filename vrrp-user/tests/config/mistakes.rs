@@ -422,7 +422,7 @@ fn scripts_are_looked_at_by_whoever_can() {
     let mut unneeded = text(&file("/missing", "/good").replace("track_script { a }\n", ""));
     unneeded.check_scripts(&Checker);
     assert_eq!(faults(&unneeded), ["6:8 warning script-unusable"]);
-    assert!(unneeded.diags[0].consequence.starts_with("no instance tracks it"));
+    assert!(unneeded.diags[0].consequence.starts_with("no instance that is run tracks it"));
     assert!(unneeded.reloadable().is_ok());
 }
 
