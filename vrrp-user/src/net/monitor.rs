@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::netlink::Netlink;
 use super::table::{HostAddress, Interface, Snapshot};
-use crate::sys::readiness::watch;
+use crate::sys::readiness::look;
 use crate::text::span;
 
 /// Readings of lists that change under the reader, until what they say together is taken.
@@ -191,7 +191,8 @@ impl Watch {
     /// Waits for events; but first a moment in which those that come wake nobody.
     async fn more(&self) -> io::Result<()> {
         tokio::time::sleep(REST).await;
-        watch(self.events.as_fd())?.readable().await.map(drop)
+        // With a descriptor for each wait it would be deaf where the process has none left.
+        look(self.events.as_fd())?.readable().await.map(drop)
     }
 
     /// Reads a share of the events that wait, and tells what they changed.

@@ -18,3 +18,13 @@ pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
     // `AsyncFd` owns it from here on.
     unsafe { AsyncFd::register(own) }.map_err(io::Error::from)
 }
+
+/// The same for one wait at a time, and without a descriptor of its own: it needs none to be left.
+///
+/// # Errors
+/// The kernel's, where the thing can't be waited for.
+pub(crate) fn look(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: what is borrowed is open, and stays the same descriptor, for as long as it is borrowed,
+    // and the `AsyncFd` is gone before.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
+}
