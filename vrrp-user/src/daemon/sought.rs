@@ -101,14 +101,16 @@ impl Seeking {
         self.asking.due().await;
     }
 
-    /// Whether an interface by which a route leads is without its link.
-    fn is_cut_off(&self, host: &Snapshot) -> bool {
-        self.found.values().any(|sought| match sought {
+    /// The instances whose routes lead by an interface without its link.
+    fn cut_off(&self, host: &Snapshot) -> BTreeSet<String> {
+        let is_cut_off = |sought: &Sought| match sought {
             Sought::On(Place { interface, towards: Some(_) }) => {
                 !host.by_name(interface).is_some_and(host::is_up)
             }
             Sought::On(_) | Sought::Nowhere | Sought::Unfit(_) | Sought::Taken { .. } => false,
-        })
+        };
+        let cut_off = self.found.iter().filter(|(_, sought)| is_cut_off(sought));
+        cut_off.map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -411,7 +413,7 @@ impl Service {
             let config = self.filled(written);
             self.apply(config, false);
         }
-        self.seeking.asking.note(self.seeking.is_cut_off(&self.host));
+        self.seeking.asking.note(self.seeking.cut_off(&self.host));
     }
 
     /// The configuration with the interfaces that the host has for it now.

@@ -1,5 +1,6 @@
 //! When the host's routes are asked for again: nobody tells of them.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ const LONG: Duration = Duration::from_secs(2);
 /// between 10 ms and minutes, and of each little is to be lost.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
+    /// The instances without a link, by name.
+    cut_off: BTreeSet<String>,
+    /// The loss that was seen last.
     lost: Option<Lost>,
 }
 
@@ -24,13 +28,16 @@ struct Lost {
 }
 
 impl Asking {
-    /// Notes whether an interface that a route leads by is without its link.
-    pub(super) fn note(&mut self, is_lost: bool) {
-        let new = || {
+    /// Notes which instances' routes lead by an interface without its link. With each new one it begins anew:
+    /// another one may be so for good.
+    pub(super) fn note(&mut self, cut_off: BTreeSet<String>) {
+        if cut_off.is_empty() {
+            self.lost = None;
+        } else if !cut_off.is_subset(&self.cut_off) {
             let since = Instant::now();
-            Lost { since, next: since + SOON }
-        };
-        self.lost = is_lost.then(|| self.lost.unwrap_or_else(new));
+            self.lost = Some(Lost { since, next: since + SOON });
+        }
+        self.cut_off = cut_off;
     }
 
     /// Waits until they are to be asked for.
@@ -55,24 +62,49 @@ impl Asking {
 mod tests {
     use super::*;
 
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Asks until it is done with a loss, and says when, in milliseconds behind it.
+    fn asks(asking: &mut Asking, lost: &[&str]) -> Vec<u128> {
+        let since = asking.next().expect("it is lost") - SOON;
+        let mut behind = Vec::new();
+        while let Some(next) = asking.next() {
+            behind.push((next - since).as_millis());
+            asking.asked();
+            // It is lost still.
+            asking.note(names(lost));
+        }
+        behind
+    }
+
     #[test]
     fn often_at_first_and_once_for_each_loss() {
         let mut asking = Asking::default();
         for _ in 0..2 {
             let begin = Instant::now();
-            asking.note(true);
-            let since = asking.next().expect("it is lost") - SOON;
-            assert!(since >= begin);
-            let mut behind = Vec::new();
-            while let Some(next) = asking.next() {
-                behind.push((next - since).as_millis());
-                asking.asked();
-                // It is lost still.
-                asking.note(true);
-            }
+            asking.note(names(&["VI_1"]));
+            assert!(asking.next().is_some_and(|next| next >= begin + SOON));
+            let behind = asks(&mut asking, &["VI_1"]);
             assert!(behind.starts_with(&[5, 6, 7, 9, 12]), "{behind:?}");
             assert!(behind.len() == 27 && behind.iter().all(|time| *time < 2000), "{behind:?}");
-            asking.note(false);
+            asking.note(names(&[]));
+            assert_eq!(asking.next(), None);
+        }
+    }
+
+    /// One that is cut off for good costs no other one its quick look-ups.
+    #[test]
+    fn anew_for_each_that_is_cut_off() {
+        let mut asking = Asking::default();
+        asking.note(names(&["VI_1"]));
+        assert_eq!(asks(&mut asking, &["VI_1"]).len(), 27);
+        for _ in 0..2 {
+            asking.note(names(&["VI_1", "VI_2"]));
+            assert_eq!(asks(&mut asking, &["VI_1", "VI_2"]).len(), 27);
+            // It is back, or its route leads elsewhere.
+            asking.note(names(&["VI_1"]));
             assert_eq!(asking.next(), None);
         }
     }
