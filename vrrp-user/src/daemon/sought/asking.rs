@@ -44,16 +44,19 @@ impl Asking {
     pub(super) async fn due(&mut self) {
         let Some(next) = self.next() else { return pending().await };
         sleep_until(next).await;
-        self.asked();
+        self.asked(Instant::now());
     }
 
     fn next(&self) -> Option<Instant> {
         self.lost.filter(|lost| lost.next - lost.since < LONG).map(|lost| lost.next)
     }
 
-    fn asked(&mut self) {
+    /// They are asked for `now`. Who stood still until long behind the time for it asks once for all that he
+    /// missed.
+    fn asked(&mut self, now: Instant) {
         if let Some(Lost { since, next }) = &mut self.lost {
-            *next += (*next - *since) / 4;
+            let at = now.max(*next);
+            *next = at + (at - *since) / 4;
         }
     }
 }
@@ -72,7 +75,7 @@ mod tests {
         let mut behind = Vec::new();
         while let Some(next) = asking.next() {
             behind.push((next - since).as_millis());
-            asking.asked();
+            asking.asked(next);
             // It is lost still.
             asking.note(names(lost));
         }
@@ -107,5 +110,16 @@ mod tests {
             asking.note(names(&["VI_1"]));
             assert_eq!(asking.next(), None);
         }
+    }
+
+    #[test]
+    fn once_for_a_time_that_was_missed() {
+        let mut asking = Asking::default();
+        asking.note(names(&["VI_1"]));
+        let since = asking.next().expect("it is lost") - SOON;
+        asking.asked(since + Duration::from_millis(1200));
+        assert_eq!(asking.next(), Some(since + Duration::from_millis(1500)));
+        asking.asked(since + LONG);
+        assert_eq!(asking.next(), None);
     }
 }
