@@ -32,6 +32,9 @@ pub struct Engine {
     /// Groups of which a member has said something new, and which members did.
     pub(crate) unsettled: BTreeMap<GroupId, Vec<Slot>>,
     deadlines: Deadlines,
+    /// When whoever takes `waking` to wake has to be woken for them.
+    wakes: Deadlines,
+    waking: Duration,
     /// Whose turn it is, by how soon an advert of theirs is late; kept for its memory.
     turns: Vec<(Duration, Instant, Slot)>,
     beat: Beat,
@@ -45,6 +48,11 @@ impl Engine {
     /// An engine without routers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for somebody who takes up to `waking` to wake: [`Engine::poll_wake`].
+    pub fn waking_in(waking: Duration) -> Self {
+        Self { waking, ..Self::default() }
     }
 
     /// Takes one input that happened at `now`.
@@ -183,19 +191,17 @@ impl Engine {
         self.deadlines.first().map(|(at, _)| at)
     }
 
-    /// How much later than due what is due next may be done: a takeover not at all, the adverts of an Active
-    /// router by 2 % of its interval.
-    pub fn leeway(&self) -> Duration {
-        self.next().map_or(Duration::MAX, Router::leeway)
+    /// When to wake for what is due, so that it is not done too late: a takeover no later than due, the adverts
+    /// of an Active router by no more than 2 % of its interval. Until [`Engine::poll_timeout`] there is nothing to
+    /// do but to stay awake.
+    pub fn poll_wake(&self) -> Option<Instant> {
+        self.wakes.first().map(|(at, _)| at)
     }
 
-    /// Whether what is due next is that a Backup becomes Active, unless its Active router was heard.
-    pub fn takes_over_next(&self) -> bool {
-        self.next().is_some_and(Router::is_backup)
-    }
-
-    fn next(&self) -> Option<&Router> {
-        self.deadlines.first().and_then(|(_, slot)| self.routers.get(&slot)).map(|router| &**router)
+    /// Whether a Backup becomes Active by then, unless its Active router was heard.
+    pub fn takes_over_by(&self, until: Instant) -> bool {
+        let mut due = self.due(until).filter_map(|slot| self.routers.get(&slot));
+        due.any(|router| router.is_backup())
     }
 
     /// The next advert to send.
@@ -244,7 +250,9 @@ impl Engine {
         work(router, &mut self.lanes);
         let (news, released) = (router.news(now), router.was_released());
         router.watch(&mut self.lanes);
-        self.deadlines.set(slot, router.deadline());
+        let (deadline, early) = (router.deadline(), self.waking.saturating_sub(router.leeway()));
+        self.deadlines.set(slot, deadline);
+        self.wakes.set(slot, deadline.map(|at| at - early));
         if let Some(news) = news {
             self.hear_member(now, slot, news);
         }
@@ -257,6 +265,7 @@ impl Engine {
         self.expel(slot);
         if let Some(mut router) = self.routers.remove(&slot) {
             self.deadlines.remove(slot);
+            self.wakes.remove(slot);
             self.tracking.remove(slot, router.trackers());
             router.end(now, why, &mut self.lanes);
             router.watch(&mut self.lanes);

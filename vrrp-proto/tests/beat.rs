@@ -63,6 +63,11 @@ impl Host {
         Self { engine, now, speakers, late, dice: 1, wakes: 0, spoke: Vec::new() }
     }
 
+    /// One that takes up to so long to wake.
+    fn waking_in(waking: Duration) -> Self {
+        Self { engine: Engine::waking_in(waking), ..Self::new(0) }
+    }
+
     /// Has so many routers start, each at its own moment.
     fn start(&mut self, mut routers: Vec<Router>) {
         routers.sort_by_key(|router| router.start);
@@ -391,4 +396,40 @@ fn the_shortest_interval_goes_first() {
     host.spoke.clear();
     host.run_for(ms(1));
     assert_eq!(host.spoke, [2, 3, 0, 1].map(Slot));
+}
+
+#[test]
+fn a_takeover_is_never_late_and_an_advert_by_2_percent() {
+    for (interval, early) in [(10, us(300)), (20, us(100)), (100, us(0))] {
+        let mut host = Host::waking_in(us(500));
+        host.start(vec![Router { start: ms(0), interval: ms(interval), owner: false }]);
+        let early_now = |host: &Host| {
+            let engine = &host.engine;
+            engine.poll_timeout().unwrap().since(engine.poll_wake().unwrap())
+        };
+        assert_eq!(early_now(&host), us(500), "before it becomes Active");
+        host.run_for(ms(10 * interval));
+        assert_eq!((host.active(), early_now(&host)), (1, early), "{interval} ms");
+    }
+    assert_eq!(Engine::waking_in(us(500)).poll_wake(), None);
+}
+
+#[test]
+fn slower_routers_that_are_due_as_well_make_nobody_late() {
+    const FAST: u64 = 10;
+    for slow in [1_u64, 3, 20] {
+        let mut host = Host::waking_in(us(500));
+        let one = |n| Router { start: us(n * 997_000 / slow), interval: ms(1000), owner: true };
+        let fast = Router { start: ms(1100), interval: ms(FAST), owner: true };
+        host.start((0..slow).map(one).chain([fast]).collect());
+        // Until all are in step.
+        host.run_for(ms(70_000));
+        for _ in 0..2000 {
+            let last = host.speakers[&Slot(slow as u32)].last.unwrap();
+            let (due, wake) =
+                (host.engine.poll_timeout().unwrap(), host.engine.poll_wake().unwrap());
+            assert!(wake <= last + ms(FAST) - us(300), "{slow} beside it: {wake:?} after {last:?}");
+            host.wake(due);
+        }
+    }
 }

@@ -30,8 +30,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)
 const CALM: Duration = Duration::from_secs(3);
 /// Losses are told in the log once in that time.
 const TOLD: Duration = Duration::from_secs(60);
-/// How long nobody is woken after events: who puts 200 addresses on would wake this thread for each, which takes
-/// the one as long as its work.
+/// How long nobody is woken after events: who puts 200 addresses on would wake this thread for each, and spend
+/// nearly as long on that as on the addresses.
 const REST: Duration = Duration::from_millis(2);
 /// Datagrams read before other tasks of the thread get their turn.
 const BUDGET: usize = 64;

@@ -167,7 +167,7 @@ pub(crate) struct Parts {
 /// Runs until [`Order::Stop`], or until the service thread is gone.
 pub(crate) fn run(parts: Parts) {
     let notices = parts.notices.clone();
-    // Handlers run on threads that nobody waits for. It fails only for a way to block that there is not.
+    // Handlers run on threads that nobody waits for. It can't fail: the one error is an unknown way to block.
     let _ = SigSet::all().thread_block();
     if let Err(denied) = schedule::apply(&parts.scheduling, schedule::Role::Protocol) {
         // As below.

@@ -34,7 +34,8 @@ use crate::sys::clock::{self, Timer};
 
 /// How long before a takeover the thread is woken: about the longest that takes on an idle machine. What
 /// is left it waits out awake, and the effects thread with it; that is once for each takeover. Before adverts
-/// it is woken early by as much as that is more than they may be late: those with an interval of 10 or 20 ms.
+/// it is woken earlier than due by this less the 2 % of their interval that they may be late: for those with
+/// an interval of 10 or 20 ms.
 pub(super) const EARLY: Duration = Duration::from_micros(500);
 /// Most rounds of reading before the timers get their turn: more than the sources hold.
 const ROUNDS: usize = 64;
@@ -68,7 +69,7 @@ impl Protocol {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let watching = Watching::new(parts.watcher);
         Ok(Self {
-            engine: Engine::new(),
+            engine: Engine::waking_in(EARLY),
             orders: parts.orders,
             notices: parts.notices,
             ring: parts.ring.map(Readable::new).transpose()?,
@@ -93,7 +94,7 @@ impl Protocol {
         let mut awake = clock::now();
         loop {
             let due = self.engine.poll_timeout();
-            self.timer.arm(due.map(|at| at - self.early()))?;
+            self.timer.arm(self.engine.poll_wake())?;
             self.pulse.heartbeat(clock::now(), due);
             let order = tokio::select! {
                 biased;
@@ -153,24 +154,23 @@ impl Protocol {
         now
     }
 
-    /// How much earlier than due the thread is woken, so that what is due next is not done too late.
-    fn early(&self) -> Duration {
-        EARLY.saturating_sub(self.engine.leeway())
-    }
-
-    /// When something is due that is to be waited for awake: within a moment a Backup becomes Active whose
-    /// Active router has been silent so far, or adverts leave that may not be late by a waking.
+    /// Until when to stay awake for what is due within a moment and may not be late by a waking: a Backup becomes
+    /// Active whose Active router has been silent so far, or adverts leave at short intervals.
     fn awaited(&mut self) -> Option<Instant> {
         let now = clock::now();
-        if self.engine.takes_over_next() && self.engine.poll_timeout()? <= now + EARLY {
-            self.watching.refresh_due(now + EARLY, &mut self.engine);
+        let near = now + EARLY;
+        let is_woken = |engine: &Engine| engine.poll_wake().is_some_and(|at| at <= now);
+        if !is_woken(&self.engine) {
+            return None;
         }
-        let early = self.early();
-        let at = self.engine.poll_timeout().filter(|at| !early.is_zero() && *at <= now + early)?;
-        if self.engine.takes_over_next() {
+        self.watching.refresh_due(near, &mut self.engine);
+        if !is_woken(&self.engine) {
+            return None;
+        }
+        if self.engine.takes_over_by(near) {
             self.wake_executor();
         }
-        Some(at)
+        self.engine.poll_timeout().filter(|at| *at > now)
     }
 
     /// Wakes the effects thread, unless it was told a moment ago.
