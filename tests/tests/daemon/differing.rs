@@ -73,6 +73,33 @@ fn status_shows_it_as_long_as_it_lasts() -> Result<()> {
     together(&[("XDP", || is_shown("auto")), ("socket", || is_shown("socket"))])
 }
 
+/// The last of nine: a report of an advert has eight.
+#[test]
+fn what_a_report_has_no_room_for_is_shown_to_differ() -> Result<()> {
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    together(&[("XDP", || is_shown_beyond("auto")), ("socket", || is_shown_beyond("socket"))])
+}
+
+fn is_shown_beyond(datapath: &str) -> Result<()> {
+    let nine = |last: u8| [240, 241, 242, 243, 244, 245, 246, 247, last];
+    let lab = Lab::new(&["r1", "r2"])?;
+    let r2 = lab.run("r2", &conf(200, &nine(250)))?;
+    wait_state(&r2, "VI_1", "MASTER")?;
+    let ours = conf(100, &nine(251));
+    let r1 = Daemon::start(&lab, Kind::Xvrrp, "r1", &ours, &["--datapath", datapath])?;
+    let words = "they differ beyond the first 8";
+    r1.wait_log(&format!("expected 9 VIPs but received 9; {words}"), LIMIT)?;
+    wait_shown(&r1, &[], &[])?;
+    let run_dir = r1.run_dir().display().to_string();
+    let text = xvrrp(&["status", "--run-dir", &run_dir])?.stdout;
+    let text = String::from_utf8_lossy(&text);
+    ensure!(text.contains(&format!("9 in its adverts and 9 in ours; {words}\n")), "{text}");
+    r1.reload(&conf(100, &nine(250)))?;
+    wait_none_shown(&r1)
+}
+
 /// Waits until `status` shows that only it has some addresses, and only r2 others; says for how long.
 fn wait_shown(daemon: &Daemon, only_here: &[u8], only_there: &[u8]) -> Result<u64> {
     let words =

@@ -278,35 +278,53 @@ pub(crate) struct Compared {
     pub(crate) missing: Vec<IpAddr>,
     /// Those that are not ours, as far as the record holds them.
     pub(crate) extra: Vec<IpAddr>,
+    /// How many of them the record holds.
+    held: usize,
 }
 
 impl Compared {
     pub(crate) fn of(record: &abi::Event, ours: &[VirtualAddress]) -> Self {
         let head = &record.head[..usize::from(record.head_len).min(record.head.len())];
         let count = head.get(3).copied().unwrap_or_default();
-        let theirs: BTreeSet<_> = addresses(record, head).into_iter().collect();
+        let theirs = addresses(record, head);
+        let held = theirs.len();
+        let theirs: BTreeSet<_> = theirs.into_iter().collect();
         let ours: BTreeSet<_> = ours.iter().map(|a| a.ip).collect();
-        let whole = theirs.len() == usize::from(count);
-        let missing = ours.difference(&theirs).copied().filter(|_| whole).collect();
+        let is_whole = held == usize::from(count);
+        let missing = ours.difference(&theirs).copied().filter(|_| is_whole).collect();
         let extra = theirs.difference(&ours).copied().collect();
-        Self { count, ours: ours.len(), missing, extra }
+        Self { count, ours: ours.len(), missing, extra, held }
     }
 
-    /// Nothing is known to differ.
+    /// The record holds all of its addresses, and they are ours. Where it does not hold all, it is for
+    /// whoever judged the whole advert to say that they are.
     pub(crate) fn is_alike(&self) -> bool {
+        self.shows_nothing() && self.held == usize::from(self.count)
+    }
+
+    /// Where an advert that was judged to differ does so only behind what the record holds: how many of
+    /// its addresses that is.
+    pub(crate) fn beyond(&self) -> Option<usize> {
+        (self.shows_nothing() && self.held < usize::from(self.count)).then_some(self.held)
+    }
+
+    fn shows_nothing(&self) -> bool {
         self.ours == usize::from(self.count) && self.missing.is_empty() && self.extra.is_empty()
     }
 }
 
 /// What differs between an accepted advert's addresses and ours.
 fn difference(record: &abi::Event, ours: &[VirtualAddress]) -> String {
-    let Compared { count, ours, missing, extra } = Compared::of(record, ours);
-    let mut text = format!("expected {ours} VIPs but received {count}");
-    for missing in missing {
+    let compared = Compared::of(record, ours);
+    let mut text = format!("expected {} VIPs but received {}", compared.ours, compared.count);
+    for missing in &compared.missing {
         let _ = write!(text, "; not in it: {missing}");
     }
-    for extra in extra {
+    for extra in &compared.extra {
         let _ = write!(text, "; not ours: {extra}");
+    }
+    if let Some(first) = compared.beyond() {
+        let _ = write!(text, "; they differ beyond the first {first}");
     }
     text
 }

@@ -333,6 +333,7 @@ fn differs(now: Instant, it: &Differing, ours: &[VirtualAddress]) -> Option<stat
         ours: compared.ours,
         missing: words(&compared.missing),
         extra: words(&compared.extra),
+        beyond: compared.beyond(),
     })
 }
 

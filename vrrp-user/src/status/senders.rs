@@ -40,6 +40,9 @@ pub struct Differs {
     pub missing: Vec<String>,
     /// Those that only it has, of its first eight, of IPv6 two.
     pub extra: Vec<String>,
+    /// Where they differ behind those alone: how many these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<usize>,
 }
 
 /// Each sender's checksum forms, where there is more than one form: in version 3 over IPv4.
@@ -63,6 +66,9 @@ fn difference(sender: &str, it: &Differs) -> String {
         if !addresses.is_empty() {
             let _ = write!(text, "; {what}: {}", some_of(addresses));
         }
+    }
+    if let Some(first) = it.beyond {
+        let _ = write!(text, "; they differ beyond the first {first}");
     }
     text
 }
@@ -102,17 +108,19 @@ mod tests {
 
     #[test]
     fn what_differs_is_told_as_far_as_it_is_known() {
-        let of = |missing: &[&str], extra: &[&str]| {
+        let of = |missing: &[&str], extra: &[&str], beyond| {
             let [missing, extra] =
                 [missing, extra].map(|all| all.iter().map(|&one| one.to_owned()).collect());
             let differs =
-                Differs { since_ms_ago: 7_200_000, addresses: 9, ours: 2, missing, extra };
+                Differs { since_ms_ago: 7_200_000, addresses: 9, ours: 2, missing, extra, beyond };
             difference("192.0.2.12", &differs)
         };
         let begin = "192.0.2.12 for 2 h, 9 in its adverts and 2 in ours";
-        assert_eq!(of(&[], &[]), begin);
-        assert_eq!(of(&["192.0.2.1"], &[]), format!("{begin}; not in its: 192.0.2.1"));
-        let both = of(&["192.0.2.1"], &["192.0.2.2", "192.0.2.3"]);
+        assert_eq!(of(&[], &[], None), begin);
+        let unseen = of(&[], &[], Some(8));
+        assert_eq!(unseen, format!("{begin}; they differ beyond the first 8"));
+        assert_eq!(of(&["192.0.2.1"], &[], None), format!("{begin}; not in its: 192.0.2.1"));
+        let both = of(&["192.0.2.1"], &["192.0.2.2", "192.0.2.3"], None);
         let right = "not in its: 192.0.2.1; not in ours: 192.0.2.2, 192.0.2.3";
         assert_eq!(both, format!("{begin}; {right}"));
     }

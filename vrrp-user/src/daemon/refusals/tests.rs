@@ -172,6 +172,57 @@ fn addresses_that_are_not_in_it(
     );
 }
 
+/// The record of an accepted advert with these addresses, some of which are ours.
+fn overlapping(addresses: &[IpAddr]) -> abi::Event {
+    let mut record: abi::Event = bytemuck::Zeroable::zeroed();
+    let (family, size) = if addresses[0].is_ipv6() { (Family::V6, 16) } else { (Family::V4, 4) };
+    (record.kind, record.family) = (abi::Event::ADVERT, family as u8);
+    record.agreement = Agreement::Overlap as u8;
+    record.head[3] = addresses.len() as u8;
+    let body: Vec<u8> =
+        addresses.iter().flat_map(|ip| wire::octets(*ip)[..size].to_vec()).collect();
+    let len = body.len().min(record.head.len() - wire::HEADER);
+    record.head[wire::HEADER..][..len].copy_from_slice(&body[..len]);
+    record.head_len = (wire::HEADER + len) as u8;
+    record
+}
+
+/// What the record does not hold is believed to differ: whoever judged the advert has seen all of it.
+#[rstest]
+#[case::v4("192.0.2.", 9, 8)]
+#[case::v6("fe80::", 3, 2)]
+fn a_difference_beyond_what_the_record_holds(
+    #[case] net: &str,
+    #[case] count: usize,
+    #[case] held: usize,
+) {
+    let address = |last: usize| format!("{net}{last}").parse::<IpAddr>().expect("an address");
+    let ours = |lasts: &[usize]| -> Vec<VirtualAddress> {
+        let one = instance(3, 1).addresses[0].clone();
+        lasts.iter().map(|last| VirtualAddress { ip: address(*last), ..one.clone() }).collect()
+    };
+    let lasts: Vec<usize> = (1..=count).collect();
+    let mut theirs = lasts.clone();
+    theirs[count - 1] = 99;
+    let theirs: Vec<IpAddr> = theirs.into_iter().map(address).collect();
+    let record = overlapping(&theirs);
+    assert!(!Compared::of(&record, &ours(&lasts)).is_alike());
+    let begin = format!("expected {count} VIPs but received {count}");
+    let said = oddities(&record, &ours(&lasts));
+    assert_eq!(said, [format!("{begin}; they differ beyond the first {held}")]);
+    // Something else is known.
+    let mut other = lasts.clone();
+    other[0] = 98;
+    let said = oddities(&record, &ours(&other));
+    assert_eq!(said, [format!("{begin}; not ours: {}", address(1))]);
+    let said = oddities(&record, &ours(&lasts[1..]));
+    let begin = format!("expected {} VIPs but received {count}", count - 1);
+    assert_eq!(said, [format!("{begin}; not ours: {}", address(1))]);
+    // All that it has is held.
+    let record = overlapping(&theirs[..held]);
+    assert!(Compared::of(&record, &ours(&lasts[..held])).is_alike());
+}
+
 /// The record of a peer's advert with so many addresses to another group than ours.
 fn to_another_group(addresses: u8) -> abi::Event {
     let theirs = instance(3, addresses);
