@@ -35,7 +35,7 @@ pub(super) struct Line {
     /// Who sent accepted ones.
     pub(super) senders: Senders,
     /// The last advert whose addresses differ from ours that was told: when, from whom, and its list.
-    differing: Option<(Instant, [u8; 16], u32)>,
+    told_differing: Option<(Instant, [u8; 16], u32)>,
     /// The last advert from a sender that is no unicast peer.
     unlisted: Option<(Instant, [u8; 16])>,
     /// The number of the last authentication header.
@@ -54,7 +54,7 @@ impl Line {
             last: None,
             arrivals: None,
             senders: Senders::default(),
-            differing: None,
+            told_differing: None,
             unlisted: None,
             signed,
             since: Instant::default(),
@@ -144,11 +144,11 @@ impl Line {
     /// Says whether a record with other addresses is news: another sender, another list, or a minute
     /// later.
     pub(super) fn newly_differs(&mut self, now: Instant, record: &abi::Event) -> bool {
-        let news = self.differing.is_none_or(|(at, source, list)| {
+        let news = self.told_differing.is_none_or(|(at, source, list)| {
             (source, list) != (record.source, record.list) || now.since(at).as_secs() >= 60
         });
         if news {
-            self.differing = Some((now, record.source, record.list));
+            self.told_differing = Some((now, record.source, record.list));
         }
         news
     }

@@ -51,7 +51,7 @@ impl Sender {
                 let (since, interval) = (Instant::from_nanos(record.at), advert.interval);
                 *differing = Some(Box::new(Differing { since, record: *record, interval }));
             }
-            // Nobody is to know of the latter.
+            // `skip_check_adv_addr` asks not to be told.
             (Agreement::Exact | Agreement::Unasked, differing) => *differing = None,
         }
     }
