@@ -101,11 +101,17 @@ impl Maker<'_> {
         let Some(span) = draft.nobody.take() else { return };
         let message = format!("{} has no address in `virtual_ipaddress`", shown(&self.name));
         let write = "write `virtual_ipaddress { ADDRESS/LENGTH }`";
-        if version == Version::V3 || self.strict() {
-            self.lose(draft, Diag::error(Code::Missing, span, message).hint(write));
+        let wanted_by = match version {
+            Version::V3 => Some("an advert of version 3 names one at least"),
+            Version::V2 => self.strict().then_some("strict mode wants one"),
+        };
+        if let Some(why) = wanted_by {
+            let diag = Diag::error(Code::Missing, span, format!("{message}: {why}"));
+            self.lose(draft, diag.hint(write));
         } else if !draft.places.contains_key("no_virtual_ipaddress") {
             let diag = Diag::warning(Code::Missing, span, message);
-            let hint = format!("{write}, or `no_virtual_ipaddress` if it is meant so");
+            let word = "`no_virtual_ipaddress`, which keepalived 2.2 does not know";
+            let hint = format!("{write}, or, if it is meant so, {word}");
             self.ctx.push(diag.hint(hint).now("its adverts name none, as in keepalived"));
         }
     }
