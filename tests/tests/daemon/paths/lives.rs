@@ -171,6 +171,7 @@ pub(super) fn nothing_is_left_of_one_that_is_not_run() -> Result<()> {
     let r1 = lab.run("r1", &both.text())?;
     wait_until("nothing is left", LIMIT, || none_there(&lab, "r1"))
         .with_context(|| r1.log_end())?;
+    wait_until("it says how it is", LIMIT, || r1.status().is_ok()).with_context(|| r1.log_end())?;
     ensure!(r1.status()?.instance("GW").is_err(), "it runs");
     Ok(())
 }
