@@ -204,8 +204,10 @@ fn the_loss_of_one_of_two_links_is_no_fault() -> Result<()> {
         together(&[
             ("no carrier", || loses(&V4, |lab, host| lab.carrier(host, false))),
             ("down", || loses(&V4, down)),
-            ("gone", || loses(&V4, |lab, host| lab.ns(host).ip("link del eth0").map(drop))),
+            ("gone", || loses(&V4, gone)),
             ("IPv6", || loses(&V6, down)),
+            ("gone with the address", || loses_with_the_address(&V4, gone)),
+            ("down with the address", || loses_with_the_address(&V6, down)),
         ])
     })
 }
@@ -215,6 +217,10 @@ type Take = fn(&Lab, &str) -> Result<()>;
 
 fn down(lab: &Lab, host: &str) -> Result<()> {
     lab.ns(host).ip("link set eth0 down").map(drop)
+}
+
+fn gone(lab: &Lab, host: &str) -> Result<()> {
+    lab.ns(host).ip("link del eth0").map(drop)
 }
 
 fn loses(net: &Net, take: Take) -> Result<()> {
@@ -249,4 +255,63 @@ fn loses(net: &Net, take: Take) -> Result<()> {
     lab.second_carrier("r1", true)?;
     wait_state(&r1, "VI_1", "MASTER")?;
     wait_state(&r2, "VI_1", "BACKUP").map(drop)
+}
+
+/// The kernel takes the virtual address with the link, which is nobody's doing; it comes to the other one.
+fn loses_with_the_address(net: &Net, take: Take) -> Result<()> {
+    let lab = Lab::with_two_lans(&["r1", "r2"])?;
+    net.number(&lab, &HOSTS[..2])?;
+    net.route(&lab, "r1", 12, 0)?;
+    let conf = net.conf(brisk(200), 11, &[12], "auto").replace(" dev eth0", "");
+    let r1 = lab.run("r1", &conf)?;
+    wait_state(&r1, "VI_1", "MASTER")?;
+    let held_on = |device| {
+        let shown = lab.ns("r1").ip(&format!("-o addr show dev {device}"));
+        shown.is_ok_and(|all| all.contains("250/"))
+    };
+    wait_until("it is held", LIMIT, || held_on("eth0")).with_context(|| r1.log_end())?;
+    let entered = r1.count_log("Entering");
+    take(&lab, "r1")?;
+    pause(200);
+    net.route(&lab, "r1", 12, 1)?;
+    wait_until("it has moved", LIMIT, || held_on("eth1")).with_context(|| r1.log_end())?;
+    for said in ["by somebody else", "can't be put"] {
+        ensure!(r1.count_log(said) == 0, "{}", r1.log_end());
+    }
+    ensure!(r1.count_log("Entering") == entered, "{}", r1.log_end());
+    Ok(())
+}
+
+/// A link that is back before its loss counts has what the kernel took with it.
+#[test]
+fn a_link_that_is_back_has_its_addresses_again() -> Result<()> {
+    const OF_IPV6: &str = "2001:db8:50::1";
+    if !Kind::ours_under_test() {
+        return Ok(());
+    }
+    one_of_three(|| {
+        let lab = Lab::with_two_lans(&["r1", "r2"])?;
+        V4.number(&lab, &HOSTS[..2])?;
+        V4.route(&lab, "r1", 12, 0)?;
+        let excluded = format!("virtual_ipaddress_excluded {{\n{OF_IPV6}/128\n}}");
+        let r1 = lab.run("r1", &V4.conf(brisk(200).line(&excluded), 11, &[12], "auto"))?;
+        wait_state(&r1, "VI_1", "MASTER")?;
+        let is_held = || {
+            let shown = lab.ns("r1").ip("-o -6 addr show dev eth0");
+            shown.is_ok_and(|all| all.contains(OF_IPV6))
+        };
+        wait_until("it is held", LIMIT, is_held).with_context(|| r1.log_end())?;
+        let entered = r1.count_log("Entering");
+        down(&lab, "r1")?;
+        r1.wait_log("Netlink reports eth0 down", LIMIT)?;
+        pause(100);
+        ensure!(!is_held(), "it is on a link that is down: {}", r1.log_end());
+        lab.ns("r1").ip("link set eth0 up")?;
+        V4.route(&lab, "r1", 12, 0)?;
+        wait_until("it is held again", LIMIT, is_held).with_context(|| r1.log_end())?;
+        r1.wait_log(&format!("{OF_IPV6}/128 on eth0 went with its link; trying again"), LIMIT)?;
+        ensure!(r1.count_log("by somebody else") == 0, "{}", r1.log_end());
+        ensure!(r1.count_log("Entering") == entered, "{}", r1.log_end());
+        Ok(())
+    })
 }

@@ -206,6 +206,7 @@ impl Service {
             info!("({}) changed by reload", instance.name);
         }
         running.settings = settings.clone();
+        running.unheld.retain(|(address, _)| settings.held().any(|held| held == address));
         self.index.add(slot, running, &self.own);
         running.reroute = true;
         self.life.note(slot, running, &self.host, &self.own);

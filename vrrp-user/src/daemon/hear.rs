@@ -7,6 +7,7 @@ use vrrp_common::{Instant, Reject, abi, wire};
 use vrrp_proto::{Event, Slot, StateName, TrackerId, VirtualAddress, Why};
 
 use super::budget::Budget;
+use super::lost::Lack;
 use super::protocol::{Notice, Order};
 use super::repeats::{Say, Topic};
 use super::running::{LastRefused, Running};
@@ -106,8 +107,7 @@ impl Service {
                     error!("{line}");
                 }
                 if let Some(running) = self.running.get_mut(slot) {
-                    running.unheld.retain(|(one, _)| one != address);
-                    running.unheld.push((address.clone(), error.clone()));
+                    running.note_unheld(address.clone(), Lack::Refused(error.clone()));
                 }
             }
             // Comes with more stamps as a notice of its own.
@@ -116,19 +116,25 @@ impl Service {
         }
     }
 
-    /// Says of addresses that they are asked for once more, where they were refused before. `false`: not so
-    /// of each, somebody removed one.
+    /// Says of addresses that they are asked for once more, where it is known why they are not there. `false`:
+    /// not so of each, somebody removed one.
     fn try_again(&mut self, slot: Slot, addresses: &[VirtualAddress]) -> bool {
         let name = self.name(slot);
         let Some(running) = self.running.get_mut(&slot) else { return false };
-        let before = running.unheld.len();
+        let all = std::mem::take(&mut running.unheld);
         // Until they are refused again.
-        running.unheld.retain(|(one, _)| !addresses.contains(one));
-        if before - running.unheld.len() < addresses.len() {
+        let (again, others): (Vec<_>, _) =
+            all.into_iter().partition(|(one, _)| addresses.contains(one));
+        running.unheld = others;
+        if again.len() < addresses.len() {
             return false;
         }
-        for VirtualAddress { ip, prefix, device, .. } in addresses {
-            info!("({name}) address {ip}/{prefix} on {device} was refused; trying again");
+        for (VirtualAddress { ip, prefix, device, .. }, lack) in again {
+            let why = match lack {
+                Lack::Refused(_) => "was refused",
+                Lack::Went => "went with its link",
+            };
+            info!("({name}) address {ip}/{prefix} on {device} {why}; trying again");
         }
         true
     }

@@ -17,6 +17,7 @@ mod index;
 mod lapses;
 mod leftovers;
 mod life;
+mod lost;
 mod names;
 mod order;
 mod own_links;

@@ -1,13 +1,12 @@
 //! Bringing what the kernel, the sockets and the engine know in line with the host as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 use vrrp_common::abi;
-use vrrp_proto::{Health, Input, Link, Slot, StateName, TrackerId, VirtualAddress};
+use vrrp_proto::{Health, Input, Link, Slot, StateName, TrackerId};
 
 use super::plan::{self, Sources, Way};
 use super::ports::Wanted;
@@ -15,7 +14,7 @@ use super::protocol::Order;
 use super::running::Running;
 use super::served::{Key, Whose};
 use super::service::Service;
-use super::{host, index, room};
+use super::{host, room};
 use crate::config::model::{Instance, Sharing};
 use crate::fastpath::{FastPath, UpdateError};
 use crate::net::monitor::Change;
@@ -254,8 +253,6 @@ impl Service {
         if changes.iter().any(|change| self.may_move(change)) {
             self.seek();
         }
-        // One that is back by now was changed and not removed: a reload with another label, say.
-        lost.retain(|(_, address)| !host::holds(&self.host, address));
         self.resize_cut(&touched.resized);
         // First what became of the interfaces: a router that is in Fault by it loses nothing more.
         if touched.all {
@@ -264,17 +261,7 @@ impl Service {
             self.reconcile_touched(&touched);
         }
         self.send_again(&touched.resized);
-        let mut by_slot: BTreeMap<Slot, Vec<VirtualAddress>> = BTreeMap::new();
-        for (slot, address) in lost {
-            let its = by_slot.entry(slot).or_default();
-            // Perhaps put on by others meanwhile, and removed again.
-            if !its.contains(&address) {
-                its.push(address);
-            }
-        }
-        for (slot, addresses) in by_slot {
-            self.tell(Input::AddressesLost { slot, addresses });
-        }
+        self.tell_lost(lost);
         if touched.all {
             self.look_for_strays(self.running.keys().copied().collect::<Vec<_>>(), true);
             self.put_all_behind();
@@ -347,48 +334,6 @@ impl Service {
         if !touched.links.is_empty() {
             self.watch_interfaces();
         }
-    }
-
-    /// The addresses that instances lost by a change, if they held them: the engine knows their state,
-    /// this thread only hears of it later.
-    fn lost(&self, change: &Change) -> Vec<(Slot, VirtualAddress)> {
-        let of = |slot: Slot, gone: &dyn Fn(&VirtualAddress) -> bool| {
-            let held = self.running.get(&slot).into_iter().flat_map(|r| r.settings.held());
-            held.filter(|address| gone(address)).map(|a| (slot, a.clone())).collect::<Vec<_>>()
-        };
-        match change {
-            Change::AddressRemoved { name, address, .. } => {
-                let (ip, prefix) = (address.ip, address.prefix);
-                let gone = |held: &VirtualAddress| index::is(held, name, ip, prefix);
-                self.index.with(ip, prefix).flat_map(|slot| of(slot, &gone)).collect()
-            }
-            // Another interface may have the name before anybody saw the first one go.
-            Change::Gone { name, .. } => {
-                let gone = |held: &VirtualAddress| held.device == *name;
-                self.index.with_addresses_on(name).flat_map(|slot| of(slot, &gone)).collect()
-            }
-            // A re-read list is compared as a whole: what happened while events were lost is not known.
-            Change::Resync(now) => {
-                let gone = |held: &VirtualAddress| !host::holds(now, held);
-                self.running.keys().flat_map(|slot| of(*slot, &gone)).collect()
-            }
-            Change::AddressAdded { name, address, .. } => self.refused_before(name, address.ip),
-            Change::Link(_) | Change::Behind => Vec::new(),
-        }
-    }
-
-    /// The IPv6 addresses that the kernel refused, as it does while IPv6 is off, where one of the host's has
-    /// come to their interface, or to the one below: the link-local one, when IPv6 is on again.
-    fn refused_before(&self, name: &str, new: IpAddr) -> Vec<(Slot, VirtualAddress)> {
-        if new.is_ipv4() || self.index.is_virtual(new) {
-            return Vec::new();
-        }
-        let of = |slot: Slot| {
-            let refused = self.running.get(&slot).into_iter().flat_map(|running| &running.unheld);
-            let v6 = refused.map(|(address, _)| address).filter(|address| address.ip.is_ipv6());
-            v6.map(move |address| (slot, address.clone()))
-        };
-        self.index.on(name).flat_map(of).collect()
     }
 
     /// Whether a change may say that the interface of an instance which is written without one is another.

@@ -146,13 +146,13 @@ impl Service {
     fn addresses(&self, state: StateName, running: &Running) -> Vec<status::Address> {
         let one = |address: &VirtualAddress| {
             let held = host::has(&self.host, address);
-            let refused = running.unheld.iter().find(|(one, _)| !held && one == address);
+            let lack = running.unheld.iter().find(|(one, _)| !held && one == address);
             status::Address {
                 address: format!("{}/{}", address.ip, address.prefix),
                 device: address.device.clone(),
                 held,
                 unexpected: state != StateName::Active && self.is_on_host(running, address),
-                error: refused.map(|(_, error)| error.clone()),
+                error: lack.map(|(_, lack)| lack.to_string()),
             }
         };
         running.settings.held().map(one).collect()

@@ -10,6 +10,7 @@ use vrrp_proto::{Link, Settings, StateName, VirtualAddress, Why};
 
 use super::budget::Budget;
 use super::flaps::Flaps;
+use super::lost::Lack;
 use super::plan::Way;
 use super::room;
 use super::served::Key;
@@ -29,8 +30,8 @@ pub(super) struct Running {
     /// It is in Fault since its adverts can't be sent.
     pub(super) mute: bool,
     pub(super) last_refused: Option<LastRefused>,
-    /// The addresses that the kernel has refused since it came to where it is, and why.
-    pub(super) unheld: Vec<(VirtualAddress, String)>,
+    /// The addresses that it could not have since it came to where it is, and why.
+    pub(super) unheld: Vec<(VirtualAddress, Lack)>,
     /// Its routes and rules that the kernel has refused since it came to where it is, and why.
     pub(super) unset: BTreeMap<String, String>,
     /// Its last takeover.
@@ -94,9 +95,8 @@ impl Running {
     pub(super) fn enter(&mut self, state: StateName, why: &Why) {
         self.state = state;
         self.mute = matches!(why, Why::Mute { .. });
-        if state != StateName::Fault {
-            self.unheld.clear();
-        }
+        let is_why = |lack: &Lack| state == StateName::Fault && matches!(lack, Lack::Refused(_));
+        self.unheld.retain(|(_, lack)| is_why(lack));
         self.unset.clear();
         if state == StateName::Active {
             let name = &self.instance.name;
