@@ -175,10 +175,16 @@ pub struct Tracker {
 /// How long a change must last before it counts; zero: it counts at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delays {
-    /// When it goes down or bad. Never longer than a Backup's wait for adverts but one.
+    /// When it goes down or bad. Never longer than a Backup's wait for adverts but one interval: with
+    /// `down_adverts` of 1, none.
     pub down: Duration,
     /// When it comes up or good.
     pub up: Duration,
+}
+
+impl Delays {
+    /// A `down` that is as long as may be, whatever the intervals are or become.
+    pub const AS_LONG_AS_PEERS_WAIT: Duration = Duration::MAX;
 }
 
 /// The number of something that is watched: a script or an interface.

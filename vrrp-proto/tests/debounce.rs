@@ -70,6 +70,22 @@ fn what_lasts_counts() {
     assert_eq!(lan.hosts[0].last(), (since + ms(2000), StateName::Backup, Why::Recovered));
 }
 
+/// Of an Active router, too, the longest delay ends one interval before peers would take over.
+#[test]
+fn as_long_as_peers_wait() {
+    for (down_adverts, waits) in [(3, 2000), (2, 1000), (1, 0)] {
+        let mut lan = active(|own| {
+            own.link_delays.down = Delays::AS_LONG_AS_PEERS_WAIT;
+            own.down_adverts = down_adverts;
+        });
+        let since = lan.now;
+        tell(&mut lan, Link::Down(None));
+        lan.run_for(ms(5000));
+        let fault = (since + ms(waits), StateName::Fault, Why::LinkDown);
+        assert_eq!(lan.hosts[0].last(), fault, "{down_adverts}");
+    }
+}
+
 /// Only coming and going is waited for.
 #[test]
 fn other_changes_count_at_once() {

@@ -11,7 +11,6 @@ mod asking;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 use vrrp_common::Family;
@@ -258,11 +257,11 @@ fn fill(written: &Config, found: &Found) -> Config {
 }
 
 /// How long an interface's link must be lost or back. What a route leads by is of the moment: another one may
-/// lead by the next interface as soon as a routing daemon has seen the loss. So it is waited for as long as
-/// the engine waits for any, which is until peers are about to take over.
+/// lead by the next interface as soon as a routing daemon has seen the loss. So it is waited for until peers
+/// are about to take over, whatever is written.
 fn link_delays(place: &Place, written: Delays) -> Delays {
     match place.towards {
-        Some(_) => Delays { down: Duration::MAX, ..written },
+        Some(_) => Delays { down: Delays::AS_LONG_AS_PEERS_WAIT, ..written },
         None => written,
     }
 }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::config;
@@ -142,7 +143,7 @@ fn the_loss_of_a_link_is_waited_for_where_a_route_leads_by_it() {
     let place = |towards| Place { interface: "eth1".to_owned(), towards };
     assert_eq!(link_delays(&place(None), written), written);
     let by_route = link_delays(&place("192.0.2.99".parse().ok()), written);
-    assert_eq!(by_route, Delays { down: Duration::MAX, ..written });
+    assert_eq!(by_route, Delays { down: Delays::AS_LONG_AS_PEERS_WAIT, ..written });
 }
 
 /// What has the address is the VRF's own interface: packets go by the VRF's routes.
