@@ -49,10 +49,8 @@ fn b59_interfaces_without_a_driver() -> Result<()> {
     for device in &all {
         daemon.wait_log(&format!("{device}: adverts "), LIMIT)?;
         let (way, reason) = match *device {
-            // A bond takes a program and gives it to its slaves, where adverts would be theirs.
-            "bond0" => ("generic", "bond"),
             // A veth lets the frames of all VLANs come up to them.
-            "mv0" | "ipv0" => ("socket", "rx-vlan-filter"),
+            "mv0" | "ipv0" | "bond0" => ("socket", "rx-vlan-filter"),
             _ => ("generic", "native XDP"),
         };
         path(&daemon, device, way, reason)?;

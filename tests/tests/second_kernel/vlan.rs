@@ -166,7 +166,7 @@ fn b09_vlans_on_a_bond_and_a_bridge() -> Result<()> {
         conf = conf.with(on_it.holding(&["198.51.100.250/24"]));
     }
     let r1 = lab.run("r1", &conf.text())?;
-    for (device, reason) in [("bond0", "bond0.100"), ("br9", "all VLANs")] {
+    for (device, reason) in [("bond0", "rx-vlan-filter"), ("br9", "all VLANs")] {
         let on_it = format!("{device}.100");
         r1.wait_log(&format!("{on_it}: adverts "), LIMIT)?;
         path(&r1, device, "socket", reason)?;

@@ -15,6 +15,8 @@ use rtnetlink::sys::{Socket, SocketAddr, constants::NETLINK_ROUTE};
 
 use super::sys;
 
+mod below;
+
 /// Names the XDP program that is on an interface.
 pub(super) fn occupant(ifindex: u32) -> String {
     let id = program_id(ifindex);
@@ -50,20 +52,26 @@ pub(super) fn hides_tags(
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
         Err(error) => return Err(error),
     };
-    hidden(name, tags, || sys::features(name), || vlans_on(ifindex))
+    let filtered = || {
+        let links = ask(LinkMessage::default(), NLM_F_DUMP)?;
+        below::is_filtered(&links, name, ifindex, sys::features)
+    };
+    hidden(name, tags, || sys::features(name), filtered, || vlans_on(ifindex))
 }
 
-/// Why tags are hidden on an interface. `features`: which it has switched on; `vlans`: those on it.
+/// Why tags are hidden on an interface. `features`: which it has switched on; `filtered`: whether all below
+/// it has [`FILTER`]; `vlans`: those on it.
 fn hidden(
     name: &str,
     tags: Tags,
     features: impl FnOnce() -> io::Result<Vec<String>>,
+    filtered: impl FnOnce() -> io::Result<bool>,
     vlans: impl FnOnce() -> io::Result<Vec<Vlan>>,
 ) -> io::Result<Option<String>> {
     Ok(match tags {
         Tags::All => Some("frames of all VLANs come up to a bridge, without their tags".to_owned()),
         Tags::Removed => {
-            if features()?.iter().all(|on| on != FILTER) {
+            if !filtered()? {
                 return Ok(Some(unfiltered()));
             }
             vlans()?.first().map(|Vlan { name: vlan, .. }| {
@@ -121,7 +129,8 @@ const CUSTOMER: Stripping = ("rx-vlan-hw-parse", "rxvlan");
 const SERVICE: Stripping = ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse");
 
 /// Has hardware let no frames through of VLANs that are not on it: the kernel's name, and the word for
-/// `ethtool -K`. What is on top of an interface has it as that has, also in another namespace.
+/// `ethtool -K`. A macvlan or ipvlan has it as what it is on has, also in another namespace; a bond or
+/// team has it whatever is below, as what hands it down.
 const FILTER: &str = "rx-vlan-filter";
 
 /// A VLAN on an interface.
@@ -160,17 +169,9 @@ fn on_veth(mode: sys::Mode, seen: bool) -> Tags {
 
 /// What that is for another interface, of this kind. A VLAN keeps them: a second tag is still in its frames.
 fn tags(kind: Option<&InfoKind>) -> Tags {
-    const FED_BY_OTHERS: [InfoKind; 6] = [
-        InfoKind::Bond,
-        InfoKind::Team,
-        InfoKind::MacVlan,
-        InfoKind::MacVtap,
-        InfoKind::IpVlan,
-        InfoKind::IpVtap,
-    ];
     match kind {
         Some(kind) if *kind == InfoKind::Bridge => Tags::All,
-        Some(kind) if FED_BY_OTHERS.contains(kind) => Tags::Removed,
+        Some(kind) if below::is_fed_by_others(kind) => Tags::Removed,
         // Like a veth, and without a program in its driver.
         Some(kind) if *kind == InfoKind::Netkit => Tags::Beside,
         Some(_) | None => Tags::Kept,
@@ -230,14 +231,17 @@ fn attributes(ifindex: u32) -> io::Result<impl Iterator<Item = LinkAttribute>> {
 
 /// What an interface is, where it is no plain one.
 fn kind(ifindex: u32) -> io::Result<Option<InfoKind>> {
-    Ok(attributes(ifindex)?
-        .filter_map(
-            |attribute| {
-                if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
-            },
-        )
-        .flatten()
-        .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None }))
+    let mut request = LinkMessage::default();
+    request.header.index = ifindex;
+    Ok(ask(request, 0)?.iter().find_map(info_kind).cloned())
+}
+
+/// The same, as a link says it.
+fn info_kind(link: &LinkMessage) -> Option<&InfoKind> {
+    let infos = link.attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
+    });
+    infos.flatten().find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None })
 }
 
 /// The VLANs on an interface.
@@ -351,7 +355,14 @@ mod tests {
         let vlan =
             |(at, by): (usize, &&'static [Stripping])| Vlan { name: name(at), stripped_by: by };
         let vlans = vlans.map(|all| all.iter().enumerate().map(vlan).collect());
-        hidden("eth0", tags, || features, || vlans).map_err(|error| error.raw_os_error())
+        let has = |on: Vec<String>| on.iter().any(|on| on == FILTER);
+        let answer = match tags {
+            Tags::Removed => hidden("eth0", tags, failed, || features.map(has), || vlans),
+            Tags::Kept | Tags::Seen | Tags::Beside | Tags::All => {
+                hidden("eth0", tags, || features, failed, || vlans)
+            }
+        };
+        answer.map_err(|error| error.raw_os_error())
     }
 
     #[test]
