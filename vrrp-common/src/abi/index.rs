@@ -1,9 +1,9 @@
 //! Where the `SHELVES` map says which of the `ROUTERS` an advert is for.
 //!
-//! A hash table in an array: the kernel program looks into one without a call, where a lookup in the kernel's hash
-//! map is a fifth of what an advert costs by test-run, and more where its entries are out of the caches. A shelf is a cache line, and has the rows of sixteen VRIDs next
-//! to each other on one interface, which speak one after the other. Where many interfaces have one VRID each,
-//! each has a shelf.
+//! A hash table in an array: the kernel program looks into one without a call, where a lookup in the kernel's
+//! hash map is a fifth of what an advert costs by test-run, and more where its entries are out of the caches.
+//! A shelf is a cache line, and has the rows of sixteen VRIDs next to each other on one interface, which speak
+//! one after the other. Where many interfaces have one VRID each, each has a shelf.
 //!
 //! One process writes, word by word, while the kernel program reads: [`find`] says what is safe.
 
